@@ -1,0 +1,522 @@
+//! The one vocabulary of every door: [`PeerCommand`] in, [`PeerEvent`] and [`CommandResult`] out.
+//!
+//! The shapes below are the JSON of the JSONL and HTTP doors; `docs/CONTROL.md` lists them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, PeerId, RelPath, Revision};
+
+/// What a user interface asks for. `cmd` is the tag in JSON.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "kebab-case")]
+pub enum PeerCommand {
+    /// State of the daemon in one record.
+    Status,
+    /// Every peer that is known.
+    ListPeers,
+    /// Every game, here or at a peer.
+    ListGames,
+    /// Dial `host:port`.
+    Connect {
+        /// `host:port`, `[v6]:port`.
+        addr: String,
+    },
+    /// Use another directory of games.
+    SetGameDir {
+        /// The directory; must exist.
+        path: PathBuf,
+    },
+    /// The files of a game, asked from its sources.
+    GetGame {
+        /// Which.
+        game: GameId,
+    },
+    /// Refresh the libraries of the peers, then download the newest version without installing.
+    FetchLatest {
+        /// Which.
+        game: GameId,
+    },
+    /// Download a game, and install it unless told otherwise.
+    Download {
+        /// Which.
+        game: GameId,
+        /// Install afterwards; the default is true.
+        #[serde(default = "yes")]
+        install: bool,
+    },
+    /// End a download and take away what it left.
+    CancelDownload {
+        /// Which.
+        game: GameId,
+    },
+    /// Wait until so many peers are connected with their libraries in step.
+    WaitPeers {
+        /// How many.
+        count: usize,
+        /// For how long, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Say goodbye and stop.
+    Shutdown,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl PeerCommand {
+    /// The tag in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::ListPeers => "list-peers",
+            Self::ListGames => "list-games",
+            Self::Connect { .. } => "connect",
+            Self::SetGameDir { .. } => "set-game-dir",
+            Self::GetGame { .. } => "get-game",
+            Self::FetchLatest { .. } => "fetch-latest",
+            Self::Download { .. } => "download",
+            Self::CancelDownload { .. } => "cancel-download",
+            Self::WaitPeers { .. } => "wait-peers",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Stable codes of failed commands and operations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The line is not JSON.
+    BadJson,
+    /// No such command (in this version).
+    UnknownCommand,
+    /// A field is missing or has a wrong value.
+    BadArgument,
+    /// The catalog does not list the game.
+    NotInCatalog,
+    /// Neither here nor at any peer.
+    UnknownGame,
+    /// No connected peer can hand out the game.
+    NoSources,
+    /// The game is busy with another operation.
+    OperationInProgress,
+    /// The address is this daemon's own.
+    SelfConnect,
+    /// Not enough space.
+    DiskFull,
+    /// The game is not downloaded.
+    NotDownloaded,
+    /// The game is not installed.
+    NotInstalled,
+    /// The game is installed in this version.
+    AlreadyInstalled,
+    /// An archive cannot be unpacked.
+    BadArchive,
+    /// A path leads, or could lead, outside the game.
+    UnsafePath,
+    /// Bytes did not match their hash.
+    VerificationFailed,
+    /// The user ended it.
+    Cancelled,
+    /// A program holds a file or a directory; another daemon holds the directory.
+    InUse,
+    /// The peer refused the connection.
+    PeerRefused,
+    /// The time ran out.
+    Timeout,
+    /// The game's content changed at every source meanwhile.
+    SourceChanged,
+    /// The operating system refused; the message says what.
+    Io,
+}
+
+/// A failed command.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// Which kind.
+    pub code: ErrorCode,
+    /// What happened, to what, and what to do.
+    pub message: String,
+}
+
+impl CommandError {
+    /// Code and message.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The answer to one command.
+pub type CommandResult = Result<CommandData, CommandError>;
+
+/// The `data` of a result record.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum CommandData {
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `list-peers`.
+    Peers(PeerList),
+    /// To `list-games`.
+    Games(GameList),
+    /// To `get-game`.
+    GameFiles(GameFiles),
+    /// To `download` and `fetch-latest`: it runs, or waits its turn.
+    Accepted(Accepted),
+    /// To `connect`: the peer that answered.
+    Connected(Connected),
+    /// To `wait-peers`: how many there are.
+    PeerCount(PeerCount),
+    /// To the rest: `{}`.
+    Done(Done),
+}
+
+/// `{}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Done {}
+
+/// `{"peers":[…]}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PeerList {
+    /// Ascending by id.
+    pub peers: Vec<PeerRow>,
+}
+
+/// `{"games":[…]}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct GameList {
+    /// Ascending by id.
+    pub games: Vec<GameRow>,
+}
+
+/// A download was accepted.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Accepted {
+    /// Which game.
+    pub game: GameId,
+    /// Whether it waits for a free slot.
+    pub queued: bool,
+}
+
+/// A connection stands.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Connected {
+    /// Who answered.
+    pub peer_id: PeerId,
+    /// Where.
+    pub addr: SocketAddr,
+}
+
+/// `{"peers":n}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct PeerCount {
+    /// Connected peers whose library is in step.
+    pub peers: usize,
+}
+
+/// The daemon in one record.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: &'static str,
+    /// This peer.
+    pub peer_id: PeerId,
+    /// Where it listens.
+    pub listen_addrs: Vec<SocketAddr>,
+    /// Its directory of games.
+    pub game_dir: PathBuf,
+    /// History of its library.
+    pub library_epoch: Epoch,
+    /// Durable revision of its library.
+    pub library_rev: Revision,
+    /// Digest of that revision.
+    pub library_digest: LibraryDigest,
+    /// Games in it.
+    pub games: usize,
+    /// Connected peers.
+    pub peers_connected: usize,
+    /// Peers with another protocol version that were seen.
+    pub peers_incompatible: Vec<IncompatiblePeer>,
+    /// Running and queued operations.
+    pub operations: Vec<OperationRow>,
+    /// How the game directory is watched: `watching`, or `polling` when the system has no watches left.
+    pub watch: WatchState,
+    /// Bytes of game data received since the start.
+    pub bytes_received: u64,
+    /// Bytes of game data sent since the start.
+    pub bytes_sent: u64,
+    /// Games whose contents wait to be hashed.
+    pub hash_queue: usize,
+}
+
+/// How changes in the game directory are noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchState {
+    /// By file events.
+    #[default]
+    Watching,
+    /// By the fallback scan for some or all games: the system has no watches left.
+    Polling,
+}
+
+/// A peer that speaks another version.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct IncompatiblePeer {
+    /// Who.
+    pub peer_id: PeerId,
+    /// What it speaks.
+    pub proto_ver: u32,
+}
+
+/// One row of `list-peers`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PeerRow {
+    /// Who.
+    pub peer_id: PeerId,
+    /// Name for people.
+    pub hostname: Option<String>,
+    /// Where it was reached last.
+    pub addr: Option<SocketAddr>,
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// What is known of its library.
+    pub library_epoch: Option<Epoch>,
+    /// Revision that is known.
+    pub library_rev: Option<Revision>,
+    /// Games in it.
+    pub game_count: usize,
+    /// Milliseconds since the last sign of life.
+    pub last_seen_ms: Option<u64>,
+}
+
+/// One row of `list-games`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct GameRow {
+    /// Which.
+    pub id: GameId,
+    /// Name for people.
+    pub name: String,
+    /// The version here, else the newest at a peer.
+    pub version: Option<String>,
+    /// Bytes of all its files.
+    pub size: u64,
+    /// Complete here.
+    pub downloaded: bool,
+    /// Installed here.
+    pub installed: bool,
+    /// What runs on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// How far a running download is, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// Why it is offered to nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_only_reason: Option<String>,
+    /// Names the bytes here, else of the newest version at a peer, when known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<ContentHash>,
+    /// Peers whose library lists it.
+    pub peer_count: usize,
+    /// Connected peers that can hand it out.
+    pub sources: Vec<PeerId>,
+}
+
+/// What can run on a game.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Waits for a free download slot.
+    Queued,
+    /// Bytes are being fetched.
+    Downloading,
+}
+
+/// One running operation.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct OperationRow {
+    /// On which game.
+    pub game: GameId,
+    /// Which.
+    pub operation: Operation,
+}
+
+/// The files of a game at its sources.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct GameFiles {
+    /// Which.
+    pub game: GameId,
+    /// Names the list.
+    pub manifest_hash: ManifestHash,
+    /// Sum of the sizes.
+    pub bytes: u64,
+    /// The files in canonical order.
+    pub files: Vec<GameFile>,
+    /// Who can hand it out.
+    pub sources: Vec<PeerId>,
+}
+
+/// One file.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct GameFile {
+    /// Where, beneath the game's root.
+    pub path: RelPath,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Bytes that one source contributed.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct SourceBytes {
+    /// Who.
+    pub peer_id: PeerId,
+    /// Verified bytes from it.
+    pub bytes: u64,
+}
+
+/// What a user interface hears. `event` is the tag in JSON.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum PeerEvent {
+    /// The daemon listens and its library is loaded.
+    LocalPeerReady {
+        /// This peer.
+        peer_id: PeerId,
+        /// Where it listens; one address that others can reach, if there is one.
+        listen_addr: SocketAddr,
+        /// Where the HTTP door is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        control: Option<String>,
+    },
+    /// A peer was seen for the first time.
+    PeerDiscovered {
+        /// Who.
+        peer_id: PeerId,
+        /// Where.
+        addr: SocketAddr,
+    },
+    /// Hello was accepted by both sides.
+    PeerConnected {
+        /// Who.
+        peer_id: PeerId,
+        /// Where.
+        addr: SocketAddr,
+        /// Name for people.
+        hostname: Option<String>,
+        /// Games in its library.
+        game_count: usize,
+    },
+    /// A peer's library is now this.
+    PeerLibraryChanged {
+        /// Whose.
+        peer_id: PeerId,
+        /// Its revision.
+        rev: Revision,
+        /// Its games.
+        game_count: usize,
+    },
+    /// A peer is gone.
+    PeerLost {
+        /// Who.
+        peer_id: PeerId,
+        /// Why: `goodbye`, `stale`, `closed`, …
+        reason: String,
+    },
+    /// The library here is now this, durably.
+    LocalLibraryChanged {
+        /// History.
+        epoch: Epoch,
+        /// Revision.
+        rev: Revision,
+        /// Number of games.
+        games: usize,
+    },
+    /// What runs now.
+    ActiveOperationsChanged {
+        /// Everything that runs or waits.
+        operations: Vec<OperationRow>,
+    },
+    /// The files of a game arrived.
+    GotGameFiles {
+        /// Which.
+        game: GameId,
+        /// How many files.
+        files: usize,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Bytes begin to flow.
+    DownloadBegin {
+        /// Which.
+        game: GameId,
+        /// How many bytes in all.
+        bytes: u64,
+        /// From how many peers.
+        sources: usize,
+    },
+    /// At most every 500 ms.
+    DownloadProgress {
+        /// Which.
+        game: GameId,
+        /// Verified bytes.
+        bytes: u64,
+        /// Of so many.
+        total: u64,
+        /// Rate of the last seconds.
+        bytes_per_second: u64,
+        /// Sources in use.
+        sources: usize,
+    },
+    /// A source is not asked again for this game.
+    DownloadSourceBanned {
+        /// Which game.
+        game: GameId,
+        /// Who.
+        peer_id: PeerId,
+        /// Why.
+        reason: String,
+    },
+    /// Complete, verified, durable.
+    DownloadFinished {
+        /// Which.
+        game: GameId,
+        /// Bytes of the game.
+        bytes: u64,
+        /// Chunks of the game.
+        chunks: u32,
+        /// From the command to the durable sentinel.
+        duration_ms: u64,
+        /// Rate over that time.
+        mib_per_s: f64,
+        /// The same in the network's unit.
+        mbit_per_s: f64,
+        /// Bytes that had to be fetched again.
+        refetched_bytes: u64,
+        /// Bytes that were already here.
+        resumed_bytes: u64,
+        /// Who gave what.
+        sources: Vec<SourceBytes>,
+    },
+    /// It ended otherwise; nothing unverified lies under a sentinel.
+    DownloadFailed {
+        /// Which.
+        game: GameId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        message: String,
+    },
+    /// Something went wrong that no command asked for.
+    RuntimeError {
+        /// Which kind.
+        code: ErrorCode,
+        /// What happened, to what, and what to do.
+        message: String,
+    },
+}

@@ -1,0 +1,46 @@
+//! The flags of `lanspread run`, each with its variable in the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags of `lanspread run`; unset ones fall through to the configuration file, then to the defaults.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// Directory of games: one folder for each
+    #[arg(long, value_name = "DIR", env = "LANSPREAD_GAME_DIR")]
+    pub game_dir: Option<PathBuf>,
+    /// Directory of the identity [default: the platform's]
+    #[arg(long, value_name = "DIR", env = "LANSPREAD_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Configuration file in TOML [default: config.toml in the state directory, if it is there]
+    #[arg(long, value_name = "FILE", env = "LANSPREAD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on; once for each family [default: all interfaces, both families, a free port]
+    #[arg(long, value_name = "IP:PORT", env = "LANSPREAD_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Catalog of games [default: none, every valid game id is admitted]
+    #[arg(long, value_name = "FILE", env = "LANSPREAD_CATALOG")]
+    pub catalog: Option<PathBuf>,
+    /// Peer to keep connected without multicast; repeatable
+    #[arg(long = "peer", value_name = "HOST:PORT", env = "LANSPREAD_PEERS", value_delimiter = ',')]
+    pub peers: Vec<String>,
+    /// Neither advertise nor browse by mDNS
+    #[arg(long, env = "LANSPREAD_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_mdns: bool,
+    /// Speak JSON lines: commands on stdin, results and events on stdout
+    #[arg(long)]
+    pub jsonl: bool,
+    /// Name for people [default: the PC's]
+    #[arg(long, value_name = "NAME", env = "LANSPREAD_HOSTNAME")]
+    pub hostname: Option<String>,
+    /// What goes to the log on stderr: error, warn, info, debug, trace, or a filter such as lanspread_peer=debug
+    /// [default: info]
+    #[arg(long, value_name = "LEVEL", env = "LANSPREAD_LOG")]
+    pub log: Option<String>,
+    /// File watches to use at most [default: 0, as many as the system gives]
+    #[arg(long, value_name = "N", env = "LANSPREAD_MAX_WATCHES")]
+    pub max_watches: Option<usize>,
+    /// Any timer, limit or transport setting, such as timers.stale_after=2s; repeatable
+    #[arg(long, value_name = "KEY=VALUE", hide = true)]
+    pub set: Vec<String>,
+}

@@ -1,0 +1,337 @@
+//! From flags, environment and file to one [`Config`].
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::defaults::{default_state_dir, system_hostname};
+use super::settings::SETTINGS;
+use super::{Config, RunArgs};
+
+/// Longest name for people, in bytes: what fits in one label of an advertisement.
+const MAX_HOSTNAME: usize = 63;
+/// Largest configuration file in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What `lanspread run` was told.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// For the daemon.
+    pub config: Config,
+    /// Whether to speak JSON lines.
+    pub jsonl: bool,
+    /// Filter of the log.
+    pub log: String,
+}
+
+/// The configuration is not usable. The message names the key, the value and what is accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No directory of games.
+    #[error("no game directory: give --game-dir DIR, LANSPREAD_GAME_DIR, or game_dir in the configuration file")]
+    NoGameDir,
+    /// No state directory and no home.
+    #[error("no state directory: give --state-dir DIR or LANSPREAD_STATE_DIR (the environment names no home)")]
+    NoStateDir,
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read: {source}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is too long to be one.
+    #[error("the configuration file {0} is larger than 1 MiB")]
+    TooLarge(PathBuf),
+    /// The file is not TOML.
+    #[error("the configuration file {path} is not TOML: {reason}")]
+    NotToml {
+        /// Which.
+        path: PathBuf,
+        /// In the parser's words, with the line.
+        reason: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: there is no setting {key:?}")]
+    UnknownKey {
+        /// File or flag.
+        origin: String,
+        /// The key.
+        key: String,
+    },
+    /// A value that is not accepted.
+    #[error("{origin}: {key} = {value}: expected {expected}")]
+    BadValue {
+        /// File or flag.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The value as it was given.
+        value: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+}
+
+/// Joins the flags (which carry the environment), the file and the defaults. `env` reads a variable; only the
+/// platform's directories and the PC's name are taken from it here.
+pub fn load(args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<RunSettings, ConfigError> {
+    let default_state = default_state_dir(&env);
+    let (path, must_exist) = match (&args.config, args.state_dir.as_ref().or(default_state.as_ref())) {
+        (Some(path), _) => (Some(path.clone()), true),
+        (None, state_dir) => (state_dir.map(|dir| dir.join("config.toml")), false),
+    };
+    let mut settings = Draft::new();
+    if let Some(path) = path
+        && let Some(text) = read(&path, must_exist)?
+    {
+        settings.read_toml(&path, &text)?;
+    }
+    let jsonl = args.jsonl;
+    settings.read_flags(args)?;
+    settings.finish(default_state, system_hostname(env), jsonl)
+}
+
+fn read(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+        Ok(meta) if meta.len() > MAX_FILE => return Err(ConfigError::TooLarge(path.to_owned())),
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(path).map(Some).map_err(unreadable)
+}
+
+/// A configuration that may still lack its directories.
+struct Draft {
+    config: Config,
+    game_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    log: String,
+    ping_after_given: bool,
+}
+
+/// Who gives a value, and how it was written, for the message when it is refused.
+struct Given<'a> {
+    origin: &'a str,
+    key: &'a str,
+    value: String,
+}
+
+impl Given<'_> {
+    fn bad(self, expected: &'static str) -> ConfigError {
+        ConfigError::BadValue { origin: self.origin.into(), key: self.key.into(), value: self.value, expected }
+    }
+}
+
+impl Draft {
+    fn new() -> Self {
+        Self {
+            config: Config::new(PathBuf::new(), PathBuf::new()),
+            game_dir: None,
+            state_dir: None,
+            log: "info".into(),
+            ping_after_given: false,
+        }
+    }
+
+    fn read_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| ConfigError::NotToml { path: path.to_owned(), reason: e.to_string() })?;
+        let origin = path.display().to_string();
+        for (key, value) in &table {
+            match (key.as_str(), value) {
+                ("limits" | "timers" | "transport", toml::Value::Table(inner)) => {
+                    for (name, value) in inner {
+                        self.set(&origin, &format!("{key}.{name}"), &plain(value))?;
+                    }
+                }
+                _ => self.read_toml_key(path, &origin, key, value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_toml_key(&mut self, file: &Path, origin: &str, key: &str, value: &toml::Value) -> Result<(), ConfigError> {
+        let given = || Given { origin, key, value: shown(value) };
+        // A path in the file means the same wherever the daemon is started.
+        let path = || match value.as_str() {
+            Some(text) if !text.is_empty() => Ok(file.parent().unwrap_or(Path::new("")).join(text)),
+            _ => Err(given().bad("a path in quotes")),
+        };
+        let list = || -> Option<Vec<&str>> { value.as_array()?.iter().map(toml::Value::as_str).collect() };
+        match key {
+            "game_dir" => self.game_dir = Some(path()?),
+            "state_dir" => self.state_dir = Some(path()?),
+            "catalog" => self.config.catalog = Some(path()?),
+            "mdns" => self.config.mdns = value.as_bool().ok_or_else(|| given().bad("true or false"))?,
+            "listen" => {
+                let addrs = list().and_then(|list| list.iter().map(|text| text.parse().ok()).collect());
+                self.set_listen(addrs, given())?;
+            }
+            "peers" => {
+                let peers = list().map(|list| list.into_iter().map(str::to_owned).collect());
+                self.set_peers(peers, given())?;
+            }
+            "hostname" => self.set_hostname(value.as_str(), given())?,
+            "log" => self.log = value.as_str().ok_or_else(|| given().bad("a level or filter in quotes"))?.to_owned(),
+            "limits" | "timers" | "transport" => return Err(given().bad("a table")),
+            _ => return Err(ConfigError::UnknownKey { origin: origin.into(), key: key.into() }),
+        }
+        Ok(())
+    }
+
+    fn read_flags(&mut self, args: RunArgs) -> Result<(), ConfigError> {
+        let given = |key, value| Given { origin: "command line or environment", key, value };
+        self.game_dir = args.game_dir.or(self.game_dir.take());
+        self.state_dir = args.state_dir.or(self.state_dir.take());
+        self.config.catalog = args.catalog.or(self.config.catalog.take());
+        if !args.listen.is_empty() {
+            let shown = format!("{:?}", args.listen);
+            self.set_listen(Some(args.listen), given("listen", shown))?;
+        }
+        if !args.peers.is_empty() {
+            let shown = format!("{:?}", args.peers);
+            self.set_peers(Some(args.peers), given("peer", shown))?;
+        }
+        if args.no_mdns {
+            self.config.mdns = false;
+        }
+        if let Some(hostname) = &args.hostname {
+            self.set_hostname(Some(hostname), given("hostname", format!("{hostname:?}")))?;
+        }
+        if let Some(log) = args.log {
+            self.log = log;
+        }
+        if let Some(watches) = args.max_watches {
+            self.config.limits.max_watches = watches;
+        }
+        for setting in &args.set {
+            let Some((key, value)) = setting.split_once('=') else {
+                return Err(given("--set", setting.clone()).bad("KEY=VALUE, such as timers.stale_after=2s"));
+            };
+            self.set("--set", key.trim(), value.trim())?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, origin: &str, key: &str, value: &str) -> Result<(), ConfigError> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            return Err(ConfigError::UnknownKey { origin: origin.into(), key: key.into() });
+        };
+        (setting.set)(&mut self.config, value)
+            .ok_or_else(|| Given { origin, key, value: value.into() }.bad(setting.form))?;
+        self.ping_after_given |= key == "timers.ping_after";
+        Ok(())
+    }
+
+    fn set_listen(&mut self, addrs: Option<Vec<SocketAddr>>, given: Given) -> Result<(), ConfigError> {
+        let addrs = match addrs {
+            Some(addrs) if is_listen(&addrs) => addrs,
+            _ => return Err(given.bad("IP:PORT, at most one for each family, with one port")),
+        };
+        self.config.listen = addrs;
+        Ok(())
+    }
+
+    fn set_peers(&mut self, peers: Option<Vec<String>>, given: Given) -> Result<(), ConfigError> {
+        self.config.static_peers = match peers {
+            Some(peers) if peers.iter().all(|peer| is_host_port(peer)) => peers,
+            _ => return Err(given.bad("HOST:PORT or [IPV6]:PORT, such as pc1.lan:4711")),
+        };
+        Ok(())
+    }
+
+    fn set_hostname(&mut self, name: Option<&str>, given: Given) -> Result<(), ConfigError> {
+        match name {
+            Some(name) if is_hostname(name) => self.config.hostname = Some(name.to_owned()),
+            _ => return Err(given.bad("a name of at most 63 bytes without control characters")),
+        }
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        state_dir: Option<PathBuf>,
+        hostname: Option<String>,
+        jsonl: bool,
+    ) -> Result<RunSettings, ConfigError> {
+        let Self { mut config, game_dir, state_dir: given, log, ping_after_given } = self;
+        config.game_dir = game_dir.ok_or(ConfigError::NoGameDir)?;
+        config.state_dir = given.or(state_dir).ok_or(ConfigError::NoStateDir)?;
+        config.hostname = config.hostname.or(hostname);
+        let timers = &mut config.timers;
+        if timers.ping_after >= timers.stale_after {
+            if ping_after_given {
+                return Err(ConfigError::BadValue {
+                    origin: "configuration".into(),
+                    key: "timers.ping_after".into(),
+                    value: format!("{:?}", timers.ping_after),
+                    expected: "less than timers.stale_after: a quiet peer must be asked before it counts as gone",
+                });
+            }
+            // Only the stale time was shortened; quiet but living peers must not flap for that.
+            timers.ping_after = timers.stale_after / 3;
+            timers.ping_retry = timers.ping_retry.min(timers.stale_after / 6);
+        }
+        if timers.redial_max < timers.redial_min {
+            timers.redial_max = timers.redial_min;
+        }
+        Ok(RunSettings { config, jsonl, log })
+    }
+}
+
+/// A value as `--set` would be given it.
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => shown(other),
+    }
+}
+
+/// A value as it stands in the file, more or less.
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => format!("{text:?}"),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(truth) => truth.to_string(),
+        toml::Value::Datetime(time) => time.to_string(),
+        toml::Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        toml::Value::Table(_) => "a table".into(),
+    }
+}
+
+fn is_listen(addrs: &[SocketAddr]) -> bool {
+    match addrs {
+        [_] => true,
+        [a, b] => a.is_ipv4() != b.is_ipv4() && a.port() == b.port(),
+        _ => false,
+    }
+}
+
+/// Syntax only; the name is looked up when it is dialled.
+pub(crate) fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let port_ok = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let host_ok = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        // A zone (fe80::1%eth0) is the resolver's business.
+        Some(v6) => v6.split('%').next().is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => {
+            !host.is_empty()
+                && host.len() <= 253
+                && host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        }
+    };
+    host_ok && port_ok
+}
+
+pub(super) fn is_hostname(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= MAX_HOSTNAME && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Quantities as people write them: `500ms`, `4MiB`.
+
+use std::time::Duration;
+
+/// A duration: a decimal number and one of `us`, `ms`, `s`, `m`, `h`; a bare `0` is nothing. At most 365 days.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (value, unit) = split(text)?;
+    let seconds = match unit {
+        "us" => value / 1e6,
+        "ms" => value / 1e3,
+        "s" => value,
+        "m" => value * 60.0,
+        "h" => value * 3600.0,
+        "" if value == 0.0 => 0.0,
+        _ => return None,
+    };
+    (seconds <= 365.0 * 86_400.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// A number of bytes: a decimal number and nothing, `B`, `kB`, `MB`, `GB`, `TB` (powers of 1,000), `KiB`, `MiB`,
+/// `GiB`, `TiB` (powers of 1,024). At most 2^53, above which a decimal number is no longer exact.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let (value, unit) = split(text)?;
+    let factor: f64 = match unit {
+        "" | "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
+        _ => return None,
+    };
+    let bytes = value * factor;
+    (bytes <= 9_007_199_254_740_992.0 && (factor > 1.0 || bytes.fract() == 0.0)).then_some(bytes as u64)
+}
+
+/// Number and unit, with at most a space between. Digits and one point only: no sign, no exponent, no `inf`.
+fn split(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    if !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        let ms = |n| Some(Duration::from_millis(n));
+        for (text, expected) in [
+            ("500ms", ms(500)),
+            ("2s", ms(2_000)),
+            ("1.5s", ms(1_500)),
+            ("5 m", ms(300_000)),
+            ("1h", ms(3_600_000)),
+            ("0", ms(0)),
+            ("2", None),
+            ("", None),
+            ("s", None),
+            ("-1s", None),
+            ("1e3s", None),
+            ("infs", None),
+            ("1..5s", None),
+            ("9999999h", None),
+            ("2 sec", None),
+        ] {
+            assert_eq!(parse_duration(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, expected) in [
+            ("4MiB", Some(4 << 20)),
+            ("4 MB", Some(4_000_000)),
+            ("1.2GiB", Some(1_288_490_188)),
+            ("65536", Some(65_536)),
+            ("0.5", None),
+            ("4mib", None),
+            ("99999TiB", None),
+            ("", None),
+            ("-4", None),
+        ] {
+            assert_eq!(parse_size(text), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The vocabulary every module shares: identifiers, paths, hashes, games, manifests.
+//!
+//! Everything here is plain data: no I/O, no clock, no randomness. A value that exists is valid: identifiers and
+//! paths can only be made by their parsers.
+
+mod game;
+mod hash;
+mod id;
+mod job;
+mod manifest;
+mod path;
+
+pub use game::{Availability, Epoch, GameSummary, LibraryStamp, Revision, library_digest};
+pub use hash::{ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash};
+pub use id::{GameId, GameIdError, PeerId, PeerIdError};
+pub use job::{
+    DownloadId, DownloadPlan, Fingerprint, Job, JobDone, JobError, JobErrorKind, KnownContent, LibraryIndex,
+    OpenedLibrary, ScannedGame,
+};
+pub use manifest::{
+    Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, Manifest, ManifestError,
+    content_hash,
+};
+pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_reserved_at_root};

@@ -1,0 +1,290 @@
+//! Work that the engine asks of the workers, and what comes back. Bulk bytes do not pass here: reading, hashing and
+//! writing chunks is between the reactor and the workers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::hash::{HashParseError, parse_hex, write_hex};
+use super::{ChunkHash, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash, Revision};
+
+/// Tells cheaply whether a game may have changed: XXH3-128 over the names, kinds, sizes and mtimes of what lies directly
+/// in the game's root, `version.ini`'s content, and the presence of `local/`. Equal fingerprints mean: nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = HashParseError;
+    fn from_str(text: &str) -> Result<Self, HashParseError> {
+        parse_hex(text).map(Self)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A game as it lies on this disk. What others see of it also depends on the catalog and on running operations.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ScannedGame {
+    /// The folder name.
+    pub id: GameId,
+    /// The version that `version.ini` states; `None` without a sentinel.
+    pub eti_version: Option<String>,
+    /// Sum of the sizes of the manifest's files, in bytes.
+    pub size: u64,
+    /// The sentinel is there.
+    pub downloaded: bool,
+    /// `local/` is there.
+    pub installed: bool,
+    /// Names the list of files.
+    pub manifest_hash: ManifestHash,
+    /// Names the bytes; `None` until hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<ContentHash>,
+    /// See [`Fingerprint`].
+    pub fingerprint: Fingerprint,
+    /// Why it cannot be offered to others (a name that is not portable, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unportable: Option<String>,
+}
+
+/// What `<game_dir>/.lanspread/index.json` holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LibraryIndex {
+    /// History of the library.
+    pub epoch: Epoch,
+    /// Last durable revision.
+    pub rev: Revision,
+    /// Digest of the library as it was announced at that revision.
+    pub digest: LibraryDigest,
+    /// Every game, ascending by id.
+    pub games: Vec<Arc<ScannedGame>>,
+}
+
+impl LibraryIndex {
+    /// Epoch and revision.
+    pub fn stamp(&self) -> LibraryStamp {
+        LibraryStamp { epoch: self.epoch, rev: self.rev }
+    }
+}
+
+/// A game directory that was locked, swept and scanned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenedLibrary {
+    /// The directory, absolute.
+    pub dir: PathBuf,
+    /// The index as it was found; `None`: there was none or it was unreadable, so a new epoch begins.
+    pub index: Option<LibraryIndex>,
+    /// What to tell the user about the index (set aside because …).
+    pub notice: Option<String>,
+    /// What lies on disk now, ascending by id.
+    pub games: Vec<Arc<ScannedGame>>,
+}
+
+/// Number of one download; never reused while the daemon runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DownloadId(pub u64);
+
+/// Hashes that were known before the first byte came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownContent {
+    /// Names the bytes; equals [`content_hash`](super::content_hash) of manifest and `chunks`.
+    pub hash: ContentHash,
+    /// One per chunk of the manifest.
+    pub chunks: Vec<ChunkHash>,
+}
+
+/// What a download will put on disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DownloadPlan {
+    /// The game.
+    pub game: GameId,
+    /// Names the list of files.
+    pub manifest_hash: ManifestHash,
+    /// The files.
+    pub manifest: Manifest,
+    /// What every chunk must hash to; `None`: the (single) source hashes as it serves.
+    pub content: Option<KnownContent>,
+}
+
+/// Work for the workers that the engine waits for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Job {
+    /// Resolve `host:port`.
+    Resolve {
+        /// Comes back.
+        token: u64,
+        /// `host:port`.
+        host: String,
+    },
+    /// Lock a game directory, sweep leftovers of interrupted downloads, read its index, look at every game.
+    OpenLibrary {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Look at one game; its files are listed again only when the fingerprint differs from `known`.
+    ScanGame {
+        /// Which.
+        game: GameId,
+        /// As it was seen last. `None` forces a full listing.
+        known: Option<Arc<ScannedGame>>,
+    },
+    /// Look at every game.
+    ScanAll {
+        /// As they were seen last, ascending by id.
+        known: Vec<Arc<ScannedGame>>,
+    },
+    /// Save the index durably.
+    SaveIndex {
+        /// The new index.
+        index: LibraryIndex,
+    },
+    /// Hash every chunk of a game at low priority and keep the hashes.
+    HashGame {
+        /// Which.
+        game: GameId,
+        /// Only this list of files.
+        manifest_hash: ManifestHash,
+    },
+    /// Check the free space, set the old sentinel aside durably, make directories and files.
+    PrepareDownload {
+        /// Which.
+        download: DownloadId,
+        /// What it will write.
+        plan: Arc<DownloadPlan>,
+        /// Bytes that other running downloads will still write to the same file system.
+        reserved_bytes: u64,
+    },
+    /// Make everything durable, then the sentinel.
+    CommitDownload {
+        /// Which.
+        download: DownloadId,
+    },
+    /// Close the files; take them away unless `keep`.
+    AbandonDownload {
+        /// Which.
+        download: DownloadId,
+        /// Leave the files where they are, without a sentinel.
+        keep: bool,
+    },
+}
+
+/// A finished [`Job`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum JobDone {
+    /// To [`Job::Resolve`].
+    Resolved {
+        /// The job's.
+        token: u64,
+        /// Addresses in the resolver's order.
+        result: Result<Vec<SocketAddr>, JobError>,
+    },
+    /// To [`Job::OpenLibrary`].
+    LibraryOpened(Result<OpenedLibrary, JobError>),
+    /// To [`Job::ScanGame`]; `None`: the game is gone.
+    GameScanned {
+        /// Which.
+        game: GameId,
+        /// What lies there now.
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+    },
+    /// To [`Job::ScanAll`], ascending by id.
+    AllScanned(Result<Vec<Arc<ScannedGame>>, JobError>),
+    /// To [`Job::SaveIndex`].
+    IndexSaved {
+        /// Which state is durable now, or failed to become so.
+        stamp: LibraryStamp,
+        /// Whether it is.
+        result: Result<(), JobError>,
+    },
+    /// To [`Job::HashGame`].
+    GameHashed {
+        /// Which.
+        game: GameId,
+        /// The list of files that was hashed.
+        manifest_hash: ManifestHash,
+        /// Names the bytes. [`JobErrorKind::Changed`]: scan again. [`JobErrorKind::Cancelled`]: on request.
+        result: Result<ContentHash, JobError>,
+    },
+    /// To [`Job::PrepareDownload`].
+    DownloadPrepared {
+        /// Which.
+        download: DownloadId,
+        /// Ready for chunks.
+        result: Result<(), JobError>,
+    },
+    /// To [`Job::CommitDownload`]: durable under its sentinel.
+    DownloadCommitted {
+        /// Which.
+        download: DownloadId,
+        /// The game as it lies there now, with its content hash.
+        result: Result<Arc<ScannedGame>, JobError>,
+    },
+    /// To [`Job::AbandonDownload`].
+    DownloadAbandoned {
+        /// Which.
+        download: DownloadId,
+        /// What lies there now.
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+    },
+}
+
+/// Kinds of failed jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum JobErrorKind {
+    /// Not enough space, or a quota.
+    DiskFull,
+    /// Another process holds it.
+    InUse,
+    /// The files are not the ones that were listed.
+    Changed,
+    /// Bytes do not match their hash.
+    Verification,
+    /// A path leads outside, or through a link.
+    UnsafePath,
+    /// On request.
+    Cancelled,
+    /// Everything else that the operating system refuses.
+    Io,
+}
+
+/// A failed job, in words that name the operation and the path.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct JobError {
+    /// Which kind.
+    pub kind: JobErrorKind,
+    /// What was tried, on what, and what the system said.
+    pub message: String,
+}
+
+impl JobError {
+    /// Kind and message.
+    pub fn new(kind: JobErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}

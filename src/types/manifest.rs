@@ -1,0 +1,313 @@
+//! The files of a game, and how their bytes are cut into chunks.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{ChunkHash, ContentHash, ManifestHash, PathError, RelPath};
+
+/// Size of a chunk in bytes: the unit of hashing, requesting, verifying and resuming. The last chunk of a file is
+/// shorter; a chunk never crosses from one file into the next; an empty file has none.
+pub const CHUNK_SIZE: u64 = 1 << 20;
+
+/// Most files of one manifest.
+const MAX_FILES: usize = 200_000;
+/// Largest game in bytes (64 TiB), so that sums cannot overflow and chunk numbers fit in 32 bits.
+const MAX_BYTES: u64 = 1 << 46;
+
+/// One file of a game.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Where, beneath the game's root.
+    pub path: RelPath,
+    /// How long, in bytes.
+    pub size: u64,
+    /// Whether to set the executable bit where there is one. A hint: not part of the manifest's hash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exec: bool,
+}
+
+/// Number of a chunk, counted through the whole game in canonical file order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChunkIndex(pub u32);
+
+/// Consecutive chunks `first .. first + count`; `count` is at least 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ChunkRange {
+    /// The first of them.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl ChunkRange {
+    /// Every chunk of the range in order.
+    pub fn iter(self) -> impl Iterator<Item = ChunkIndex> {
+        (self.first..self.first.saturating_add(self.count)).map(ChunkIndex)
+    }
+}
+
+/// Consecutive chunks that travel in one buffer: read, hashed and written by one worker job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// Which chunks.
+    pub range: ChunkRange,
+    /// Sum of their lengths, 1 to [`CHUNK_SIZE`].
+    pub bytes: u32,
+}
+
+/// Most chunks of one [`Batch`]: bounds the files that one job opens.
+pub const MAX_BATCH_CHUNKS: u32 = 256;
+
+/// Where one chunk's bytes are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// Index into [`Manifest::files`].
+    pub file: usize,
+    /// First byte within that file.
+    pub offset: u64,
+    /// Length in bytes, 1 to [`CHUNK_SIZE`].
+    pub len: u32,
+}
+
+/// Why a list of files is not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// A path that cannot be stored everywhere.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Two paths that some file system would merge (equal after case folding and NFC), or a file where another
+    /// entry needs a directory.
+    #[error("the paths {0:?} and {1:?} cannot both be stored on every file system")]
+    Collision(String, String),
+    /// More than the bounds on files or bytes.
+    #[error("a manifest of {files} files and {bytes} bytes is over the limit")]
+    TooLarge {
+        /// Number of files.
+        files: usize,
+        /// Sum of their sizes, saturated.
+        bytes: u64,
+    },
+}
+
+/// The files of a game in canonical order (ascending bytes of the path). Immutable and valid once made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    files: Vec<FileEntry>,
+    /// `first_chunk[i]` = number of the first chunk of file `i`; one more entry holds the total.
+    first_chunk: Vec<u32>,
+    bytes: u64,
+}
+
+impl Manifest {
+    /// Sorts and checks a list of files.
+    pub fn new(mut files: Vec<FileEntry>) -> Result<Self, ManifestError> {
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        if files.len() > MAX_FILES || bytes > MAX_BYTES {
+            return Err(ManifestError::TooLarge { files: files.len(), bytes });
+        }
+        refuse_collisions(&files)?;
+        let mut first_chunk = Vec::with_capacity(files.len() + 1);
+        let mut next = 0u32;
+        for file in &files {
+            first_chunk.push(next);
+            next += file.size.div_ceil(CHUNK_SIZE) as u32;
+        }
+        first_chunk.push(next);
+        Ok(Self { files, first_chunk, bytes })
+    }
+
+    /// The files in canonical order.
+    pub fn files(&self) -> &[FileEntry] {
+        &self.files
+    }
+
+    /// Sum of all sizes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many chunks the whole game has.
+    pub fn chunk_count(&self) -> u32 {
+        self.first_chunk[self.files.len()]
+    }
+
+    /// Where chunk `index` lies; `None` beyond the end.
+    pub fn chunk(&self, index: ChunkIndex) -> Option<Chunk> {
+        if index.0 >= self.chunk_count() {
+            return None;
+        }
+        // The last file whose first chunk is not after `index`: empty files share their first with the next one.
+        let file = self.first_chunk.partition_point(|&first| first <= index.0) - 1;
+        let offset = u64::from(index.0 - self.first_chunk[file]) * CHUNK_SIZE;
+        let len = (self.files[file].size - offset).min(CHUNK_SIZE) as u32;
+        Some(Chunk { file, offset, len })
+    }
+
+    /// The chunks of file `file` (index into [`Manifest::files`]) as `first..end`.
+    pub fn chunks_of_file(&self, file: usize) -> std::ops::Range<u32> {
+        self.first_chunk[file]..self.first_chunk[file + 1]
+    }
+
+    /// Sum of the lengths of a range of chunks; chunks beyond the end count nothing.
+    pub fn range_bytes(&self, range: ChunkRange) -> u64 {
+        range.iter().filter_map(|index| self.chunk(index)).map(|chunk| u64::from(chunk.len)).sum()
+    }
+
+    /// Cuts a range into batches: from its first chunk on, as many whole chunks as fit in [`CHUNK_SIZE`] bytes and
+    /// [`MAX_BATCH_CHUNKS`]. Many small files thus cost one buffer and one job per mebibyte. Both sides of a transfer
+    /// cut alike, but nothing on the wire depends on it.
+    pub fn batches(&self, range: ChunkRange) -> impl Iterator<Item = Batch> + '_ {
+        let end = range.first.saturating_add(range.count).min(self.chunk_count());
+        let mut next = range.first;
+        std::iter::from_fn(move || {
+            let first = next;
+            let mut bytes = 0u32;
+            while next < end && next - first < MAX_BATCH_CHUNKS {
+                let len = self.chunk(ChunkIndex(next))?.len;
+                if u64::from(bytes) + u64::from(len) > CHUNK_SIZE {
+                    break;
+                }
+                bytes += len;
+                next += 1;
+            }
+            (next > first).then_some(Batch { range: ChunkRange { first, count: next - first }, bytes })
+        })
+    }
+
+    /// XXH3-128 over the canonical bytes of [`Manifest::canonical`].
+    pub fn hash(&self) -> ManifestHash {
+        let mut hash = Xxh3::new();
+        self.canonical(|bytes| hash.update(bytes));
+        ManifestHash(hash.digest128().to_be_bytes())
+    }
+
+    /// Feeds the canonical form to `sink`: `"lanspread-manifest-1\n"`, u32 number of files, then for each file in
+    /// canonical order u32 length of the path, the path in UTF-8, u64 size. Integers are big-endian.
+    pub fn canonical(&self, mut sink: impl FnMut(&[u8])) {
+        sink(b"lanspread-manifest-1\n");
+        sink(&(self.files.len() as u32).to_be_bytes());
+        for file in &self.files {
+            sink(&(file.path.as_str().len() as u32).to_be_bytes());
+            sink(file.path.as_str().as_bytes());
+            sink(&file.size.to_be_bytes());
+        }
+    }
+}
+
+/// BLAKE3 over `"lanspread-content-1\n"`, the manifest's canonical bytes, u32 chunk size, u32 number of chunks and
+/// every chunk's 32-byte hash in order. `hashes` must have exactly one entry for each chunk.
+pub fn content_hash(manifest: &Manifest, hashes: &[ChunkHash]) -> ContentHash {
+    debug_assert_eq!(hashes.len(), manifest.chunk_count() as usize);
+    let mut hash = blake3::Hasher::new();
+    hash.update(b"lanspread-content-1\n");
+    manifest.canonical(|bytes| {
+        hash.update(bytes);
+    });
+    hash.update(&(CHUNK_SIZE as u32).to_be_bytes());
+    hash.update(&(hashes.len() as u32).to_be_bytes());
+    for chunk in hashes {
+        hash.update(&chunk.0);
+    }
+    ContentHash(*hash.finalize().as_bytes())
+}
+
+/// Refuses entries that would be one file on a case-insensitive or normalizing file system, and a file that another
+/// entry uses as a directory.
+fn refuse_collisions(files: &[FileEntry]) -> Result<(), ManifestError> {
+    use std::collections::HashMap;
+    let mut seen: HashMap<String, &RelPath> = HashMap::with_capacity(files.len());
+    for file in files {
+        if let Some(other) = seen.insert(file.path.collision_key(), &file.path) {
+            return Err(ManifestError::Collision(other.to_string(), file.path.to_string()));
+        }
+    }
+    // Directories: spelled one way only, and never also a file.
+    let mut directories: HashMap<String, RelPath> = HashMap::new();
+    let mut checked: HashSet<RelPath> = HashSet::new();
+    for file in files {
+        let mut parent = file.path.parent();
+        while let Some(directory) = parent {
+            if !checked.insert(directory.clone()) {
+                break;
+            }
+            let key = directory.collision_key();
+            if let Some(other) = seen.get(&key) {
+                return Err(ManifestError::Collision(other.to_string(), file.path.to_string()));
+            }
+            if let Some(other) = directories.insert(key, directory.clone()) {
+                return Err(ManifestError::Collision(other.to_string(), directory.to_string()));
+            }
+            parent = directory.parent();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(files: &[(&str, u64)]) -> Result<Manifest, ManifestError> {
+        Manifest::new(
+            files
+                .iter()
+                .map(|&(path, size)| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn chunks_never_cross_a_file_and_empty_files_have_none() {
+        let m = manifest(&[("c", CHUNK_SIZE + 1), ("a", 5), ("b", 0), ("d", CHUNK_SIZE)]).unwrap();
+        let chunks: Vec<_> = (0..m.chunk_count()).map(|i| m.chunk(ChunkIndex(i)).unwrap()).collect();
+        assert_eq!(
+            chunks,
+            [
+                Chunk { file: 0, offset: 0, len: 5 },
+                Chunk { file: 2, offset: 0, len: CHUNK_SIZE as u32 },
+                Chunk { file: 2, offset: CHUNK_SIZE, len: 1 },
+                Chunk { file: 3, offset: 0, len: CHUNK_SIZE as u32 },
+            ]
+        );
+        assert_eq!(m.chunk(ChunkIndex(4)), None);
+        assert_eq!(m.range_bytes(ChunkRange { first: 0, count: 99 }), m.bytes());
+        assert_eq!(m.chunks_of_file(1), 1..1);
+    }
+
+    #[test]
+    fn batches_hold_whole_chunks_and_cover_the_range() {
+        let mut files = vec![("a".to_owned(), 3 * CHUNK_SIZE + 7)];
+        files.extend((0..600).map(|i| (format!("b{i:03}"), 100)));
+        let files: Vec<_> = files.iter().map(|(path, size)| (path.as_str(), *size)).collect();
+        let m = manifest(&files).unwrap();
+        let batches: Vec<_> = m.batches(ChunkRange { first: 1, count: m.chunk_count() }).collect();
+        assert_eq!(batches[0], Batch { range: ChunkRange { first: 1, count: 1 }, bytes: CHUNK_SIZE as u32 });
+        assert_eq!(batches[2], Batch { range: ChunkRange { first: 3, count: 256 }, bytes: 7 + 255 * 100 });
+        assert_eq!(batches.iter().map(|b| b.range.count).sum::<u32>(), m.chunk_count() - 1);
+    }
+
+    #[test]
+    fn files_that_cannot_live_together_are_refused() {
+        for pair in [["a", "A"], ["a", "a/b"], ["Dir/x", "dir/y"], ["x/DIR/1", "X/dir/2"]] {
+            assert!(matches!(manifest(&[(pair[0], 1), (pair[1], 1)]), Err(ManifestError::Collision(..))), "{pair:?}");
+        }
+        assert!(manifest(&[("d/x", 1), ("d/y", 1), ("d2", 1)]).is_ok());
+    }
+
+    #[test]
+    fn an_absurd_size_is_refused_without_overflow() {
+        assert!(matches!(manifest(&[("a", u64::MAX), ("b", u64::MAX)]), Err(ManifestError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn hashes_depend_on_order_free_content_only() {
+        let one = manifest(&[("a", 1), ("b", 2)]).unwrap();
+        let two = manifest(&[("b", 2), ("a", 1)]).unwrap();
+        assert_eq!(one.hash(), two.hash());
+        assert_ne!(one.hash(), manifest(&[("a", 2), ("b", 1)]).unwrap().hash());
+    }
+}
