@@ -1,0 +1,74 @@
+//! The seam under everything that changes a disk: whoever stands here sees each operation before it happens and may
+//! refuse it. Production has nobody here; tests fail the n-th operation or record all of them.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One change of a file system, about to happen. Paths are those of the [`Dir`](super::Dir) handles, joined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op<'a> {
+    /// Open a file for writing, making it when it is not there.
+    Create(&'a Path),
+    /// Write bytes.
+    Write {
+        /// The file.
+        path: &'a Path,
+        /// First byte.
+        offset: u64,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// Set a file's length (or reserve its space).
+    SetLen(&'a Path, u64),
+    /// Make a file's bytes and length durable.
+    SyncFile(&'a Path),
+    /// Make a directory.
+    MakeDir(&'a Path),
+    /// Make the names in a directory durable.
+    SyncDir(&'a Path),
+    /// Make everything on the file system that holds this directory durable.
+    SyncFileSystem(&'a Path),
+    /// Give a file or directory another name in the same directory, in place of what is there.
+    Rename(&'a Path, &'a Path),
+    /// Remove a file.
+    RemoveFile(&'a Path),
+    /// Remove an empty directory.
+    RemoveDir(&'a Path),
+}
+
+/// Stands between the file seam and the system.
+pub trait Hook: Send + Sync {
+    /// Called before `op`; an error is returned to the caller instead of doing it.
+    fn before(&self, op: Op<'_>) -> io::Result<()>;
+}
+
+/// A hook or none; handed from a directory to everything opened beneath it.
+#[derive(Clone, Default)]
+pub(super) struct Hooks(Option<Arc<dyn Hook>>);
+
+impl Hooks {
+    pub(super) fn new(hook: Arc<dyn Hook>) -> Self {
+        Self(Some(hook))
+    }
+
+    pub(super) fn before(&self, op: Op<'_>) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |hook| hook.before(op))
+    }
+
+    /// For operations whose path must be made first: nothing is joined when nobody listens.
+    pub(super) fn before_at(&self, dir: &Path, rel: &str, op: impl FnOnce(&Path) -> Op<'_>) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |hook| hook.before(op(&dir.join(rel))))
+    }
+
+    pub(super) fn before_rename(&self, dir: &Path, from: &str, to: &str) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |hook| hook.before(Op::Rename(&dir.join(from), &dir.join(to))))
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "hooked" } else { "none" })
+    }
+}

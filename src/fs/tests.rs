@@ -1,0 +1,246 @@
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::types::JobErrorKind;
+
+fn rel(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+fn temp() -> (tempfile::TempDir, Dir) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = Dir::open(temp.path()).unwrap();
+    (temp, dir)
+}
+
+/// Fails the operation with this number and no other.
+struct FailAt(AtomicUsize, usize);
+
+impl Hook for FailAt {
+    fn before(&self, _: Op<'_>) -> io::Result<()> {
+        let fails = self.0.fetch_add(1, Ordering::Relaxed) == self.1;
+        if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn replacing_a_file_leaves_all_of_the_old_or_all_of_the_new_bytes_whichever_operation_fails() {
+    for failing in 0.. {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::File::create_new(temp.path().join(".index.json.tmp")).unwrap();
+        Dir::open(temp.path()).unwrap().replace_file("index.json", b"old").unwrap();
+        let hook = Arc::new(FailAt(AtomicUsize::new(0), failing));
+        let dir = Dir::open_hooked(temp.path(), hook.clone()).unwrap();
+        let result = dir.replace_file("index.json", b"the new bytes");
+        let now = dir.read_small("index.json", 100).unwrap().unwrap();
+        if hook.0.load(Ordering::Relaxed) <= failing {
+            // There is no such operation any more: everything worked.
+            result.unwrap();
+            assert_eq!(now, b"the new bytes");
+            assert!(failing >= 5, "only {failing} operations were seen");
+            return;
+        }
+        assert_eq!(result.unwrap_err().kind(), JobErrorKind::DiskFull);
+        assert!(now == b"old" || now == b"the new bytes", "{now:?} after failing operation {failing}");
+    }
+}
+
+#[test]
+fn a_replaced_file_is_synced_before_it_gets_its_name_and_its_name_after() {
+    #[derive(Default)]
+    struct Record(Mutex<Vec<&'static str>>);
+    impl Hook for Record {
+        fn before(&self, op: Op<'_>) -> io::Result<()> {
+            self.0.lock().unwrap().push(match op {
+                Op::RemoveFile(_) => "remove",
+                Op::Create(_) => "create",
+                Op::Write { .. } => "write",
+                Op::SyncFile(_) => "sync file",
+                Op::Rename(..) => "rename",
+                Op::SyncDir(_) => "sync dir",
+                _ => "other",
+            });
+            Ok(())
+        }
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let record = Arc::new(Record::default());
+    Dir::open_hooked(temp.path(), record.clone()).unwrap().replace_file("a", b"x").unwrap();
+    assert_eq!(*record.0.lock().unwrap(), ["remove", "create", "write", "sync file", "rename", "sync dir"]);
+}
+
+#[test]
+fn only_one_plain_component_is_a_name() {
+    let (_temp, dir) = temp();
+    for name in ["", ".", "..", "a/b", "/etc", "a\\b", "c:", "a\0"] {
+        assert_eq!(dir.read_small(name, 1).unwrap_err().kind(), JobErrorKind::UnsafePath, "{name:?}");
+        assert_eq!(dir.make_subdir(name).unwrap_err().kind(), JobErrorKind::UnsafePath, "{name:?}");
+        assert_eq!(dir.rename("a", name).unwrap_err().kind(), JobErrorKind::UnsafePath, "{name:?}");
+    }
+}
+
+#[test]
+fn a_small_file_is_read_up_to_its_limit_and_a_missing_one_is_none() {
+    let (_temp, dir) = temp();
+    dir.replace_file("a", b"12345").unwrap();
+    assert_eq!(dir.read_small("a", 5).unwrap().unwrap(), b"12345");
+    assert_eq!(dir.read_small("a", 4).unwrap_err().source.kind(), io::ErrorKind::FileTooLarge);
+    assert_eq!(dir.read_small("b", 4).unwrap(), None);
+}
+
+#[test]
+fn a_second_lock_is_refused_and_names_its_holder() {
+    let (temp, dir) = temp();
+    let lock = dir.lock("lock").unwrap();
+    let error = Dir::open(temp.path()).unwrap().lock("lock").unwrap_err();
+    assert_eq!(error.kind(), JobErrorKind::InUse);
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    drop(lock);
+    dir.lock("lock").unwrap();
+}
+
+#[test]
+fn existing_bytes_stay_when_a_file_is_opened_for_writing() {
+    let (_temp, dir) = temp();
+    assert_eq!(dir.make_dirs(&rel("d/e")).unwrap(), [rel("d"), rel("d/e")]);
+    assert_eq!(dir.make_dirs(&rel("d/e")).unwrap(), []);
+    let file = dir.create_write(&rel("d/e/f"), false).unwrap();
+    file.reserve(3 << 20).unwrap();
+    file.write_all_at(b"end", (3 << 20) - 3).unwrap();
+    dir.create_write(&rel("d/e/f"), false).unwrap().write_all_at(b"beg", 0).unwrap();
+    let mut buf = [0; 4];
+    let file = dir.open_read(&rel("d/e/f")).unwrap();
+    assert_eq!((file.read_at(&mut buf, (3 << 20) - 3).unwrap(), &buf), (3, b"end\0"));
+    assert_eq!((file.read_at(&mut buf, 0).unwrap(), &buf), (4, b"beg\0"));
+    assert_eq!(file.stat().unwrap().size, 3 << 20);
+    dir.create_write(&rel("d/e/f"), false).unwrap().reserve(2).unwrap();
+    assert_eq!(dir.entry_beneath(&rel("d/e/f")).unwrap().unwrap().size, 2);
+}
+
+#[test]
+fn directories_are_removed_only_when_empty() {
+    let (_temp, dir) = temp();
+    dir.make_dirs(&rel("d/e")).unwrap();
+    assert!(!dir.remove_dir_if_empty(&rel("d")).unwrap());
+    assert!(dir.remove_dir_if_empty(&rel("d/e")).unwrap());
+    assert!(!dir.remove_dir_if_empty(&rel("d/e")).unwrap());
+    assert!(dir.remove_subdir_if_empty("d").unwrap());
+    assert!(dir.free_bytes().unwrap() > 0);
+}
+
+#[cfg(unix)]
+mod links {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// outside/secret, game/real/f, and links of every kind in game.
+    fn tree() -> (tempfile::TempDir, Dir) {
+        let temp = tempfile::tempdir().unwrap();
+        let outer = Dir::open(temp.path()).unwrap();
+        outer.make_subdir("outside").unwrap().replace_file("secret", b"s").unwrap();
+        let game = outer.make_subdir("game").unwrap();
+        game.make_subdir("real").unwrap().replace_file("f", b"f").unwrap();
+        let at = temp.path().join("game");
+        symlink("../outside", at.join("up")).unwrap();
+        symlink(temp.path().join("outside"), at.join("absolute")).unwrap();
+        symlink("real", at.join("inside")).unwrap();
+        symlink("../outside/secret", at.join("file")).unwrap();
+        symlink("/nowhere", at.join("dangling")).unwrap();
+        (temp, game)
+    }
+
+    #[test]
+    fn no_link_is_followed_wherever_it_leads() {
+        let (temp, game) = tree();
+        for path in ["up/secret", "absolute/secret", "inside/f", "file", "dangling"] {
+            let kinds = [
+                game.open_read(&rel(path)).unwrap_err().kind(),
+                game.create_write(&rel(path), true).unwrap_err().kind(),
+                game.open_dir(&rel(path)).unwrap_err().kind(),
+                game.sync_file(&rel(path)).unwrap_err().kind(),
+            ];
+            assert_eq!(kinds, [JobErrorKind::UnsafePath; 4], "{path}");
+        }
+        for path in ["up/secret", "absolute/secret", "inside/f"] {
+            assert_eq!(game.remove_file_beneath(&rel(path)).unwrap_err().kind(), JobErrorKind::UnsafePath);
+            assert_eq!(game.entry_beneath(&rel(path)).unwrap_err().kind(), JobErrorKind::UnsafePath);
+            assert_eq!(game.make_dir(&rel(&format!("{path}/x"))).unwrap_err().kind(), JobErrorKind::UnsafePath);
+        }
+        assert_eq!(game.subdir("inside").unwrap_err().kind(), JobErrorKind::UnsafePath);
+        assert_eq!(std::fs::read(temp.path().join("outside/secret")).unwrap(), b"s");
+        assert!(!temp.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn the_walk_for_old_kernels_refuses_the_same_links_and_opens_the_same_files() {
+        let (_temp, game) = tree();
+        for path in ["up/secret", "absolute/secret", "inside/f", "file", "dangling", "up", "inside"] {
+            let error = FsError::at("open", "x")(game.0.handle.walk_for_reading(path).unwrap_err());
+            assert_eq!(error.kind(), JobErrorKind::UnsafePath, "{path}");
+        }
+        game.0.handle.walk_for_reading("real/f").unwrap();
+        let missing = game.0.handle.walk_for_reading("real/g").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn removing_and_replacing_a_link_leaves_what_it_points_at() {
+        let (temp, game) = tree();
+        assert!(game.remove_file("file").unwrap());
+        symlink("../outside/secret", temp.path().join("game/.version.ini.tmp")).unwrap();
+        symlink("../outside/secret", temp.path().join("game/version.ini")).unwrap();
+        game.replace_file("version.ini", b"1").unwrap();
+        assert_eq!(std::fs::read(temp.path().join("outside/secret")).unwrap(), b"s");
+        assert_eq!(game.entry("version.ini").unwrap().unwrap().kind, EntryKind::File);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_instead_of_waited_for() {
+        let (temp, dir) = temp();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join("pipe"), mode).unwrap();
+        assert_eq!(dir.open_read(&rel("pipe")).unwrap_err().kind(), JobErrorKind::UnsafePath);
+        dir.create_write(&rel("pipe"), false).unwrap_err();
+        assert_eq!(dir.entry("pipe").unwrap().unwrap().kind, EntryKind::Other);
+    }
+
+    #[test]
+    fn entries_say_what_lies_there_without_following() {
+        let (temp, game) = tree();
+        std::fs::hard_link(temp.path().join("outside/secret"), temp.path().join("game/twin")).unwrap();
+        std::fs::set_permissions(temp.path().join("game/twin"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut entries = game.entries().unwrap();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let seen: Vec<_> = entries.iter().map(|e| (e.name.to_str().unwrap(), e.kind)).collect();
+        use EntryKind::{Dir, File, Symlink};
+        let expected = [
+            ("absolute", Symlink),
+            ("dangling", Symlink),
+            ("file", Symlink),
+            ("inside", Symlink),
+            ("real", Dir),
+            ("twin", File),
+            ("up", Symlink),
+        ];
+        assert_eq!(seen, expected);
+        let twin = &entries[5];
+        assert_eq!((twin.size, twin.links, twin.exec), (1, 2, true));
+        let meta = std::fs::metadata(temp.path().join("game/twin")).unwrap();
+        let since = meta.modified().unwrap().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(twin.mtime_ns, since.as_nanos() as i128);
+    }
+
+    #[test]
+    fn the_executable_bit_is_set_and_taken() {
+        let (temp, dir) = temp();
+        let mode = || std::fs::metadata(temp.path().join("f")).unwrap().permissions().mode() & 0o111;
+        dir.create_write(&rel("f"), true).unwrap();
+        assert_ne!(mode() & 0o100, 0);
+        dir.create_write(&rel("f"), false).unwrap();
+        assert_eq!(mode(), 0);
+        dir.create_write(&rel("f"), true).unwrap();
+        assert_ne!(mode() & 0o100, 0);
+    }
+}

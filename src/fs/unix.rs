@@ -1,0 +1,332 @@
+//! Unix: everything goes through directory handles. On Linux `openat2` resolves a whole path in one call without ever
+//! following a link; elsewhere, and where the kernel does not have it, the path is walked component by component.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
+use rustix::io::Errno;
+
+use super::error::unsafe_path;
+use super::{Entry, EntryKind, MAX_ENTRIES, Stat};
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Without NONBLOCK, opening a named pipe would wait for its other end.
+const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Handle(OwnedFd);
+
+/// The outcome of asking for a lock.
+pub(super) enum Locked {
+    /// Taken.
+    Mine(File),
+    /// Another process has it; its file, if it can be read.
+    Held(Option<File>),
+}
+
+/// Opens a directory by a trusted path; links in it are followed.
+pub(super) fn open_root(path: &Path) -> io::Result<Handle> {
+    Ok(Handle(retry(|| rustix::fs::open(path, DIR_FLAGS, Mode::empty()))?))
+}
+
+impl Handle {
+    /// Opens a directory beneath this one. `rel`: checked components, `/`-separated.
+    pub(super) fn open_dir(&self, rel: &str) -> io::Result<Handle> {
+        self.open(rel, DIR_FLAGS, Mode::empty()).map(Handle)
+    }
+
+    /// Opens a regular file for reading.
+    pub(super) fn open_read(&self, rel: &str) -> io::Result<File> {
+        let file = File::from(self.open(rel, FILE_FLAGS | OFlags::RDONLY, Mode::empty())?);
+        regular(&file)?;
+        Ok(file)
+    }
+
+    /// Opens a regular file for writing without truncating it, or makes it.
+    pub(super) fn open_write(&self, rel: &str, exec: bool) -> io::Result<File> {
+        let mode = Mode::from_raw_mode(if exec { 0o777 } else { 0o666 });
+        let flags = FILE_FLAGS | OFlags::WRONLY | OFlags::CREATE;
+        let file = File::from(self.open(rel, flags, mode)?);
+        let meta = regular(&file)?;
+        let is = meta.mode() & 0o7777;
+        let should = if exec { is | ((is & 0o444) >> 2) } else { is & !0o111 };
+        if (is & 0o111 != 0) != exec {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(should as RawMode))?;
+        }
+        Ok(file)
+    }
+
+    /// Opens a regular file so that it can be flushed.
+    pub(super) fn open_sync(&self, rel: &str) -> io::Result<File> {
+        self.open_read(rel)
+    }
+
+    /// Makes a new file in this directory; an error if there is something.
+    pub(super) fn create_new(&self, name: &str) -> io::Result<File> {
+        let flags = FILE_FLAGS | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        self.open(name, flags, Mode::from_raw_mode(0o666)).map(File::from)
+    }
+
+    /// Opens or makes a lock file and tries to take its lock.
+    pub(super) fn open_lock(&self, name: &str) -> io::Result<Locked> {
+        let flags = FILE_FLAGS | OFlags::RDWR | OFlags::CREATE;
+        let file = File::from(self.open(name, flags, Mode::from_raw_mode(0o666))?);
+        regular(&file)?;
+        match retry(|| rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)) {
+            Ok(()) => Ok(Locked::Mine(file)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Locked::Held(Some(file))),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes a directory; its parent exists. Whether it was made: false when there was one.
+    pub(super) fn make_dir(&self, rel: &str) -> io::Result<bool> {
+        self.in_parent(rel, |dir, name| match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(e) => Err(e),
+        })
+    }
+
+    /// Removes a file (a link itself, never what it points at).
+    pub(super) fn remove_file(&self, rel: &str) -> io::Result<()> {
+        self.in_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::empty()))
+    }
+
+    /// Removes an empty directory.
+    pub(super) fn remove_dir(&self, rel: &str) -> io::Result<()> {
+        self.in_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+    }
+
+    /// Renames within this directory, in place of what has the new name.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(retry_errno(|| rustix::fs::renameat(&self.0, from, &self.0, to))?)
+    }
+
+    /// What lies at `rel`; nothing also when its directory is missing.
+    pub(super) fn entry_beneath(&self, rel: &str) -> io::Result<Option<Entry>> {
+        let found = self.in_parent(rel, |dir, name| {
+            rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| entry(name.into(), &stat))
+        });
+        match found {
+            Ok(entry) => Ok(Some(entry)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Everything in this directory; what vanishes meanwhile is left out.
+    pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        for item in rustix::fs::Dir::read_from(&self.0)? {
+            let item = item?;
+            let name = item.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if out.len() >= MAX_ENTRIES {
+                return Err(io::Error::other("it has too many entries"));
+            }
+            match retry_errno(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
+                Ok(stat) => out.push(entry(OsString::from_vec(name.to_bytes().to_vec()), &stat)),
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Makes the names in this directory durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        match retry_errno(|| rustix::fs::fsync(&self.0)) {
+            // Some file systems (FUSE, network) have no such thing for directories.
+            Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Makes the whole file system durable; false where there is no such call.
+    pub(super) fn sync_file_system(&self) -> io::Result<bool> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            // Since Linux 5.8 this also reports write errors that happened since the handle was opened.
+            retry_errno(|| rustix::fs::syncfs(&self.0))?;
+            Ok(true)
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Ok(false)
+    }
+
+    /// Bytes that this user may still write.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let stat = retry_errno(|| rustix::fs::fstatvfs(&self.0))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn in_parent<T>(&self, rel: &str, mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Errno>) -> io::Result<T> {
+        match rel.rsplit_once('/') {
+            None => Ok(retry_errno(|| act(&self.0, rel))?),
+            Some((parent, name)) => {
+                let parent = self.open_dir(parent)?;
+                Ok(retry_errno(|| act(&parent.0, name))?)
+            }
+        }
+    }
+
+    fn open(&self, rel: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::fs::ResolveFlags;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match retry_errno(|| rustix::fs::openat2(&self.0, rel, flags, mode, resolve)) {
+                // Not in this kernel; refused by an old container sandbox; lost a race with a rename.
+                Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
+                other => return Ok(other?),
+            }
+        }
+        self.walk(rel, flags, mode)
+    }
+
+    #[cfg(test)]
+    pub(super) fn walk_for_reading(&self, rel: &str) -> io::Result<File> {
+        self.walk(rel, FILE_FLAGS | OFlags::RDONLY, Mode::empty()).map(File::from)
+    }
+
+    /// Opens `rel` one component at a time; no component may be a link.
+    fn walk(&self, rel: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let step = |dir: &OwnedFd, name: &str, flags: OFlags, mode: Mode| -> io::Result<OwnedFd> {
+            match retry_errno(|| rustix::fs::openat(dir, name, flags | OFlags::NOFOLLOW, mode)) {
+                // A link where a directory is wanted is reported as "not a directory".
+                Err(Errno::NOTDIR) if is_link(dir, name) => Err(Errno::LOOP.into()),
+                other => Ok(other?),
+            }
+        };
+        let Some((parents, last)) = rel.rsplit_once('/') else {
+            return step(&self.0, rel, flags, mode);
+        };
+        let mut dir: Option<OwnedFd> = None;
+        for name in parents.split('/') {
+            dir = Some(step(dir.as_ref().unwrap_or(&self.0), name, DIR_FLAGS, Mode::empty())?);
+        }
+        step(dir.as_ref().unwrap_or(&self.0), last, flags, mode)
+    }
+}
+
+/// What the system knows of an open file.
+pub(super) fn stat_file(file: &File) -> io::Result<Stat> {
+    let meta = file.metadata()?;
+    Ok(Stat {
+        size: meta.len(),
+        mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+        exec: meta.mode() & 0o100 != 0,
+    })
+}
+
+pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buf, offset)
+}
+
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    if bytes.len() >= UNCACHED_MIN
+        && let Some(result) = write_uncached(file, bytes, offset)
+    {
+        return result;
+    }
+    file.write_at(bytes, offset)
+}
+
+/// Writes from this size on go past the page cache.
+#[cfg(target_os = "linux")]
+const UNCACHED_MIN: usize = 256 << 10;
+
+/// Writes with `RWF_DONTCACHE` (Linux 6.14): the system begins to write the pages at once and drops them when they are on
+/// disk. A game on its way in is not read again soon, and must not push what the running game needs out of memory; it
+/// also costs less, since the same few pages serve over and over. `None`: this kernel or file system cannot.
+#[cfg(target_os = "linux")]
+fn write_uncached(file: &File, bytes: &[u8], offset: u64) -> Option<io::Result<usize>> {
+    use rustix::io::{Errno, ReadWriteFlags};
+    /// linux/fs.h; not named by rustix.
+    const RWF_DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+    match rustix::io::pwritev2(file, &[io::IoSlice::new(bytes)], offset, RWF_DONTCACHE) {
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => None,
+        result => Some(result.map_err(io::Error::from)),
+    }
+}
+
+/// Reserves `len` bytes from the start and extends the file to that length; false where the file system cannot.
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    match retry_errno(|| rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len)) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, len);
+        Ok(false)
+    }
+}
+
+pub(super) fn start_writeback(file: &File, offset: u64, len: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+        // SAFETY: the descriptor is open for the length of the call, and the call touches no memory of ours.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, len);
+}
+
+pub(super) fn advise_sequential(file: &File) {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    let _ = file;
+}
+
+fn regular(file: &File) -> io::Result<std::fs::Metadata> {
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok(meta) } else { Err(unsafe_path("it is not a regular file")) }
+}
+
+fn is_link(dir: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+// The fields' types differ from system to system.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+fn entry(name: OsString, stat: &rustix::fs::Stat) -> Entry {
+    Entry {
+        name,
+        kind: match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => EntryKind::File,
+            FileType::Directory => EntryKind::Dir,
+            FileType::Symlink => EntryKind::Symlink,
+            _ => EntryKind::Other,
+        },
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: i128::from(stat.st_mtime) * 1_000_000_000 + stat.st_mtime_nsec as i128,
+        exec: stat.st_mode & 0o100 != 0,
+        links: stat.st_nlink as u64,
+    }
+}
+
+fn retry<T>(call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+    Ok(retry_errno(call)?)
+}
+
+fn retry_errno<T>(call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    rustix::io::retry_on_intr(call)
+}

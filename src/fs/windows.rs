@@ -1,0 +1,266 @@
+//! Windows: handles of cap-std confine every path beneath the directory; on top of that no component may be a link.
+
+use std::fs::File;
+use std::io;
+use std::os::windows::fs::FileExt;
+use std::os::windows::io::AsRawHandle;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+
+use super::error::{ERROR_LOCK_VIOLATION, ERROR_SHARING_VIOLATION, unsafe_path};
+use super::{Entry, EntryKind, MAX_ENTRIES, Stat};
+
+/// How long a change is tried again while a virus scanner or another program holds the file.
+const RETRY_FOR: Duration = Duration::from_secs(2);
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+/// `FILE_SHARE_READ`: others may read the lock file, to learn who holds it, but not open it for writing.
+const SHARE_READ: u32 = 1;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Handle(Dir);
+
+/// The outcome of asking for a lock.
+pub(super) enum Locked {
+    /// Taken.
+    Mine(File),
+    /// Another process has it; its file, if it can be read.
+    Held(Option<File>),
+}
+
+/// Opens a directory by a trusted path; links in it are followed.
+pub(super) fn open_root(path: &Path) -> io::Result<Handle> {
+    Dir::open_ambient_dir(path, ambient_authority()).map(Handle)
+}
+
+impl Handle {
+    /// Opens a directory beneath this one. `rel`: checked components, `/`-separated.
+    pub(super) fn open_dir(&self, rel: &str) -> io::Result<Handle> {
+        self.in_parent(rel, |dir, name| step(dir, name)).map(Handle)
+    }
+
+    /// Opens a regular file for reading.
+    pub(super) fn open_read(&self, rel: &str) -> io::Result<File> {
+        self.open_file(rel, OpenOptions::new().read(true))
+    }
+
+    /// Opens a regular file for writing without truncating it, or makes it. There is no executable bit.
+    pub(super) fn open_write(&self, rel: &str, _exec: bool) -> io::Result<File> {
+        patiently(|| self.open_file(rel, OpenOptions::new().write(true).create(true)))
+    }
+
+    /// Opens a regular file so that it can be flushed, which takes the right to write.
+    pub(super) fn open_sync(&self, rel: &str) -> io::Result<File> {
+        self.open_file(rel, OpenOptions::new().write(true))
+    }
+
+    /// Makes a new file in this directory; an error if there is something.
+    pub(super) fn create_new(&self, name: &str) -> io::Result<File> {
+        self.open_file(name, OpenOptions::new().write(true).create_new(true))
+    }
+
+    /// Opens or makes a lock file that nobody else may open for writing while it is open.
+    pub(super) fn open_lock(&self, name: &str) -> io::Result<Locked> {
+        match self.open_file(name, OpenOptions::new().read(true).write(true).create(true).share_mode(SHARE_READ)) {
+            Ok(file) => Ok(Locked::Mine(file)),
+            Err(e) if is_shared(&e) => Ok(Locked::Held(self.open_read(name).ok())),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes a directory; its parent exists. Whether it was made: false when there was one.
+    pub(super) fn make_dir(&self, rel: &str) -> io::Result<bool> {
+        self.in_parent(rel, |dir, name| match dir.create_dir(name) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(e),
+        })
+    }
+
+    /// Removes a file (a link itself, never what it points at).
+    pub(super) fn remove_file(&self, rel: &str) -> io::Result<()> {
+        self.in_parent(rel, |dir, name| patiently(|| dir.remove_file(name)))
+    }
+
+    /// Removes an empty directory.
+    pub(super) fn remove_dir(&self, rel: &str) -> io::Result<()> {
+        self.in_parent(rel, |dir, name| {
+            no_link(dir, name)?;
+            patiently(|| dir.remove_dir(name))
+        })
+    }
+
+    /// Renames within this directory, in place of a file that has the new name.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        patiently(|| self.0.rename(from, &self.0, to))
+    }
+
+    /// What lies at `rel`; nothing also when its directory is missing.
+    pub(super) fn entry_beneath(&self, rel: &str) -> io::Result<Option<Entry>> {
+        let found = self.in_parent(rel, |dir, name| Ok(entry(name.into(), &dir.symlink_metadata(name)?)));
+        match found {
+            Ok(entry) => Ok(Some(entry)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Everything in this directory; what vanishes meanwhile is left out.
+    pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        for item in self.0.entries()? {
+            let item = item?;
+            if out.len() >= MAX_ENTRIES {
+                return Err(io::Error::other("it has too many entries"));
+            }
+            match item.metadata() {
+                Ok(meta) => out.push(entry(item.file_name(), &meta)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(out)
+    }
+
+    /// NTFS journals names by itself, and a directory cannot be flushed without rights that a user may lack.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Makes the whole file system durable; false: there is no such call for a user.
+    pub(super) fn sync_file_system(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Bytes that this user may still write.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let path = final_path(&self.0)?;
+        let mut free = 0u64;
+        // SAFETY: `path` ends in a NUL and outlives the call; `free` is a valid place for the answer, and the other
+        // two answers may be null.
+        let done = unsafe { GetDiskFreeSpaceExW(path.as_ptr(), &mut free, std::ptr::null_mut(), std::ptr::null_mut()) };
+        if done == 0 { Err(io::Error::last_os_error()) } else { Ok(free) }
+    }
+
+    fn open_file(&self, rel: &str, options: &OpenOptions) -> io::Result<File> {
+        self.in_parent(rel, |dir, name| {
+            no_link(dir, name)?;
+            let file = dir.open_with(name, options)?.into_std();
+            if file.metadata()?.is_file() { Ok(file) } else { Err(unsafe_path("it is not a regular file")) }
+        })
+    }
+
+    fn in_parent<T>(&self, rel: &str, act: impl FnOnce(&Dir, &str) -> io::Result<T>) -> io::Result<T> {
+        let Some((parents, last)) = rel.rsplit_once('/') else {
+            return act(&self.0, rel);
+        };
+        let mut dir: Option<Dir> = None;
+        for name in parents.split('/') {
+            dir = Some(step(dir.as_ref().unwrap_or(&self.0), name)?);
+        }
+        act(dir.as_ref().unwrap_or(&self.0), last)
+    }
+}
+
+/// What the system knows of an open file.
+pub(super) fn stat_file(file: &File) -> io::Result<Stat> {
+    let meta = file.metadata()?;
+    Ok(Stat { size: meta.len(), mtime_ns: since_1970(meta.modified()?), exec: false })
+}
+
+pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.seek_read(buf, offset)
+}
+
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    file.seek_write(bytes, offset)
+}
+
+/// Extending a file on NTFS reserves its clusters.
+pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
+    file.set_len(len)?;
+    Ok(true)
+}
+
+pub(super) fn start_writeback(_file: &File, _offset: u64, _len: u64) {}
+
+pub(super) fn advise_sequential(_file: &File) {}
+
+fn step(dir: &Dir, name: &str) -> io::Result<Dir> {
+    no_link(dir, name)?;
+    dir.open_dir(name)
+}
+
+/// A link that is put there after this check still cannot lead outside: cap-std resolves it beneath the directory.
+fn no_link(dir: &Dir, name: &str) -> io::Result<()> {
+    match dir.symlink_metadata(name) {
+        Ok(meta) if meta.is_symlink() => Err(unsafe_path("it is a link")),
+        _ => Ok(()),
+    }
+}
+
+fn is_shared(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION))
+}
+
+#[allow(clippy::disallowed_methods, reason = "waits on a worker thread for another program to let go")]
+fn patiently<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match act() {
+            // A file that is being deleted, or whose directory is held, shows as "access denied".
+            Err(e) if (is_shared(&e) || e.kind() == io::ErrorKind::PermissionDenied) && waited < RETRY_FOR => {
+                std::thread::sleep(RETRY_EVERY);
+                waited += RETRY_EVERY;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn entry(name: std::ffi::OsString, meta: &Metadata) -> Entry {
+    let kind = if meta.is_symlink() {
+        EntryKind::Symlink
+    } else if meta.is_dir() {
+        EntryKind::Dir
+    } else if meta.is_file() {
+        EntryKind::File
+    } else {
+        EntryKind::Other
+    };
+    let mtime_ns = meta.modified().map_or(0, |time| since_1970(time.into_std()));
+    Entry { name, kind, size: meta.len(), mtime_ns, exec: false, links: 1 }
+}
+
+fn since_1970(time: SystemTime) -> i128 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_nanos()).unwrap_or(i128::MAX),
+        Err(before) => i128::try_from(before.duration().as_nanos()).map_or(i128::MIN, |ns| -ns),
+    }
+}
+
+/// The directory's path as the system knows it now, in UTF-16 with a NUL at the end.
+fn final_path(dir: &Dir) -> io::Result<Vec<u16>> {
+    let mut path = vec![0u16; 32 * 1024];
+    // SAFETY: the handle is open for the length of the call, and the buffer is as long as is said.
+    let len = unsafe { GetFinalPathNameByHandleW(dir.as_raw_handle(), path.as_mut_ptr(), path.len() as u32, 0) };
+    if len == 0 || len as usize >= path.len() {
+        return Err(io::Error::last_os_error());
+    }
+    path.truncate(len as usize + 1);
+    Ok(path)
+}
+
+#[link(name = "kernel32")]
+unsafe extern "system" {
+    fn GetDiskFreeSpaceExW(directory: *const u16, available: *mut u64, total: *mut u64, free: *mut u64) -> i32;
+    fn GetFinalPathNameByHandleW(
+        file: std::os::windows::io::RawHandle,
+        path: *mut u16,
+        path_len: u32,
+        flags: u32,
+    ) -> u32;
+}

@@ -1,0 +1,283 @@
+//! Content records: what the chunks of a game hash to, and for which state of its files that holds.
+//!
+//! One file for each game under `.lanspread/content/`, read only when a game is listed, hashed or served. 100 GiB of
+//! game cost 3.2 MB. All integers are big-endian:
+//!
+//! ```text
+//! offset  bytes
+//!  0       8     "LANSCONT"
+//!  8       4     format = 1
+//! 12       4     number of files
+//! 16       8     L = length of the file list in bytes
+//! 24       4     C = number of chunks
+//! 28      32     content hash
+//! 60       L     files in canonical order: u16 length of the path, path, u64 size, i128 mtime in ns, u8 flags (1: exec)
+//! 60+L    16     XXH3-128 of everything before, so that the list can be read without the chunks
+//! 76+L   32 C    BLAKE3 of every chunk
+//!        16      XXH3-128 of everything before
+//! ```
+//!
+//! A record is a cache: one that is damaged is dropped and the game is hashed again.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::types::{ChunkHash, ContentHash, FileEntry, KnownContent, MAX_PATH_BYTES, Manifest, RelPath, content_hash};
+
+const MAGIC: &[u8; 8] = b"LANSCONT";
+const FORMAT: u32 = 1;
+/// Length of the part before the file list.
+pub(super) const HEADER_BYTES: usize = 60;
+const CHECKSUM_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
+/// Length of a file in the list besides its path.
+const FILE_BYTES: usize = 2 + 8 + 16 + 1;
+/// Longest file list that is read, in bytes: 200,000 files with the longest paths.
+const MAX_LIST_BYTES: usize = 200_000 * (MAX_PATH_BYTES + FILE_BYTES);
+
+/// What one file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ContentRecord {
+    /// The files that were hashed.
+    pub(super) manifest: Manifest,
+    /// Their times of last change when they were hashed: nanoseconds since 1970, one per file.
+    pub(super) mtimes_ns: Vec<i128>,
+    /// The hashes.
+    pub(super) content: KnownContent,
+}
+
+/// Why bytes are not a content record.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RecordError {
+    /// Shorter or longer than it says.
+    #[error("it is cut off or too long")]
+    Length,
+    /// Not a record, or one of another program version.
+    #[error("it is not a content record of format {FORMAT}")]
+    Format,
+    /// A flipped bit, a torn write.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// Sound as bytes, but its parts contradict each other.
+    #[error("its parts do not fit together")]
+    Inconsistent,
+}
+
+impl ContentRecord {
+    /// Reads what [`encode`] made.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let header = Header::decode(bytes)?;
+        if bytes.len() as u64 != header.record_bytes() {
+            return Err(RecordError::Length);
+        }
+        let (_, hashes) = checked(bytes)?.split_at_checked(header.head_bytes()).ok_or(RecordError::Length)?;
+        let (manifest, mtimes_ns) = decode_head(bytes)?;
+        let chunks = hashes
+            .chunks_exact(HASH_BYTES)
+            .map(|hash| hash.try_into().map(ChunkHash).map_err(|_| RecordError::Length))
+            .collect::<Result<Vec<_>, _>>()?;
+        let content = KnownContent { hash: header.content_hash, chunks };
+        if !is_hash_of(&content, &manifest) {
+            return Err(RecordError::Inconsistent);
+        }
+        Ok(Self { manifest, mtimes_ns, content })
+    }
+}
+
+/// The bytes of the record for a game whose files had these times of last change.
+///
+/// # Errors
+/// [`RecordError::Inconsistent`] when there is not one time for each file and one hash for each chunk, or the content
+/// hash is not that of manifest and chunks: a record is never written that would vouch for bytes nobody saw.
+pub(super) fn encode(manifest: &Manifest, mtimes_ns: &[i128], content: &KnownContent) -> Result<Vec<u8>, RecordError> {
+    let files = manifest.files();
+    if mtimes_ns.len() != files.len() || !is_hash_of(content, manifest) {
+        return Err(RecordError::Inconsistent);
+    }
+    let mut list = Vec::new();
+    for (file, mtime_ns) in files.iter().zip(mtimes_ns) {
+        let path = file.path.as_str().as_bytes();
+        list.extend_from_slice(&(path.len() as u16).to_be_bytes());
+        list.extend_from_slice(path);
+        list.extend_from_slice(&file.size.to_be_bytes());
+        list.extend_from_slice(&mtime_ns.to_be_bytes());
+        list.push(u8::from(file.exec));
+    }
+    let mut out =
+        Vec::with_capacity(HEADER_BYTES + list.len() + content.chunks.len() * HASH_BYTES + 2 * CHECKSUM_BYTES);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&FORMAT.to_be_bytes());
+    out.extend_from_slice(&(files.len() as u32).to_be_bytes());
+    out.extend_from_slice(&(list.len() as u64).to_be_bytes());
+    out.extend_from_slice(&(content.chunks.len() as u32).to_be_bytes());
+    out.extend_from_slice(&content.hash.0);
+    out.extend_from_slice(&list);
+    out.extend_from_slice(&xxh3_128(&out).to_be_bytes());
+    for chunk in &content.chunks {
+        out.extend_from_slice(&chunk.0);
+    }
+    out.extend_from_slice(&xxh3_128(&out).to_be_bytes());
+    Ok(out)
+}
+
+/// The longest that a record of these files can be, in bytes.
+pub(super) fn record_bytes(manifest: &Manifest) -> usize {
+    let list: usize = manifest.files().iter().map(|file| file.path.as_str().len() + FILE_BYTES).sum();
+    HEADER_BYTES + list + manifest.chunk_count() as usize * HASH_BYTES + 2 * CHECKSUM_BYTES
+}
+
+/// The first [`HEADER_BYTES`] bytes.
+pub(super) struct Header {
+    files: u32,
+    list_bytes: usize,
+    chunks: u32,
+    content_hash: ContentHash,
+}
+
+impl Header {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut reader = Reader(bytes);
+        if reader.take(MAGIC.len())? != MAGIC || reader.array().map(u32::from_be_bytes)? != FORMAT {
+            return Err(RecordError::Format);
+        }
+        let files = u32::from_be_bytes(reader.array()?);
+        let list_bytes = usize::try_from(u64::from_be_bytes(reader.array()?)).unwrap_or(usize::MAX);
+        let chunks = u32::from_be_bytes(reader.array()?);
+        let content_hash = ContentHash(reader.array()?);
+        if list_bytes > MAX_LIST_BYTES {
+            return Err(RecordError::Length);
+        }
+        Ok(Self { files, list_bytes, chunks, content_hash })
+    }
+
+    /// Length of the part that [`decode_head`] needs.
+    pub(super) fn head_bytes(&self) -> usize {
+        HEADER_BYTES + self.list_bytes + CHECKSUM_BYTES
+    }
+
+    /// Length of the whole record.
+    pub(super) fn record_bytes(&self) -> u64 {
+        self.head_bytes() as u64 + u64::from(self.chunks) * HASH_BYTES as u64 + CHECKSUM_BYTES as u64
+    }
+}
+
+/// The files and their times; of `bytes` only the first [`Header::head_bytes`] are looked at.
+pub(super) fn decode_head(bytes: &[u8]) -> Result<(Manifest, Vec<i128>), RecordError> {
+    let header = Header::decode(bytes)?;
+    let head = bytes.get(..header.head_bytes()).ok_or(RecordError::Length)?;
+    let mut reader = Reader(checked(head)?.get(HEADER_BYTES..).ok_or(RecordError::Length)?);
+    let mut files = Vec::new();
+    let mut mtimes_ns = Vec::new();
+    for _ in 0..header.files {
+        let len = u16::from_be_bytes(reader.array()?);
+        let path = std::str::from_utf8(reader.take(len.into())?).map_err(|_| RecordError::Inconsistent)?;
+        let path = RelPath::parse(path).map_err(|_| RecordError::Inconsistent)?;
+        let size = u64::from_be_bytes(reader.array()?);
+        mtimes_ns.push(i128::from_be_bytes(reader.array()?));
+        let [flags] = reader.array()?;
+        files.push(FileEntry { path, size, exec: flags & 1 != 0 });
+    }
+    // Sorting again would part the files from their times.
+    if !reader.0.is_empty() || !files.is_sorted_by(|a, b| a.path < b.path) {
+        return Err(RecordError::Inconsistent);
+    }
+    let manifest = Manifest::new(files).map_err(|_| RecordError::Inconsistent)?;
+    Ok((manifest, mtimes_ns))
+}
+
+fn is_hash_of(content: &KnownContent, manifest: &Manifest) -> bool {
+    content.chunks.len() == manifest.chunk_count() as usize && content_hash(manifest, &content.chunks) == content.hash
+}
+
+/// Cuts off and compares the checksum at the end.
+fn checked(bytes: &[u8]) -> Result<&[u8], RecordError> {
+    let at = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(RecordError::Length)?;
+    let (covered, stated) = bytes.split_at_checked(at).ok_or(RecordError::Length)?;
+    if stated == xxh3_128(covered).to_be_bytes() { Ok(covered) } else { Err(RecordError::Checksum) }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(RecordError::Length)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        self.take(N)?.try_into().map_err(|_| RecordError::Length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::CHUNK_SIZE;
+
+    fn record() -> ContentRecord {
+        let file = |path: &str, size, exec| FileEntry { path: RelPath::parse(path).unwrap(), size, exec };
+        let manifest = Manifest::new(vec![
+            file("version.ini", 3, false),
+            file("data/Über.pak", CHUNK_SIZE + 1, false),
+            file("run", 0, true),
+        ])
+        .unwrap();
+        let chunks: Vec<_> = (0..manifest.chunk_count()).map(|i| ChunkHash([i as u8; 32])).collect();
+        let content = KnownContent { hash: content_hash(&manifest, &chunks), chunks };
+        ContentRecord { manifest, mtimes_ns: vec![-1, 1 << 70, 0], content }
+    }
+
+    fn encoded(record: &ContentRecord) -> Result<Vec<u8>, RecordError> {
+        encode(&record.manifest, &record.mtimes_ns, &record.content)
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_and_its_list_without_the_chunks() {
+        let bytes = encoded(&record()).unwrap();
+        assert_eq!(ContentRecord::decode(&bytes).unwrap(), record());
+        assert_eq!(bytes.len(), record_bytes(&record().manifest));
+        let head = Header::decode(&bytes).unwrap().head_bytes();
+        assert_eq!(decode_head(&bytes[..head]).unwrap(), (record().manifest, record().mtimes_ns));
+        assert!(decode_head(&bytes[..head - 1]).is_err());
+    }
+
+    #[test]
+    fn every_truncation_every_extension_and_every_flipped_bit_is_seen() {
+        let bytes = encoded(&record()).unwrap();
+        for len in 0..bytes.len() {
+            assert!(ContentRecord::decode(&bytes[..len]).is_err(), "{len}");
+        }
+        assert!(ContentRecord::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(ContentRecord::decode(&bytes).is_err(), "{bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_would_vouch_for_other_bytes_is_not_written() {
+        let mut wrong = record();
+        wrong.content.chunks[0].0[0] ^= 1;
+        assert_eq!(encoded(&wrong), Err(RecordError::Inconsistent));
+        let mut wrong = record();
+        wrong.content.chunks.pop();
+        assert_eq!(encoded(&wrong), Err(RecordError::Inconsistent));
+        let mut wrong = record();
+        wrong.mtimes_ns.pop();
+        assert_eq!(encoded(&wrong), Err(RecordError::Inconsistent));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_allocate_without_bound(
+            magic in any::<bool>(),
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let head = if magic { [MAGIC.as_slice(), &FORMAT.to_be_bytes()].concat() } else { Vec::new() };
+            prop_assert!(ContentRecord::decode(&[head, bytes].concat()).is_err());
+        }
+    }
+}

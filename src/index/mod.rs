@@ -1,0 +1,509 @@
+//! The library on disk: which games lie in the game directory, what they hold, and what was known of them last time.
+//!
+//! ```text
+//! <game_dir>/<id>/version.ini, …      a game: any directory here whose name is a valid id
+//! <game_dir>/.lanspread/lock          held while a daemon runs on this directory
+//! <game_dir>/.lanspread/index.json    what was announced last (store.rs)
+//! <game_dir>/.lanspread/content/<id>  the hashes of a game's chunks (content.rs)
+//! ```
+//!
+//! Looking at a game costs one directory read while its fingerprint is the known one; everything beneath the root is
+//! listed only when it is not, when the game could not be offered last time, or after [`GameDir::distrust`]. A change
+//! deep in a tree that leaves the root as it is stays unseen until the game is served or hashed: every file is compared
+//! with its listed size and time then, the answer is `changed`, and the next look lists everything.
+//!
+//! All of it blocks on the disk and belongs on worker threads. [`watch`] tells when to look.
+
+mod content;
+mod hash;
+mod scan;
+mod store;
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
+mod tests;
+mod version;
+pub mod watch;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use self::content::{ContentRecord, HEADER_BYTES, Header, decode_head};
+use self::scan::{GameRoot, Listing, SENTINEL, is_exhaustion, unreadable};
+pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
+pub use self::version::{MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, parse_version};
+use crate::fs::{Dir, DirLock, EntryKind, FsError};
+use crate::types::{
+    ContentHash, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex, Manifest, ManifestHash, OpenedLibrary,
+    RelPath, ScannedGame,
+};
+
+/// Directory for everything that is not a game.
+const META: &str = ".lanspread";
+const LOCK: &str = "lock";
+const INDEX: &str = "index.json";
+const CONTENT: &str = "content";
+/// Unreadable indexes that are kept for whoever wants to know; the last one is then written over.
+const MAX_SET_ASIDE: u32 = 9;
+/// Most games that are looked at.
+const MAX_GAMES: usize = 20_000;
+/// Odd folder names that are remembered so that each is reported once.
+const MAX_REPORTED: usize = 1_000;
+/// Valid ids that are never games, when the game directory is the root of a drive.
+const NOT_GAMES: [&str; 4] = ["$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"];
+/// A longer id cannot be a file name together with what an atomic replacement appends.
+const MAX_RECORD_NAME: usize = 200;
+
+/// A game directory that this process has locked. Shared by the workers; every method may run on any thread.
+#[derive(Debug)]
+pub struct GameDir {
+    dir: Dir,
+    meta: Dir,
+    content: Dir,
+    directory_reads: AtomicU64,
+    /// Games whose files are listed at the next look, whatever their fingerprint.
+    distrusted: Mutex<BTreeSet<GameId>>,
+    /// Folder names that were reported.
+    reported: Mutex<BTreeSet<String>>,
+    _lock: DirLock,
+}
+
+/// The files of a game as they are now, and what their bytes hash to if that is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServedManifest {
+    /// The files.
+    pub manifest: Manifest,
+    /// Time of last change of each file of the manifest, in nanoseconds since 1970.
+    pub mtimes_ns: Vec<i128>,
+    /// The hashes, if they are known for exactly these sizes and times.
+    pub content: Option<KnownContent>,
+}
+
+impl GameDir {
+    /// Locks `dir`, removes what interrupted downloads left, reads the index and looks at every game.
+    ///
+    /// An index that cannot be read is set aside as `index.json.unreadable-N` and reported in
+    /// [`OpenedLibrary::notice`], as are folders that hold a game under a name that cannot be an id.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::InUse`], naming the process, when another daemon runs on it; what the system says when `dir` is not
+    /// there or not writable.
+    pub fn open(dir: &Path) -> Result<(Self, OpenedLibrary), JobError> {
+        let path = absolute(dir).map_err(FsError::at("open directory", dir))?;
+        Self::open_in(Dir::open(&path)?)
+    }
+
+    /// The same for a directory that is open already. Its path must be absolute.
+    pub fn open_in(dir: Dir) -> Result<(Self, OpenedLibrary), JobError> {
+        let meta = make_durable(&dir, META)?;
+        let lock = meta.lock(LOCK)?;
+        let content = make_durable(&meta, CONTENT)?;
+        let game_dir = Self {
+            dir,
+            meta,
+            content,
+            directory_reads: AtomicU64::new(0),
+            distrusted: Mutex::default(),
+            reported: Mutex::default(),
+            _lock: lock,
+        };
+        let mut notices = Vec::new();
+        let index = game_dir.load_index(&mut notices)?;
+        let known = index.as_ref().map(|index| index.games.as_slice()).unwrap_or_default();
+        let games = game_dir.look_at_all(known, Leftovers::Sweep, &mut notices)?;
+        let notice = (!notices.is_empty()).then(|| notices.join("; "));
+        let opened = OpenedLibrary { dir: game_dir.dir.path().to_owned(), index, notice, games };
+        Ok((game_dir, opened))
+    }
+
+    /// The directory, open.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The root of a game, open.
+    pub fn root(&self, game: &GameId) -> Result<Dir, JobError> {
+        Ok(self.dir.subdir(game.as_str())?)
+    }
+
+    /// How many directories were read since this directory was opened.
+    pub fn directory_reads(&self) -> u64 {
+        self.directory_reads.load(Ordering::Relaxed)
+    }
+
+    /// Looks at one game. Its files are listed only when it does not look like `known`; `None` always lists them. A game
+    /// that cannot be read is there all the same, with the reason why it cannot be offered. `Ok(None)`: it is gone.
+    ///
+    /// # Errors
+    /// Only when the system is short of memory or handles.
+    pub fn scan_game(&self, game: &GameId, known: Option<&ScannedGame>) -> Result<Option<Arc<ScannedGame>>, JobError> {
+        let has_record = |game: &GameId| self.content.exists(&record_name(game)).unwrap_or(false);
+        match self.look_at(game, known, Leftovers::Keep, has_record)? {
+            Look::Gone => Ok(None),
+            Look::AsKnown => Ok(known.cloned().map(Arc::new)),
+            Look::Scanned(game) => Ok(Some(Arc::new(game))),
+        }
+    }
+
+    /// Looks at every game; the result is ascending by id. Games that look like those of `known` are handed back as they
+    /// were given. At most 20,000 games are looked at.
+    ///
+    /// # Errors
+    /// When the game directory itself cannot be read, or the system is short of memory or handles.
+    pub fn scan_all(&self, known: &[Arc<ScannedGame>]) -> Result<Vec<Arc<ScannedGame>>, JobError> {
+        let mut notices = Vec::new();
+        let games = self.look_at_all(known, Leftovers::Keep, &mut notices);
+        notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+        games
+    }
+
+    /// The next look at `game` lists all its files: somebody found them to be others than those listed.
+    pub fn distrust(&self, game: &GameId) {
+        let mut distrusted = lock(&self.distrusted);
+        if distrusted.len() < MAX_GAMES {
+            distrusted.insert(game.clone());
+        }
+    }
+
+    /// Saves the index, atomically and durably.
+    pub fn save_index(&self, index: &LibraryIndex) -> Result<(), JobError> {
+        let bytes =
+            store::encode(index).map_err(|e| JobError::new(JobErrorKind::Io, format!("cannot save the index: {e}")))?;
+        Ok(self.meta.replace_file(INDEX, &bytes)?)
+    }
+
+    /// Hashes every chunk of a game and keeps the hashes; returns at once when they are known for the files as they are.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::Changed`] when its files are not those of `manifest_hash` or change meanwhile;
+    /// [`JobErrorKind::Cancelled`] at the next chunk after `cancel` became true; what the system says.
+    pub fn hash_game(
+        &self,
+        game: &GameId,
+        manifest_hash: ManifestHash,
+        cancel: &AtomicBool,
+    ) -> Result<ContentHash, JobError> {
+        let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
+        if let Some(content) = served.content {
+            return Ok(content.hash);
+        }
+        let root = self.root(game)?;
+        let content = hash::hash_files(game, &root, &served.manifest, &served.mtimes_ns, cancel)
+            .inspect_err(|e| self.distrust_if_changed(game, e))?;
+        let hash = content.hash;
+        self.save_content(game, &ServedManifest { content: Some(content), ..served })?;
+        Ok(hash)
+    }
+
+    /// The files of a game as they are now, and their hashes if known.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::Changed`] when they are not those of `manifest_hash`; what the system says.
+    pub fn read_manifest(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ServedManifest, JobError> {
+        let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
+        if served.content.is_none() {
+            // If the library says otherwise, the next look puts it right.
+            self.distrust(game);
+        }
+        Ok(served)
+    }
+
+    /// Keeps the hashes of a game's chunks, atomically and durably. Without `content` there is nothing to keep.
+    ///
+    /// After a download: [`read_manifest`](Self::read_manifest) once everything is durable, put the verified hashes into
+    /// `content`, then this.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::Verification`] when the content hash is not that of the manifest and the chunks; what the system
+    /// says.
+    pub fn save_content(&self, game: &GameId, served: &ServedManifest) -> Result<(), JobError> {
+        let Some(content) = &served.content else { return Ok(()) };
+        let bytes = content::encode(&served.manifest, &served.mtimes_ns, content)
+            .map_err(|e| JobError::new(JobErrorKind::Verification, format!("cannot keep the hashes of {game}: {e}")))?;
+        Ok(self.content.replace_file(&record_name(game), &bytes)?)
+    }
+
+    /// The files that a game had when its hashes were kept last, whatever became of them since.
+    pub fn previous_manifest(&self, game: &GameId) -> Option<Manifest> {
+        let file = self.content.open_read(&RelPath::parse(&record_name(game)).ok()?).ok()?;
+        let mut head = vec![0; HEADER_BYTES];
+        if file.read_at(&mut head, 0).ok()? != HEADER_BYTES {
+            return None;
+        }
+        let header = Header::decode(&head).ok()?;
+        // Against a length that only the header claims.
+        if file.stat().ok()?.size != header.record_bytes() {
+            return None;
+        }
+        head.resize(header.head_bytes(), 0);
+        file.read_at(head.get_mut(HEADER_BYTES..)?, HEADER_BYTES as u64).ok()?;
+        decode_head(&head).ok().map(|(manifest, _)| manifest)
+    }
+
+    fn load_index(&self, notices: &mut Vec<String>) -> Result<Option<LibraryIndex>, JobError> {
+        let reason = match self.meta.read_small(INDEX, MAX_INDEX_BYTES) {
+            Ok(None) => return Ok(None),
+            Ok(Some(bytes)) => match store::decode(&bytes) {
+                Ok(index) => return Ok(Some(index)),
+                Err(e) => e.to_string(),
+            },
+            Err(e) if is_exhaustion(&e) => return Err(e.into()),
+            Err(e) => e.source.to_string(),
+        };
+        let aside = self.set_index_aside()?;
+        notices.push(format!(
+            "the index {} was not readable ({reason}) and was set aside as {aside}; every game was looked at again",
+            self.meta.path().join(INDEX).display()
+        ));
+        Ok(None)
+    }
+
+    fn set_index_aside(&self) -> Result<String, JobError> {
+        let name = |n| format!("{INDEX}.unreadable-{n}");
+        let mut free = name(MAX_SET_ASIDE);
+        for n in 1..MAX_SET_ASIDE {
+            if !self.meta.exists(&name(n))? {
+                free = name(n);
+                break;
+            }
+        }
+        self.meta.rename(INDEX, &free)?;
+        self.meta.sync()?;
+        Ok(free)
+    }
+
+    fn look_at_all(
+        &self,
+        known: &[Arc<ScannedGame>],
+        leftovers: Leftovers,
+        notices: &mut Vec<String>,
+    ) -> Result<Vec<Arc<ScannedGame>>, JobError> {
+        let mut ids = self.list_games(notices)?;
+        ids.sort_unstable();
+        let records = self.list_records()?;
+        if leftovers == Leftovers::Sweep {
+            self.sweep_records(&ids, &records);
+        }
+        if ids.len() > MAX_GAMES {
+            notices.push(format!("there are {} games; the first {MAX_GAMES} are used", ids.len()));
+            ids.truncate(MAX_GAMES);
+        }
+        let known: HashMap<&GameId, &Arc<ScannedGame>> = known.iter().map(|game| (&game.id, game)).collect();
+        let has_record = |game: &GameId| records.contains(OsStr::new(&record_name(game)));
+        let mut games = Vec::with_capacity(ids.len());
+        for id in &ids {
+            let known = known.get(id).copied();
+            match self.look_at(id, known.map(Arc::as_ref), leftovers, has_record)? {
+                Look::Gone => {}
+                Look::AsKnown => games.extend(known.cloned()),
+                Look::Scanned(game) => games.push(Arc::new(game)),
+            }
+        }
+        Ok(games)
+    }
+
+    /// The ids of all games, in no order.
+    fn list_games(&self, notices: &mut Vec<String>) -> Result<Vec<GameId>, JobError> {
+        self.count_read();
+        let mut ids = Vec::new();
+        for entry in self.dir.entries()? {
+            let is_aside = |name: &str| name == META || NOT_GAMES.contains(&name);
+            if entry.kind != EntryKind::Dir || entry.name.to_str().is_some_and(is_aside) {
+                continue;
+            }
+            let reason = match entry.name.to_str().map(str::parse::<GameId>) {
+                Some(Ok(id)) => {
+                    ids.push(id);
+                    continue;
+                }
+                Some(Err(e)) => e.to_string(),
+                None => "its name is not Unicode".to_owned(),
+            };
+            if self.is_unreported_game(&entry.name) {
+                notices.push(format!("the folder {:?} cannot be listed as a game: {reason}", entry.name));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Whether a folder whose name is not an id holds a game, and nobody was told yet.
+    fn is_unreported_game(&self, name: &OsStr) -> bool {
+        let has_sentinel = match name.to_str() {
+            Some(name) => self.dir.subdir(name).and_then(|dir| dir.exists(SENTINEL)).unwrap_or(false),
+            // Cannot be opened by such a name; the owner should know of it all the same.
+            None => true,
+        };
+        let mut reported = lock(&self.reported);
+        has_sentinel && reported.len() < MAX_REPORTED && reported.insert(name.to_string_lossy().into_owned())
+    }
+
+    /// The names of all content records.
+    fn list_records(&self) -> Result<BTreeSet<std::ffi::OsString>, JobError> {
+        self.count_read();
+        Ok(self.content.entries()?.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// Removes the records of games that are gone, and what an interrupted save left.
+    fn sweep_records(&self, ids: &[GameId], records: &BTreeSet<std::ffi::OsString>) {
+        let wanted: BTreeSet<String> = ids.iter().map(record_name).collect();
+        for name in records.iter().filter_map(|name| name.to_str()).filter(|name| !wanted.contains(*name)) {
+            if let Err(e) = self.content.remove_file(name) {
+                tracing::debug!("{e}");
+            }
+        }
+    }
+
+    fn look_at(
+        &self,
+        id: &GameId,
+        known: Option<&ScannedGame>,
+        leftovers: Leftovers,
+        has_record: impl FnOnce(&GameId) -> bool,
+    ) -> Result<Look, JobError> {
+        let distrusted = lock(&self.distrusted).remove(id);
+        let looked = self.look(id, known.filter(|_| !distrusted), leftovers, has_record);
+        if distrusted && looked.is_err() {
+            self.distrust(id);
+        }
+        match looked {
+            Ok(look) => Ok(look),
+            Err(e) if is_exhaustion(&e) => Err(e.into()),
+            Err(e) => Ok(Look::Scanned(unreadable(id, e.to_string()))),
+        }
+    }
+
+    fn look(
+        &self,
+        id: &GameId,
+        known: Option<&ScannedGame>,
+        leftovers: Leftovers,
+        has_record: impl FnOnce(&GameId) -> bool,
+    ) -> Result<Look, FsError> {
+        let Some(root) = GameRoot::read(&self.dir, id, &self.directory_reads)? else { return Ok(Look::Gone) };
+        if leftovers == Leftovers::Sweep
+            && let Err(e) = root.sweep()
+        {
+            // They take space and nothing else: never restored, never listed.
+            tracing::warn!("{e}");
+        }
+        let is_the_same = |known: &&ScannedGame| known.fingerprint == root.fingerprint && known.unportable.is_none();
+        if let Some(known) = known.filter(is_the_same) {
+            // Without its record a content hash could be announced but not served.
+            if known.content_hash.is_some() && !has_record(id) {
+                return Ok(Look::Scanned(ScannedGame { content_hash: None, ..known.clone() }));
+            }
+            return Ok(Look::AsKnown);
+        }
+        let listing = root.list(&self.directory_reads)?;
+        let mut game = root.summary(id, &listing);
+        if let Ok(manifest) = &listing.manifest {
+            game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
+        }
+        Ok(Look::Scanned(game))
+    }
+
+    fn list_now(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ServedManifest, JobError> {
+        let root = GameRoot::read(&self.dir, game, &self.directory_reads)?
+            .ok_or_else(|| changed(game, format_args!("its folder is gone")))?;
+        let Listing { manifest, mtimes_ns } = root.list(&self.directory_reads)?;
+        let manifest = manifest.map_err(|unportable| changed(game, format_args!("{}", unportable.reason)))?;
+        if manifest.hash() != manifest_hash {
+            return Err(changed(game, format_args!("its files are not the ones listed")));
+        }
+        let content = self.known_content(game, &manifest, &mtimes_ns)?;
+        Ok(ServedManifest { manifest, mtimes_ns, content })
+    }
+
+    /// The hashes of exactly these files with exactly these times. A damaged record is removed.
+    fn known_content(
+        &self,
+        game: &GameId,
+        manifest: &Manifest,
+        mtimes_ns: &[i128],
+    ) -> Result<Option<KnownContent>, FsError> {
+        let name = record_name(game);
+        // Bounded by what is there: a longer record is one of other files.
+        let bytes = match self.content.read_small(&name, content::record_bytes(manifest)) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(e) if is_exhaustion(&e) => return Err(e),
+            Err(e) => {
+                tracing::debug!("{e}");
+                return Ok(None);
+            }
+        };
+        match ContentRecord::decode(&bytes) {
+            Ok(record) => {
+                let is_of_these = record.mtimes_ns == mtimes_ns && record.manifest.hash() == manifest.hash();
+                Ok(is_of_these.then_some(record.content))
+            }
+            Err(e) => {
+                tracing::warn!("the hashes of {game} are damaged ({e}); it will be hashed again");
+                if let Err(e) = self.content.remove_file(&name) {
+                    tracing::warn!("{e}");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn distrust_if_changed(&self, game: &GameId, error: &JobError) {
+        if error.kind == JobErrorKind::Changed {
+            self.distrust(game);
+        }
+    }
+
+    fn count_read(&self) {
+        self.directory_reads.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What to do with the files of interrupted downloads: only before the first download begins is it known that nobody
+/// needs them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leftovers {
+    Keep,
+    Sweep,
+}
+
+/// The outcome of looking at a game.
+enum Look {
+    Gone,
+    /// Nothing to do.
+    AsKnown,
+    Scanned(ScannedGame),
+}
+
+fn changed(game: &GameId, what: fmt::Arguments<'_>) -> JobError {
+    JobError::new(JobErrorKind::Changed, format!("the files of {game} have changed: {what}"))
+}
+
+/// The file name of a game's content record. Ids never begin with a dot.
+fn record_name(game: &GameId) -> String {
+    let id = game.as_str();
+    if id.len() <= MAX_RECORD_NAME { id.to_owned() } else { format!(".long-{:032x}", xxh3_128(id.as_bytes())) }
+}
+
+fn make_durable(parent: &Dir, name: &str) -> Result<Dir, FsError> {
+    let is_new = !parent.exists(name)?;
+    let dir = parent.make_subdir(name)?;
+    if is_new {
+        parent.sync()?;
+    }
+    Ok(dir)
+}
+
+/// Absolute, so that messages and watches keep their meaning; links resolved, because events name the real path.
+fn absolute(dir: &Path) -> std::io::Result<std::path::PathBuf> {
+    // On Windows that would give a `\\?\` path, which few users would recognize as theirs.
+    if cfg!(windows) { std::path::absolute(dir) } else { dir.canonicalize() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

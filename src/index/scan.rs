@@ -1,0 +1,338 @@
+//! Looking at one game: first its root (one directory read), which gives the fingerprint; then, only when that differs
+//! from the one known, everything beneath it.
+
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::version::{MAX_SENTINEL_BYTES, parse_version};
+use crate::fs::{Dir, Entry, EntryKind, FsError};
+use crate::types::{
+    FileEntry, Fingerprint, GameId, JobErrorKind, Manifest, ManifestHash, RelPath, ScannedGame, is_reserved_at_root,
+};
+
+/// The file whose presence says that the game is complete.
+pub(super) const SENTINEL: &str = "version.ini";
+/// What an interrupted download leaves; swept, never restored.
+const LEFTOVERS: [&str; 2] = [".version.ini.tmp", ".version.ini.discarded"];
+/// Where the game is installed; the user's.
+const INSTALL: &str = "local";
+/// Most files, and most directories, that are listed of one game. A manifest cannot have more.
+const MAX_LISTED: usize = 200_000;
+
+/// The root of a game as one directory read and the sentinel's bytes show it.
+pub(super) struct GameRoot {
+    dir: Dir,
+    /// Without reserved names, ascending by name.
+    entries: Vec<Entry>,
+    sentinel: Sentinel,
+    installed: bool,
+    /// Which of [`LEFTOVERS`] are there.
+    leftovers: Vec<&'static str>,
+    /// See [`Fingerprint`].
+    pub(super) fingerprint: Fingerprint,
+}
+
+enum Sentinel {
+    Absent,
+    /// A regular file; the version that it states, or why that cannot be said.
+    Present(Result<String, String>),
+}
+
+/// Every file of a game.
+pub(super) struct Listing {
+    /// The files, or why the game cannot be offered.
+    pub(super) manifest: Result<Manifest, Unportable>,
+    /// Time of last change of each file of the manifest, in nanoseconds since 1970.
+    pub(super) mtimes_ns: Vec<i128>,
+}
+
+/// A game that has no manifest.
+pub(super) struct Unportable {
+    /// The first reason that was found, in words that name the entry.
+    pub(super) reason: String,
+    /// Sum of the sizes of what could be listed, in bytes.
+    size: u64,
+    /// Tells states of the game from each other. Never equal to a manifest's hash.
+    hash: ManifestHash,
+}
+
+impl GameRoot {
+    /// Reads the root of `game`. `None`: there is no such directory (any more).
+    ///
+    /// # Errors
+    /// Whatever else the system says; see [`is_exhaustion`].
+    pub(super) fn read(game_dir: &Dir, game: &GameId, reads: &AtomicU64) -> Result<Option<Self>, FsError> {
+        let dir = match game_dir.subdir(game.as_str()) {
+            Ok(dir) => dir,
+            Err(e) if is_gone(&e) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        reads.fetch_add(1, Ordering::Relaxed);
+        let mut entries = match dir.entries() {
+            Ok(entries) => entries,
+            Err(e) if is_gone(&e) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let installed = entries.iter().any(|entry| entry.kind == EntryKind::Dir && is_install_tree(&entry.name));
+        let leftovers = LEFTOVERS.into_iter().filter(|name| entries.iter().any(|entry| entry.name == *name)).collect();
+        entries.retain(|entry| !entry.name.to_str().is_some_and(is_reserved_at_root));
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let bytes = match entries.iter().find(|entry| entry.name == SENTINEL) {
+            Some(entry) if entry.kind == EntryKind::File => read_sentinel(&dir)?,
+            _ => Read::Absent,
+        };
+        if let Read::Absent = bytes {
+            // It vanished between the two looks: then it is not part of the listing either.
+            entries.retain(|entry| entry.kind != EntryKind::File || entry.name != SENTINEL);
+        }
+        let fingerprint = fingerprint(&entries, &bytes, installed);
+        let sentinel = match bytes {
+            Read::Absent => Sentinel::Absent,
+            Read::Bytes(bytes) => Sentinel::Present(parse_version(&bytes).map_err(str::to_owned)),
+            Read::Failed(reason) => Sentinel::Present(Err(reason)),
+        };
+        Ok(Some(Self { dir, entries, sentinel, installed, leftovers, fingerprint }))
+    }
+
+    /// Removes what an interrupted download left in the root. Only for a caller that knows of no running download.
+    pub(super) fn sweep(&self) -> Result<(), FsError> {
+        self.leftovers.iter().try_for_each(|name| self.dir.remove_file(name).map(drop))
+    }
+
+    /// Lists every file beneath the root.
+    ///
+    /// # Errors
+    /// Only [`is_exhaustion`]: whatever lies there gives a listing, if need be with a fault.
+    pub(super) fn list(&self, reads: &AtomicU64) -> Result<Listing, FsError> {
+        let mut walk = Walk { files: Vec::new(), dirs: Vec::new(), dirs_seen: 0, fault: None };
+        if let Sentinel::Present(Err(reason)) = &self.sentinel {
+            walk.fault(|| reason.clone());
+        }
+        for entry in &self.entries {
+            if entry.kind != EntryKind::File && entry.name == SENTINEL {
+                walk.fault(|| "version.ini is not a regular file".to_owned());
+            } else if is_misspelt_sentinel(&entry.name) {
+                // On a file system that ignores case it would be the sentinel there, written before the game is complete.
+                walk.fault(|| format!("{:?} must be spelled version.ini", entry.name));
+            } else {
+                walk.visit(None, entry);
+            }
+        }
+        while let Some(path) = walk.dirs.pop() {
+            if walk.is_full() {
+                walk.fault(|| format!("it has more than {MAX_LISTED} files or directories"));
+                break;
+            }
+            match self.entries_of(&path, reads) {
+                Ok(mut entries) => {
+                    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                    entries.iter().for_each(|entry| walk.visit(Some(&path), entry));
+                }
+                Err(e) if is_exhaustion(&e) => return Err(e),
+                Err(e) if e.is_not_found() => {}
+                Err(e) => walk.fault(|| e.to_string()),
+            }
+        }
+        let Walk { mut files, fault, .. } = walk;
+        files.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
+        let (files, mtimes_ns): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let manifest = match fault {
+            None => Manifest::new(files.clone()).map_err(|e| Unportable::new(e.to_string(), &files)),
+            Some(reason) => Err(Unportable::new(reason, &files)),
+        };
+        Ok(Listing { manifest, mtimes_ns })
+    }
+
+    /// The game as it lies here; its content hash is not known yet.
+    pub(super) fn summary(&self, id: &GameId, listing: &Listing) -> ScannedGame {
+        let (manifest_hash, size, unportable) = match &listing.manifest {
+            Ok(manifest) => (manifest.hash(), manifest.bytes(), None),
+            Err(unportable) => (unportable.hash, unportable.size, Some(unportable.reason.clone())),
+        };
+        ScannedGame {
+            id: id.clone(),
+            eti_version: match &self.sentinel {
+                Sentinel::Absent => None,
+                Sentinel::Present(version) => Some(version.clone().unwrap_or_default()),
+            },
+            size,
+            downloaded: matches!(self.sentinel, Sentinel::Present(_)),
+            installed: self.installed,
+            manifest_hash,
+            content_hash: None,
+            fingerprint: self.fingerprint,
+            unportable,
+        }
+    }
+
+    fn entries_of(&self, path: &RelPath, reads: &AtomicU64) -> Result<Vec<Entry>, FsError> {
+        let dir = self.dir.open_dir(path)?;
+        reads.fetch_add(1, Ordering::Relaxed);
+        dir.entries()
+    }
+}
+
+impl Unportable {
+    fn new(reason: String, files: &[FileEntry]) -> Self {
+        let mut hash = Xxh3::new();
+        hash.update(b"lanspread-listing-1\n");
+        for file in files {
+            hash.update(&(file.path.as_str().len() as u32).to_be_bytes());
+            hash.update(file.path.as_str().as_bytes());
+            hash.update(&file.size.to_be_bytes());
+        }
+        let size = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        Self { reason, size, hash: ManifestHash(hash.digest128().to_be_bytes()) }
+    }
+}
+
+/// A game that cannot even be opened, so that the user sees why. Its fingerprint equals no other: it is tried again.
+pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
+    let Unportable { reason, size, hash } = Unportable::new(reason, &[]);
+    ScannedGame {
+        id: id.clone(),
+        eti_version: None,
+        size,
+        downloaded: false,
+        installed: false,
+        manifest_hash: hash,
+        content_hash: None,
+        fingerprint: Fingerprint([0; 16]),
+        unportable: Some(reason),
+    }
+}
+
+/// The process or the machine is short of something, so nothing can be said about the disk. To take it for the state of a
+/// game would withdraw that game from everybody.
+pub(super) fn is_exhaustion(error: &FsError) -> bool {
+    if error.source.kind() == std::io::ErrorKind::OutOfMemory {
+        return true;
+    }
+    #[cfg(unix)]
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    // ERROR_TOO_MANY_OPEN_FILES, ERROR_NO_SYSTEM_RESOURCES
+    #[cfg(not(unix))]
+    let codes = [4, 1450];
+    error.source.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// What is there is no directory (a link is none): no game.
+fn is_gone(error: &FsError) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.source.kind(), NotFound | NotADirectory) || error.kind() == JobErrorKind::UnsafePath
+}
+
+enum Read {
+    Absent,
+    Bytes(Vec<u8>),
+    Failed(String),
+}
+
+fn read_sentinel(dir: &Dir) -> Result<Read, FsError> {
+    match dir.read_small(SENTINEL, MAX_SENTINEL_BYTES) {
+        Ok(Some(bytes)) => Ok(Read::Bytes(bytes)),
+        Ok(None) => Ok(Read::Absent),
+        Err(e) if is_exhaustion(&e) => Err(e),
+        Err(e) if e.source.kind() == std::io::ErrorKind::FileTooLarge => {
+            Ok(Read::Failed(format!("version.ini is larger than {} KiB", MAX_SENTINEL_BYTES >> 10)))
+        }
+        Err(e) => Ok(Read::Failed(e.to_string())),
+    }
+}
+
+/// The bytes of version.ini are part of it, because a rewrite of the same length within the clock's grain changes neither
+/// size nor time. Directories count with their time too: it betrays files that come and go directly in them.
+fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool) -> Fingerprint {
+    let mut hash = Xxh3::new();
+    hash.update(b"lanspread-fingerprint-1\n");
+    let bytes = |hash: &mut Xxh3, bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for entry in entries {
+        let kind = match entry.kind {
+            EntryKind::File => 1,
+            EntryKind::Dir => 2,
+            EntryKind::Symlink => 3,
+            EntryKind::Other => 4,
+        };
+        hash.update(&[kind, u8::from(entry.exec && entry.kind == EntryKind::File)]);
+        bytes(&mut hash, entry.name.as_encoded_bytes());
+        if let EntryKind::File | EntryKind::Dir = entry.kind {
+            hash.update(&entry.mtime_ns.to_be_bytes());
+        }
+        if let EntryKind::File = entry.kind {
+            hash.update(&entry.size.to_be_bytes());
+        }
+    }
+    hash.update(&[0, u8::from(installed)]);
+    match sentinel {
+        Read::Absent => hash.update(&[0]),
+        Read::Bytes(content) => {
+            hash.update(&[1]);
+            bytes(&mut hash, content);
+        }
+        Read::Failed(reason) => {
+            hash.update(&[2]);
+            bytes(&mut hash, reason.as_bytes());
+        }
+    }
+    Fingerprint(hash.digest128().to_be_bytes())
+}
+
+fn is_install_tree(name: &OsStr) -> bool {
+    if cfg!(windows) { name.eq_ignore_ascii_case(INSTALL) } else { name == INSTALL }
+}
+
+fn is_misspelt_sentinel(name: &OsStr) -> bool {
+    name != SENTINEL && name.eq_ignore_ascii_case(SENTINEL)
+}
+
+struct Walk {
+    files: Vec<(FileEntry, i128)>,
+    /// Still to be read.
+    dirs: Vec<RelPath>,
+    dirs_seen: usize,
+    fault: Option<String>,
+}
+
+impl Walk {
+    fn visit(&mut self, parent: Option<&RelPath>, entry: &Entry) {
+        if self.is_full() {
+            return;
+        }
+        let shown = || match parent {
+            Some(parent) => format!("{parent}/{}", entry.name.to_string_lossy()),
+            None => entry.name.to_string_lossy().into_owned(),
+        };
+        let Some(name) = entry.name.to_str() else {
+            return self.fault(|| format!("the name {:?} is not Unicode", shown()));
+        };
+        let text = parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
+        let path = match RelPath::parse(&text) {
+            Ok(path) => path,
+            Err(e) => return self.fault(|| e.to_string()),
+        };
+        match entry.kind {
+            EntryKind::File => {
+                self.files.push((FileEntry { path, size: entry.size, exec: entry.exec }, entry.mtime_ns));
+            }
+            EntryKind::Dir => {
+                self.dirs.push(path);
+                self.dirs_seen += 1;
+            }
+            EntryKind::Symlink => self.fault(|| format!("{:?} is a link", shown())),
+            EntryKind::Other => self.fault(|| format!("{:?} is neither a file nor a directory", shown())),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.files.len() > MAX_LISTED || self.dirs_seen > MAX_LISTED
+    }
+
+    fn fault(&mut self, reason: impl FnOnce() -> String) {
+        self.fault.get_or_insert_with(reason);
+    }
+}

@@ -1,0 +1,525 @@
+//! The library on a real disk.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::fs::{Hook, Op};
+use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, LibraryDigest, Revision, content_hash};
+
+/// A game directory that is written to behind the daemon's back.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, rel: &str) -> PathBuf {
+        self.0.path().join(rel)
+    }
+
+    fn write(&self, rel: &str, bytes: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.path(rel).parent().unwrap()).unwrap();
+        fs::write(self.path(rel), bytes).unwrap();
+    }
+
+    fn game(&self, id: &str) {
+        self.write(&format!("{id}/version.ini"), "1.0");
+        self.write(&format!("{id}/{id}.eti"), id.repeat(10));
+        self.write(&format!("{id}/data/maps/one.map"), "map");
+    }
+
+    fn open(&self) -> (GameDir, OpenedLibrary) {
+        GameDir::open(self.0.path()).unwrap()
+    }
+
+    /// Gives the file back the time that it had, as if the clock had not moved.
+    fn rewrite_at_the_same_time(&self, rel: &str, bytes: &str) {
+        let before = fs::metadata(self.path(rel)).unwrap().modified().unwrap();
+        self.write(rel, bytes);
+        fs::File::options().write(true).open(self.path(rel)).unwrap().set_modified(before).unwrap();
+    }
+
+    fn touch(&self, rel: &str) {
+        let file = fs::File::options().write(true).open(self.path(rel)).unwrap();
+        let time = file.metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(2);
+        file.set_modified(time).unwrap();
+    }
+}
+
+fn id(text: &str) -> GameId {
+    text.parse().unwrap()
+}
+
+fn index_of(games: &[Arc<ScannedGame>], rev: u64) -> LibraryIndex {
+    LibraryIndex { epoch: Epoch(7), rev: Revision(rev), digest: LibraryDigest([0; 16]), games: games.to_vec() }
+}
+
+fn ids(games: &[Arc<ScannedGame>]) -> Vec<&str> {
+    games.iter().map(|game| game.id.as_str()).collect()
+}
+
+fn scan(dir: &GameDir, game: &str) -> Arc<ScannedGame> {
+    dir.scan_game(&id(game), None).unwrap().unwrap()
+}
+
+fn paths(manifest: &Manifest) -> Vec<&str> {
+    manifest.files().iter().map(|file| file.path.as_str()).collect()
+}
+
+fn files(dir: &GameDir, game: &str) -> ServedManifest {
+    dir.read_manifest(&id(game), scan(dir, game).manifest_hash).unwrap()
+}
+
+static RUN: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn a_second_start_with_2000_unchanged_games_reads_each_root_once() {
+    let disk = Disk::new();
+    for n in 0..2_000 {
+        disk.write(&format!("game{n:04}/version.ini"), "1.0");
+    }
+    // Enough trees to see one that is entered; making 2,000 of them would take most of the test's time.
+    (0..100).for_each(|n| disk.game(&format!("game{n:04}")));
+    let (dir, first) = disk.open();
+    assert_eq!((first.games.len(), first.index), (2_000, None));
+    assert_eq!(dir.directory_reads(), 2_000 + 2 * 100 + 2);
+    dir.save_index(&index_of(&first.games, 1)).unwrap();
+    drop(dir);
+
+    let (dir, second) = disk.open();
+    assert_eq!(second.games, first.games);
+    assert_eq!((second.index.unwrap().rev, second.notice), (Revision(1), None));
+    // Besides the games: the game directory and that of the content records.
+    assert_eq!(dir.directory_reads(), 2_000 + 2);
+
+    disk.write("game0007/new.txt", "new");
+    let third = dir.scan_all(&second.games).unwrap();
+    // The changed one and its two directories are listed on top.
+    assert_eq!(dir.directory_reads(), 2 * (2_000 + 2) + 2);
+    let changed: Vec<_> = third.iter().zip(&second.games).filter(|(a, b)| !Arc::ptr_eq(a, b)).collect();
+    assert_eq!(changed.len(), 1);
+    assert_eq!((changed[0].0.id.as_str(), changed[0].0.size), ("game0007", changed[0].1.size + 3));
+}
+
+#[test]
+fn a_game_that_appears_changes_or_vanishes_is_seen() {
+    let disk = Disk::new();
+    disk.game("a");
+    disk.game("b");
+    disk.write("not a game.txt", "");
+    let (dir, opened) = disk.open();
+    assert_eq!(ids(&opened.games), ["a", "b"]);
+    let a = &opened.games[0];
+    assert_eq!((a.eti_version.as_deref(), a.downloaded, a.installed, a.size), (Some("1.0"), true, false, 16));
+    assert_eq!(paths(&files(&dir, "a").manifest), ["a.eti", "data/maps/one.map", "version.ini"]);
+    assert_eq!(a.manifest_hash, files(&dir, "a").manifest.hash());
+
+    disk.game("c");
+    fs::remove_dir_all(disk.path("b")).unwrap();
+    fs::remove_file(disk.path("a/version.ini")).unwrap();
+    fs::create_dir(disk.path("a/local")).unwrap();
+    let now = dir.scan_all(&opened.games).unwrap();
+    assert_eq!(ids(&now), ["a", "c"]);
+    assert_eq!((now[0].eti_version.as_deref(), now[0].downloaded, now[0].installed), (None, false, true));
+    assert_eq!(dir.scan_game(&id("b"), Some(&opened.games[1])).unwrap(), None);
+    assert_eq!(dir.scan_game(&id("c"), Some(&now[1])).unwrap().as_ref(), Some(&now[1]));
+}
+
+#[test]
+fn a_rewrite_of_version_ini_with_the_same_length_and_time_is_seen() {
+    let disk = Disk::new();
+    disk.game("a");
+    let (dir, opened) = disk.open();
+    disk.rewrite_at_the_same_time("a/version.ini", "1.1");
+    let now = dir.scan_game(&id("a"), Some(&opened.games[0])).unwrap().unwrap();
+    assert_eq!(now.eti_version.as_deref(), Some("1.1"));
+    assert_eq!(now.manifest_hash, opened.games[0].manifest_hash);
+}
+
+#[test]
+fn an_unreadable_index_is_set_aside_and_the_games_are_found_all_the_same() {
+    let disk = Disk::new();
+    disk.game("a");
+    let (dir, opened) = disk.open();
+    dir.save_index(&index_of(&opened.games, 3)).unwrap();
+    drop(dir);
+    let good = fs::read(disk.path(".lanspread/index.json")).unwrap();
+    for n in 1..=2 * MAX_SET_ASIDE {
+        let torn = &good[..good.len() - n as usize];
+        disk.write(".lanspread/index.json", torn);
+        let (_dir, opened) = disk.open();
+        let kept = disk.path(&format!(".lanspread/index.json.unreadable-{}", n.min(MAX_SET_ASIDE)));
+        assert_eq!(fs::read(&kept).unwrap(), torn);
+        assert!(opened.notice.unwrap().contains(&*kept.file_name().unwrap().to_string_lossy()));
+        assert_eq!((opened.index, ids(&opened.games).len()), (None, 1));
+        assert!(!disk.path(".lanspread/index.json").exists());
+    }
+}
+
+#[test]
+fn an_index_restored_from_a_backup_is_loaded_as_it_is_beside_the_games_of_today() {
+    let disk = Disk::new();
+    disk.game("a");
+    let (dir, then) = disk.open();
+    dir.save_index(&index_of(&then.games, 3)).unwrap();
+    let backup = fs::read(disk.path(".lanspread/index.json")).unwrap();
+    disk.game("b");
+    let now = dir.scan_all(&then.games).unwrap();
+    dir.save_index(&index_of(&now, 4)).unwrap();
+    drop(dir);
+    disk.write(".lanspread/index.json", backup);
+    let (_dir, opened) = disk.open();
+    assert_eq!((opened.index, opened.notice), (Some(index_of(&then.games, 3)), None));
+    assert_eq!(opened.games, now);
+}
+
+#[test]
+fn a_second_daemon_is_told_who_holds_the_directory() {
+    let disk = Disk::new();
+    let (dir, _) = disk.open();
+    let error = GameDir::open(disk.0.path()).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::InUse);
+    assert!(error.message.contains(&std::process::id().to_string()), "{error}");
+    drop(dir);
+    disk.open();
+    assert!(GameDir::open(&disk.path("nowhere")).is_err());
+}
+
+#[test]
+fn the_install_tree_and_reserved_names_are_neither_listed_nor_read() {
+    let disk = Disk::new();
+    disk.write("a/version.ini", "1");
+    disk.write("a/local/save/deep/slot", "mine");
+    for name in
+        [".local.backup/x", ".local.installing/x", ".lanspread.json", ".lanspread_x", "LOCAL/x", ".version.ini.x"]
+    {
+        disk.write(&format!("a/{name}"), "scratch");
+    }
+    let (dir, opened) = disk.open();
+    assert_eq!(dir.directory_reads(), 1 + 2);
+    assert_eq!(
+        (opened.games[0].size, opened.games[0].installed, opened.games[0].unportable.as_deref()),
+        (1, true, None)
+    );
+    assert_eq!(paths(&files(&dir, "a").manifest), ["version.ini"]);
+    // What a running game writes does not even change the fingerprint.
+    disk.write("a/local/save/deep/slot2", "mine");
+    disk.write("a/local/new", "mine");
+    disk.write("a/.lanspread.json", "another intent");
+    let now = dir.scan_game(&id("a"), Some(&opened.games[0])).unwrap().unwrap();
+    assert_eq!(now, opened.games[0]);
+    assert!(!ids(&opened.games).contains(&".lanspread"));
+}
+
+#[test]
+fn leftovers_of_interrupted_downloads_are_swept_when_opening_and_never_restored() {
+    let disk = Disk::new();
+    disk.write("a/.version.ini.discarded", "1.0");
+    disk.write("a/.version.ini.tmp", "1.1");
+    disk.write("a/a.eti", "half");
+    let (dir, opened) = disk.open();
+    assert!(!disk.path("a/.version.ini.discarded").exists() && !disk.path("a/.version.ini.tmp").exists());
+    assert!(!opened.games[0].downloaded && !disk.path("a/version.ini").exists());
+    // Later ones may belong to a download that runs.
+    disk.write("a/.version.ini.discarded", "1.0");
+    dir.scan_all(&[]).unwrap();
+    scan(&dir, "a");
+    assert!(disk.path("a/.version.ini.discarded").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_pipes_are_never_followed_nor_waited_for() {
+    use std::os::unix::fs::symlink;
+    let disk = Disk::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("version.ini"), "9").unwrap();
+    fs::write(outside.path().join("secret"), "secret").unwrap();
+    ["in", "dir", "sentinel", "pipe"].into_iter().for_each(|id| disk.game(id));
+    symlink(outside.path(), disk.path("root")).unwrap();
+    symlink(outside.path().join("secret"), disk.path("in/data/maps/link")).unwrap();
+    symlink(outside.path(), disk.path("dir/data/link")).unwrap();
+    fs::remove_file(disk.path("sentinel/version.ini")).unwrap();
+    symlink(outside.path().join("version.ini"), disk.path("sentinel/version.ini")).unwrap();
+    fs::remove_file(disk.path("pipe/version.ini")).unwrap();
+    let pipe = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, disk.path("pipe/version.ini"), rustix::fs::FileType::Fifo, pipe, 0).unwrap();
+
+    let (dir, opened) = disk.open();
+    assert_eq!(ids(&opened.games), ["dir", "in", "pipe", "sentinel"]);
+    assert_eq!(dir.scan_game(&id("root"), None).unwrap(), None);
+    assert!(dir.root(&id("root")).is_err());
+    let reason = |at: usize| opened.games[at].unportable.clone().unwrap();
+    assert!(reason(0).contains("data/link") && reason(1).contains("data/maps/link"));
+    assert!(reason(2).contains("version.ini") && reason(3).contains("version.ini"));
+    assert_eq!(opened.games.iter().map(|game| game.downloaded).collect::<Vec<_>>(), [true, true, false, false]);
+    // Only what is really there counts: version.ini, .eti and the map.
+    assert_eq!(opened.games[0].size, 3 + 30 + 3);
+    let error = dir.read_manifest(&id("in"), opened.games[1].manifest_hash).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::Changed);
+}
+
+#[cfg(unix)]
+#[test]
+fn one_game_that_cannot_be_offered_says_why_and_leaves_the_others_alone() {
+    use std::os::unix::ffi::OsStrExt;
+    let cases: [(&str, &[u8]); 7] = [
+        ("aux.txt", b"x/AUX.txt"),
+        ("colon", b"x/a:b"),
+        ("collision", b"x/DATA/maps/one.map"),
+        ("spelling", b"x/Version.INI"),
+        ("unicode", b"x/caf\xe9"),
+        ("deep", &[b"x".as_slice(), &b"/d".repeat(33)].concat()),
+        ("large", b"x/version.ini"),
+    ];
+    for (case, path) in cases {
+        let disk = Disk::new();
+        disk.game("x");
+        disk.game("fine");
+        let path = disk.0.path().join(OsStr::from_bytes(path));
+        let before = fs::read(&path).ok();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, vec![b'1'; MAX_SENTINEL_BYTES + 1]).unwrap();
+        let (dir, opened) = disk.open();
+        assert_eq!(opened.games[0].unportable, None, "{case}");
+        let reason = opened.games[1].unportable.clone().unwrap_or_else(|| panic!("{case}"));
+        assert!(opened.games[1].downloaded && opened.games[1].size > 0, "{case}: {reason}");
+        // Mended deep in the tree, where no fingerprint reaches.
+        match before {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let mended = dir.scan_all(&opened.games).unwrap();
+        assert_eq!(mended[1].unportable, None, "{case}");
+        assert_eq!(mended[1].eti_version.as_deref(), Some("1.0"), "{case}");
+    }
+}
+
+#[test]
+fn a_folder_whose_name_is_no_id_is_reported_once_if_it_holds_a_game() {
+    let disk = Disk::new();
+    disk.write(".hidden/version.ini", "1");
+    disk.write(".git/config", "");
+    disk.write("lost+found/x", "");
+    let (dir, opened) = disk.open();
+    let notice = opened.notice.unwrap();
+    assert!(notice.contains(".hidden") && !notice.contains(".git"), "{notice}");
+    assert!(opened.games.is_empty());
+    let mut notices = Vec::new();
+    dir.look_at_all(&[], Leftovers::Keep, &mut notices).unwrap();
+    assert!(notices.is_empty());
+}
+
+/// A game with chunks of every kind, and what its content must hash to.
+fn game_with_chunks(disk: &Disk, id: &str) -> ContentHash {
+    let large: Vec<u8> = (0..2 * CHUNK_SIZE + 5).map(|n| ((n * n) >> 7) as u8).collect();
+    disk.write(&format!("{id}/deep/a/large.bin"), &large);
+    disk.write(&format!("{id}/empty"), "");
+    disk.write(&format!("{id}/version.ini"), "1");
+    let (first, rest) = large.split_at(CHUNK_SIZE as usize);
+    let (second, third) = rest.split_at(CHUNK_SIZE as usize);
+    let chunks = [first, second, third, b"1"].map(ChunkHash::of);
+    let file = |path: &str, size| crate::types::FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false };
+    let manifest =
+        Manifest::new(vec![file("deep/a/large.bin", 2 * CHUNK_SIZE + 5), file("empty", 0), file("version.ini", 1)])
+            .unwrap();
+    content_hash(&manifest, &chunks)
+}
+
+#[test]
+fn hashes_are_kept_and_hold_exactly_for_the_files_that_were_hashed() {
+    let disk = Disk::new();
+    let expected = game_with_chunks(&disk, "a");
+    let (dir, opened) = disk.open();
+    let a = id("a");
+    let manifest_hash = opened.games[0].manifest_hash;
+    assert_eq!(dir.read_manifest(&a, manifest_hash).unwrap().content, None);
+    assert_eq!(dir.hash_game(&a, manifest_hash, &RUN).unwrap(), expected);
+    let hashed = scan(&dir, "a");
+    assert_eq!(hashed.content_hash, Some(expected));
+    let served = dir.read_manifest(&a, manifest_hash).unwrap();
+    assert_eq!(served.content.as_ref().map(|content| (content.hash, content.chunks.len())), Some((expected, 4)));
+    assert_eq!(served.mtimes_ns.len(), 3);
+    // Nothing is read again: a hasher that is cancelled at its first chunk has nothing to do.
+    assert_eq!(dir.hash_game(&a, manifest_hash, &AtomicBool::new(true)).unwrap(), expected);
+    dir.save_index(&index_of(&[hashed], 1)).unwrap();
+    drop(dir);
+
+    let (dir, opened) = disk.open();
+    assert_eq!(opened.games[0].content_hash, Some(expected));
+    // The same size deep in the tree: no fingerprint shows it, serving does, and then the next look.
+    disk.touch("a/deep/a/large.bin");
+    assert_eq!(scan_known(&dir, &opened.games[0]).content_hash, Some(expected));
+    assert_eq!(dir.read_manifest(&a, manifest_hash).unwrap().content, None);
+    assert_eq!(scan_known(&dir, &opened.games[0]).content_hash, None);
+    assert_eq!(paths(&dir.previous_manifest(&a).unwrap()), ["deep/a/large.bin", "empty", "version.ini"]);
+    assert_eq!(dir.hash_game(&a, manifest_hash, &RUN).unwrap(), expected);
+    assert_eq!(scan(&dir, "a").content_hash, Some(expected));
+}
+
+fn scan_known(dir: &GameDir, known: &ScannedGame) -> Arc<ScannedGame> {
+    dir.scan_game(&known.id, Some(known)).unwrap().unwrap()
+}
+
+#[test]
+fn a_content_hash_without_its_record_is_not_announced() {
+    let disk = Disk::new();
+    let expected = game_with_chunks(&disk, "a");
+    let (dir, opened) = disk.open();
+    let a = id("a");
+    let manifest_hash = opened.games[0].manifest_hash;
+    let hashed = || {
+        dir.hash_game(&a, manifest_hash, &RUN).unwrap();
+        let game = scan(&dir, "a");
+        assert_eq!(game.content_hash, Some(expected));
+        game
+    };
+    let known = hashed();
+    fs::remove_file(disk.path(".lanspread/content/a")).unwrap();
+    assert_eq!(scan_known(&dir, &known).content_hash, None);
+    assert_eq!(dir.scan_all(&[known]).unwrap()[0].content_hash, None);
+
+    let known = hashed();
+    let mut record = fs::read(disk.path(".lanspread/content/a")).unwrap();
+    record[90] ^= 1;
+    disk.write(".lanspread/content/a", &record);
+    assert_eq!(dir.previous_manifest(&a), None);
+    assert_eq!(dir.read_manifest(&a, manifest_hash).unwrap().content, None);
+    assert!(!disk.path(".lanspread/content/a").exists());
+    assert_eq!(scan_known(&dir, &known).content_hash, None);
+    hashed();
+}
+
+#[test]
+fn hashing_stops_on_request_and_when_the_files_are_others() {
+    let disk = Disk::new();
+    game_with_chunks(&disk, "a");
+    let (dir, opened) = disk.open();
+    let a = id("a");
+    let manifest_hash = opened.games[0].manifest_hash;
+    let kind = |result: Result<ContentHash, JobError>| result.unwrap_err().kind;
+    assert_eq!(kind(dir.hash_game(&a, manifest_hash, &AtomicBool::new(true))), JobErrorKind::Cancelled);
+    assert_eq!(kind(dir.hash_game(&a, ManifestHash([0; 16]), &RUN)), JobErrorKind::Changed);
+    assert_eq!(kind(dir.hash_game(&id("b"), manifest_hash, &RUN)), JobErrorKind::Changed);
+    // Changed between listing and hashing: in time, in size, gone.
+    let listed = dir.read_manifest(&a, manifest_hash).unwrap();
+    let root = dir.root(&a).unwrap();
+    let hash = || hash::hash_files(&a, &root, &listed.manifest, &listed.mtimes_ns, &RUN).map(|content| content.hash);
+    hash().unwrap();
+    disk.touch("a/empty");
+    assert_eq!(kind(hash()), JobErrorKind::Changed);
+    disk.write("a/deep/a/large.bin", "short");
+    assert_eq!(kind(hash()), JobErrorKind::Changed);
+    fs::remove_file(disk.path("a/deep/a/large.bin")).unwrap();
+    assert_eq!(kind(hash()), JobErrorKind::Changed);
+    assert_eq!(kind(dir.hash_game(&a, manifest_hash, &RUN)), JobErrorKind::Changed);
+}
+
+#[test]
+fn hashes_that_are_not_those_of_the_files_are_not_kept() {
+    let disk = Disk::new();
+    game_with_chunks(&disk, "a");
+    let (dir, _) = disk.open();
+    let mut served = files(&dir, "a");
+    let count = served.manifest.chunk_count() as usize;
+    served.content = Some(KnownContent { hash: ContentHash([1; 32]), chunks: vec![ChunkHash([2; 32]); count] });
+    assert_eq!(dir.save_content(&id("a"), &served).unwrap_err().kind, JobErrorKind::Verification);
+    assert_eq!(fs::read_dir(disk.path(".lanspread/content")).unwrap().count(), 0);
+}
+
+#[test]
+fn records_are_kept_under_the_longest_id_and_swept_when_their_game_is_gone() {
+    let disk = Disk::new();
+    let long = "x".repeat(255);
+    let expected = game_with_chunks(&disk, &long);
+    game_with_chunks(&disk, "gone");
+    let (dir, opened) = disk.open();
+    for game in &opened.games {
+        assert_eq!(dir.hash_game(&game.id, game.manifest_hash, &RUN).unwrap(), expected);
+    }
+    drop(dir);
+    disk.write(".lanspread/content/.torn.tmp", "half");
+    fs::remove_dir_all(disk.path("gone")).unwrap();
+    assert_eq!(fs::read_dir(disk.path(".lanspread/content")).unwrap().count(), 3);
+    let (_dir, opened) = disk.open();
+    assert_eq!(opened.games[0].content_hash, Some(expected));
+    assert_eq!(fs::read_dir(disk.path(".lanspread/content")).unwrap().count(), 1);
+}
+
+/// Lets `left` changes of the disk happen and refuses all others.
+struct Faults {
+    left: AtomicUsize,
+}
+
+impl Hook for Faults {
+    fn before(&self, _: Op<'_>) -> io::Result<()> {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn an_index_whose_saving_fails_anywhere_is_the_old_or_the_new_one() {
+    let disk = Disk::new();
+    disk.game("a");
+    let (dir, opened) = disk.open();
+    dir.save_index(&index_of(&opened.games, 1)).unwrap();
+    drop(dir);
+    let path = disk.0.path().canonicalize().unwrap();
+    let mut rev = 1;
+    for allowed in 0.. {
+        let faults = Arc::new(Faults { left: AtomicUsize::new(usize::MAX) });
+        let (dir, opened) = GameDir::open_in(Dir::open_hooked(&path, faults.clone()).unwrap()).unwrap();
+        let found = opened.index.unwrap().rev.0;
+        assert!(found == rev || found == rev - 1, "{found} after {rev}");
+        rev = found + 1;
+        faults.left.store(allowed, Ordering::SeqCst);
+        match dir.save_index(&index_of(&opened.games, rev)) {
+            Ok(()) => {
+                // Create, write, fsync, rename, fsync of the directory at the very least.
+                assert!(allowed >= 5);
+                break;
+            }
+            Err(e) => assert_eq!(e.kind, JobErrorKind::DiskFull),
+        }
+    }
+    assert_eq!(disk.open().1.index.unwrap().rev.0, rev);
+}
+
+#[test]
+fn games_that_come_and_go_during_a_scan_never_make_it_fail() {
+    let disk = Disk::new();
+    disk.game("stays");
+    let (dir, opened) = disk.open();
+    let stays = &opened.games[0];
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                disk.game("flickers");
+                fs::remove_dir_all(disk.path("flickers")).unwrap();
+            }
+        });
+        for _ in 0..100 {
+            let games = dir.scan_all(&opened.games).unwrap();
+            assert!(games.iter().any(|game| game == stays));
+            assert!(games.iter().all(|game| game.unportable.is_none()), "{games:?}");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn the_path_that_is_reported_is_absolute_and_free_of_links() {
+    let disk = Disk::new();
+    disk.game("a");
+    let (_dir, opened) = GameDir::open(&disk.path("a/..")).unwrap();
+    assert_eq!(opened.dir, disk.0.path().canonicalize().unwrap());
+    assert!(Path::new(&opened.dir).is_absolute());
+}
