@@ -1,0 +1,325 @@
+//! What user interfaces ask: answers at once, or waits until there is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{CommandId, Engine, Local, Phase, Switch, cx, local, transfers};
+use crate::api::{
+    CommandData, CommandError, CommandResult, ErrorCode, GameList, GameRow, PeerCommand, PeerCount, PeerList, Status,
+};
+use crate::engine::context::Cx;
+use crate::engine::timers::TimerSet;
+use crate::types::{Availability, GameId, GameSummary, PeerId};
+
+/// Commands that wait at once.
+const MAX_WAITS: usize = 256;
+/// Longest wait of `wait-peers`.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3_600);
+
+/// Commands that have no answer yet. Those that dial or transfer are with the peers and the transfers.
+#[derive(Debug)]
+pub(super) struct Commands {
+    waits: BTreeMap<u64, Wait>,
+    timers: TimerSet<u64>,
+}
+
+#[derive(Debug)]
+enum Wait {
+    /// `wait-peers`.
+    Peers { command: CommandId, count: usize },
+    /// `fetch-latest`: these peers have yet to say whether their libraries are still the known ones.
+    Refresh { command: CommandId, game: GameId, peers: BTreeSet<PeerId> },
+}
+
+impl Commands {
+    pub(super) fn new() -> Self {
+        Self { waits: BTreeMap::new(), timers: TimerSet::new() }
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    fn add(&mut self, key: u64, wait: Wait, until: Instant) {
+        self.waits.insert(key, wait);
+        self.timers.set(key, until);
+    }
+
+    fn remove(&mut self, key: u64) -> Option<Wait> {
+        self.timers.cancel(&key);
+        self.waits.remove(&key)
+    }
+}
+
+impl Engine {
+    /// A user interface asks.
+    pub(super) fn command(&mut self, id: CommandId, command: PeerCommand, now: Instant) {
+        let stopping = matches!(self.phase, Phase::Leaving { .. });
+        match command {
+            PeerCommand::Status => self.reply(id, Ok(CommandData::Status(Box::new(self.status())))),
+            PeerCommand::ListPeers => {
+                let peers = self.peers.list(now);
+                self.reply(id, Ok(CommandData::Peers(PeerList { peers })));
+            }
+            PeerCommand::ListGames => {
+                let games = self.game_rows();
+                self.reply(id, Ok(CommandData::Games(GameList { games })));
+            }
+            PeerCommand::Shutdown => self.shutdown(id, now),
+            _ if stopping => self.refuse(id, ErrorCode::Cancelled, "the daemon stops"),
+            PeerCommand::Connect { addr } => self.peers.connect(cx!(self, now), &self.library, id, &addr),
+            PeerCommand::WaitPeers { count, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms).min(MAX_WAIT);
+                self.wait(Wait::Peers { command: id, count }, timeout, id, now);
+                // Answered by `check_waits` when there are enough already.
+            }
+            PeerCommand::SetGameDir { path } => self.set_game_dir(id, path, now),
+            PeerCommand::GetGame { game } => transfers!(self, now, command_get_game, id, game),
+            PeerCommand::CancelDownload { game } => transfers!(self, now, command_cancel, id, game),
+            PeerCommand::Download { .. } | PeerCommand::FetchLatest { .. } if self.is_switching() => {
+                self.refuse(id, ErrorCode::OperationInProgress, "the game directory is being exchanged");
+            }
+            PeerCommand::Download { game, install } => transfers!(self, now, command_download, id, game, install),
+            PeerCommand::FetchLatest { game } => {
+                let peers: BTreeSet<PeerId> = self.peers.refresh(cx!(self, now)).into_iter().collect();
+                if peers.is_empty() {
+                    transfers!(self, now, command_fetch_latest, id, game);
+                } else {
+                    let timeout = self.config.timers.request_timeout;
+                    self.wait(Wait::Refresh { command: id, game, peers }, timeout, id, now);
+                }
+            }
+        }
+    }
+
+    fn reply(&mut self, id: CommandId, result: CommandResult) {
+        self.out.push_back(super::Output::Reply { id, result: Box::new(result) });
+    }
+
+    fn refuse(&mut self, id: CommandId, code: ErrorCode, message: &str) {
+        self.reply(id, Err(CommandError::new(code, message)));
+    }
+
+    fn wait(&mut self, wait: Wait, timeout: Duration, id: CommandId, now: Instant) {
+        if self.commands.waits.len() >= MAX_WAITS {
+            return self.refuse(id, ErrorCode::Io, "too many commands are waiting; wait for one of them to end");
+        }
+        let key = self.ids.token();
+        self.commands.add(key, wait, now + timeout);
+    }
+
+    fn is_switching(&self) -> bool {
+        !matches!(self.switch, Switch::No)
+    }
+
+    fn set_game_dir(&mut self, id: CommandId, path: PathBuf, now: Instant) {
+        if !matches!(self.phase, Phase::Running) || self.is_switching() || !self.transfers.is_drained() {
+            let message = "an operation is under way; the game directory can be exchanged when all have ended";
+            return self.refuse(id, ErrorCode::OperationInProgress, message);
+        }
+        if path == self.library.dir() {
+            return self.library_unchanged(id, now);
+        }
+        self.gate.close(cx!(self, now));
+        self.switch = Switch::Draining { command: id, path };
+    }
+
+    fn shutdown(&mut self, id: CommandId, now: Instant) {
+        if let Phase::Leaving { commands, .. } = &mut self.phase {
+            return commands.push(id);
+        }
+        let until = now + self.config.timers.request_timeout;
+        self.phase = Phase::Leaving { until, commands: vec![id] };
+        self.cancel_commands();
+        self.peers.leave(cx!(self, now));
+        self.gate.close(cx!(self, now));
+        self.library.hurry(cx!(self, now));
+        transfers!(self, now, shutdown);
+    }
+
+    /// Answers every waiting command: nothing will come of it.
+    pub(super) fn cancel_commands(&mut self) {
+        let mut cancelled = Vec::new();
+        if let Switch::Draining { command, .. } | Switch::Opening { command } | Switch::Saving { command } =
+            std::mem::replace(&mut self.switch, Switch::No)
+        {
+            cancelled.push(command);
+        }
+        self.commands.timers = TimerSet::new();
+        for wait in std::mem::take(&mut self.commands.waits).into_values() {
+            let (Wait::Peers { command, .. } | Wait::Refresh { command, .. }) = wait;
+            cancelled.push(command);
+        }
+        for command in cancelled {
+            self.refuse(command, ErrorCode::Cancelled, "the daemon stops");
+        }
+    }
+
+    /// A peer said whether its library is still the known one, or will not.
+    pub(super) fn peer_settled(&mut self, peer: PeerId, now: Instant) {
+        let mut ready = Vec::new();
+        for (key, wait) in &mut self.commands.waits {
+            if let Wait::Refresh { peers, .. } = wait
+                && peers.remove(&peer)
+                && peers.is_empty()
+            {
+                ready.push(*key);
+            }
+        }
+        ready.into_iter().for_each(|key| self.end_wait(key, now));
+    }
+
+    /// Answers `wait-peers` commands whose time has come.
+    pub(super) fn check_waits(&mut self) {
+        if self.commands.waits.is_empty() {
+            return;
+        }
+        let peers = self.peers.in_step();
+        let enough = |wait: &Wait| matches!(wait, Wait::Peers { count, .. } if *count <= peers);
+        let ready: Vec<u64> =
+            self.commands.waits.iter().filter(|(_, wait)| enough(wait)).map(|(key, _)| *key).collect();
+        for key in ready {
+            if let Some(Wait::Peers { command, .. }) = self.commands.remove(key) {
+                self.reply(command, Ok(CommandData::PeerCount(PeerCount { peers })));
+            }
+        }
+    }
+
+    /// Waits that are over.
+    pub(super) fn commands_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.commands.timers.pop_due(now) {
+            self.end_wait(key, now);
+        }
+    }
+
+    fn end_wait(&mut self, key: u64, now: Instant) {
+        match self.commands.remove(key) {
+            None => {}
+            Some(Wait::Peers { command, count }) => {
+                let peers = self.peers.in_step();
+                let message = format!("{peers} of {count} peers are connected with their libraries in step");
+                self.refuse(command, ErrorCode::Timeout, &message);
+            }
+            // Peers that did not answer in time are taken as they are known.
+            Some(Wait::Refresh { command, game, .. }) => {
+                transfers!(self, now, command_fetch_latest, command, game);
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let state = self.library.state();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            peer_id: self.me,
+            listen_addrs: self.peers.listen().to_vec(),
+            game_dir: self.library.dir().to_owned(),
+            library_epoch: state.epoch,
+            library_rev: state.rev,
+            library_digest: state.digest,
+            games: state.game_count as usize,
+            peers_connected: self.peers.connected(),
+            peers_incompatible: self.peers.incompatible(),
+            operations: self.transfers.operations(),
+            watch: self.watch,
+            bytes_received: self.transfers.bytes_received(),
+            // One counts finished sends, the other what moved so far; neither is ever ahead of the truth.
+            bytes_sent: self.transfers.bytes_sent().max(self.sent_live),
+            hash_queue: self.gate.unhashed(&self.library, &self.catalog).count(),
+        }
+    }
+
+    /// The rows of `list-games`: every game here or at a connected peer, ascending by id.
+    fn game_rows(&self) -> Vec<GameRow> {
+        #[derive(Default)]
+        struct Offers {
+            newest: Option<Arc<GameSummary>>,
+            peer_count: usize,
+            sources: Vec<PeerId>,
+        }
+        let mut offers: BTreeMap<GameId, Offers> = BTreeMap::new();
+        for game in self.library.games().keys().cloned() {
+            offers.insert(game, Offers::default());
+        }
+        for operation in self.transfers.operations() {
+            offers.entry(operation.game).or_default();
+        }
+        for (peer, _, library) in self.peers.libraries() {
+            for game in library.games() {
+                let offer = match offers.get_mut(&game.id) {
+                    Some(offer) => offer,
+                    None => offers.entry(game.id.clone()).or_default(),
+                };
+                offer.peer_count += 1;
+                if game.availability == Availability::Ready && game.downloaded {
+                    offer.sources.push(peer);
+                }
+                if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
+                    offer.newest = Some(game.clone());
+                }
+            }
+        }
+        offers.into_iter().map(|(id, offer)| self.game_row(id, offer.newest, offer.peer_count, offer.sources)).collect()
+    }
+
+    /// Whether a peer's copy says more about what can be had than another: a ready one, then the newer version.
+    fn is_newer(&self, game: &GameSummary, than: &GameSummary) -> bool {
+        let ready = |game: &GameSummary| game.downloaded && game.availability == Availability::Ready;
+        match (ready(game), ready(than)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => match (&game.eti_version, &than.eti_version) {
+                (Some(a), Some(b)) => self.catalog.compare_versions(&game.id, a, b).is_gt(),
+                (a, b) => a.is_some() && b.is_none(),
+            },
+        }
+    }
+
+    fn game_row(
+        &self,
+        id: GameId,
+        newest: Option<Arc<GameSummary>>,
+        peer_count: usize,
+        sources: Vec<PeerId>,
+    ) -> GameRow {
+        let local = self.library.games().get(&id);
+        let summary = self.library.summary(&id);
+        // A running download has set the sentinel aside, whatever was seen before it began.
+        let here = local.filter(|game| {
+            game.downloaded && self.transfers.operation(&id) != Some(crate::api::Operation::Downloading)
+        });
+        let name = match (self.catalog.entry(&id), &newest) {
+            (Some(entry), _) => entry.name.clone(),
+            (None, Some(newest)) => newest.name.clone(),
+            (None, None) => summary.map_or_else(|| id.to_string(), |summary| summary.name.clone()),
+        };
+        let (version, size, content_hash) = match (here, &newest, local) {
+            (Some(here), ..) => (here.eti_version.clone(), here.size, here.content_hash),
+            (None, Some(newest), _) => (newest.eti_version.clone(), newest.size, newest.content_hash),
+            (None, None, Some(local)) => (local.eti_version.clone(), local.size, local.content_hash),
+            (None, None, None) => (None, 0, None),
+        };
+        let local_only_reason = local.and_then(|game| match &game.unportable {
+            Some(reason) => Some(reason.clone()),
+            None if !self.catalog.admits(&id) => Some("the catalog does not list it".to_owned()),
+            None => None,
+        });
+        GameRow {
+            name,
+            version,
+            size,
+            downloaded: here.is_some(),
+            installed: local.is_some_and(|game| game.installed),
+            operation: self.transfers.operation(&id),
+            progress: self.transfers.progress(&id),
+            local_only_reason,
+            content_hash,
+            peer_count,
+            sources,
+            id,
+        }
+    }
+}

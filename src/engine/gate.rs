@@ -1,0 +1,476 @@
+//! When the game directory is looked at: file events, the fallback scan, background hashing.
+//!
+//! ```text
+//!          event, coalesced           event             result
+//!   Idle ─────────────────▶ Running ────────▶ Dirty ───────────▶ Running (once more)
+//!    ▲                        │ result
+//!    └────────────────────────┘
+//! ```
+//!
+//! A game under an operation is neither watched nor scanned nor hashed: what is seen of it in the meantime is half an
+//! operation. Results of looks that began before or during one are thrown away; one look follows its end.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Output;
+use super::context::Cx;
+use super::library::Library;
+use super::timers::TimerSet;
+use crate::api::{ErrorCode, PeerEvent};
+use crate::catalog::Catalog;
+use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame};
+
+/// Scans of single games under way at once; the rest wait, so that a burst of events does not fill the workers' queue.
+const MAX_SCANS: usize = 4;
+/// First pause before a game is hashed again whose files would not keep still; doubles up to `MAX_HASH_PAUSE`.
+const MIN_HASH_PAUSE: Duration = Duration::from_secs(10);
+/// Longest such pause.
+const MAX_HASH_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// Decides which games are watched, scanned and hashed, and when.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// Whether new work may begin.
+    open: bool,
+    /// Games with a running scan; all others are idle.
+    scans: BTreeMap<GameId, Scan>,
+    /// Games that wait for one of the [`MAX_SCANS`], in order, and whether all their files are to be listed again.
+    waiting: VecDeque<(GameId, bool)>,
+    /// The scan of the whole directory.
+    sweep: Sweep,
+    operating: BTreeSet<GameId>,
+    watched: BTreeSet<GameId>,
+    hashing: Option<Hashing>,
+    /// Something changed that may make a game eligible for hashing. Spares a walk over all games at every input.
+    hash_check: bool,
+    /// Games whose hashing failed: not again before this time, and the pause that led to it.
+    put_off: BTreeMap<GameId, (Instant, Duration)>,
+    timers: TimerSet<Due>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Scan {
+    /// All files are listed, whatever the fingerprint says.
+    forced: bool,
+    then: Then,
+}
+
+/// What follows a running scan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    /// Its result counts.
+    Take,
+    /// Its result counts, and there is one more scan.
+    Again { forced: bool },
+    /// An operation began since: its result is thrown away.
+    Drop,
+}
+
+#[derive(Debug)]
+enum Sweep {
+    Idle,
+    /// `seen`: games about which something newer came in since it began.
+    Running {
+        seen: BTreeSet<GameId>,
+        again: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Hashing {
+    game: GameId,
+    /// It was told to stop; its result does not count.
+    cancelled: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Due {
+    /// Events of a game have been collected.
+    Game(GameId),
+    /// Events about the directory have been collected.
+    Sweep,
+    /// The fallback scan.
+    Fallback,
+    /// A game that was put off may be hashed again.
+    Hash,
+}
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        Self {
+            open: false,
+            scans: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            sweep: Sweep::Idle,
+            operating: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            hashing: None,
+            hash_check: false,
+            put_off: BTreeMap::new(),
+            timers: TimerSet::new(),
+        }
+    }
+
+    /// A directory is open: watch its games. One sweep follows, for what changed between its scan and its watches.
+    pub(super) fn open(&mut self, cx: &mut Cx<'_>, library: &Library) {
+        self.open = true;
+        self.hash_check = true;
+        for game in library.games().keys() {
+            self.watch(cx, game);
+        }
+        self.timers.set(Due::Sweep, cx.now + cx.config.timers.fs_coalesce);
+        self.timers.set(Due::Fallback, cx.now + cx.config.timers.rescan_every);
+    }
+
+    /// Begins nothing new, so that the directory can be exchanged when [`Gate::is_quiet`].
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
+        self.open = false;
+        self.waiting.clear();
+        self.stop_hashing(cx);
+    }
+
+    /// Goes on with the same directory after [`Gate::close`].
+    pub(super) fn reopen(&mut self, cx: &mut Cx<'_>) {
+        self.open = true;
+        self.hash_check = true;
+        self.timers.set(Due::Sweep, cx.now);
+    }
+
+    /// Forgets a directory that is no longer in use. Only when [`Gate::is_quiet`].
+    pub(super) fn forget(&mut self, cx: &mut Cx<'_>) {
+        for game in std::mem::take(&mut self.watched) {
+            cx.emit(Output::Unwatch { game });
+        }
+        *self = Self::new();
+    }
+
+    /// No job of this part is running.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.scans.is_empty() && matches!(self.sweep, Sweep::Idle) && self.hashing.is_none()
+    }
+
+    /// Something changed in a game's folder.
+    pub(super) fn game_changed(&mut self, cx: &mut Cx<'_>, game: GameId) {
+        if !self.operating.contains(&game) {
+            self.timers.set_if_idle(Due::Game(game), cx.now + cx.config.timers.fs_coalesce);
+        }
+    }
+
+    /// Games may have come, gone or changed.
+    pub(super) fn directory_changed(&mut self, cx: &mut Cx<'_>) {
+        self.timers.set_if_idle(Due::Sweep, cx.now + cx.config.timers.fs_coalesce);
+    }
+
+    /// Looks at one game as soon as possible; `forced`: at all its files, whatever the fingerprint says.
+    pub(super) fn scan(&mut self, cx: &mut Cx<'_>, library: &Library, game: GameId, forced: bool) {
+        self.timers.cancel(&Due::Game(game.clone()));
+        if !self.open || self.operating.contains(&game) {
+            return;
+        }
+        if let Some(scan) = self.scans.get_mut(&game) {
+            scan.then = match scan.then {
+                Then::Again { forced: before } => Then::Again { forced: before || forced },
+                Then::Take => Then::Again { forced },
+                // Its result is thrown away, so one more scan is needed; it must not be taken for that one.
+                Then::Drop => Then::Drop,
+            };
+            if scan.then == Then::Drop {
+                self.queue(game, forced);
+            }
+            return;
+        }
+        if self.scans.len() >= MAX_SCANS {
+            self.queue(game, forced);
+            return;
+        }
+        let known = if forced { None } else { library.games().get(&game).cloned() };
+        cx.job(Job::ScanGame { game: game.clone(), known });
+        self.scans.insert(game, Scan { forced, then: Then::Take });
+    }
+
+    fn queue(&mut self, game: GameId, forced: bool) {
+        match self.waiting.iter_mut().find(|(waiting, _)| *waiting == game) {
+            Some((_, before)) => *before |= forced,
+            None => self.waiting.push_back((game, forced)),
+        }
+    }
+
+    /// Takes in the result of [`Job::ScanGame`].
+    pub(super) fn game_scanned(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &mut Library,
+        game: GameId,
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+    ) {
+        let Some(scan) = self.scans.remove(&game) else { return };
+        let is_new = !library.games().contains_key(&game);
+        match result {
+            _ if scan.then == Then::Drop || self.operating.contains(&game) => {}
+            // What is known stays: a game that cannot be read for a moment is not gone.
+            Err(error) if error.kind == JobErrorKind::Cancelled => {}
+            Err(error) => cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message }),
+            Ok(scanned) => {
+                self.take(cx, library, &game, scanned, scan.forced);
+                if is_new && library.games().contains_key(&game) {
+                    // It may have changed between this scan and its watch.
+                    self.game_changed(cx, game.clone());
+                }
+            }
+        }
+        if let Then::Again { forced } = scan.then {
+            self.queue(game, forced);
+        }
+        self.pump(cx, library);
+    }
+
+    /// Takes in the result of [`Job::ScanAll`].
+    pub(super) fn all_scanned(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &mut Library,
+        result: Result<Vec<Arc<ScannedGame>>, JobError>,
+    ) {
+        let Sweep::Running { seen, again } = std::mem::replace(&mut self.sweep, Sweep::Idle) else { return };
+        match result {
+            Err(error) if error.kind == JobErrorKind::Cancelled => {}
+            Err(error) => cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message }),
+            Ok(games) => {
+                let mut found: BTreeMap<GameId, Arc<ScannedGame>> =
+                    games.into_iter().map(|game| (game.id.clone(), game)).collect();
+                let ids: BTreeSet<GameId> = library.games().keys().chain(found.keys()).cloned().collect();
+                for id in ids {
+                    if seen.contains(&id) || self.operating.contains(&id) {
+                        continue;
+                    }
+                    let is_new = !library.games().contains_key(&id);
+                    let scanned = found.remove(&id);
+                    self.take(cx, library, &id, scanned, false);
+                    if is_new {
+                        self.game_changed(cx, id);
+                    }
+                }
+            }
+        }
+        self.timers.set(Due::Fallback, cx.now + cx.config.timers.rescan_every);
+        if again && self.open {
+            self.sweep(cx, library);
+        }
+    }
+
+    /// An operation begins. Whatever is known or seen of the game before it ends does not count.
+    pub(super) fn operation_started(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+        if !self.operating.insert(game.clone()) {
+            return;
+        }
+        self.timers.cancel(&Due::Game(game.clone()));
+        self.waiting.retain(|(waiting, _)| waiting != game);
+        self.outdate(game);
+        if self.watched.remove(game) {
+            cx.emit(Output::Unwatch { game: game.clone() });
+        }
+        if self.hashing.as_ref().is_some_and(|hashing| hashing.game == *game) {
+            self.stop_hashing(cx);
+        }
+    }
+
+    /// An operation ended; `scanned` is what it left, when it knows.
+    pub(super) fn operation_ended(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &mut Library,
+        game: &GameId,
+        scanned: Option<Option<Arc<ScannedGame>>>,
+    ) {
+        if !self.operating.remove(game) {
+            return;
+        }
+        self.hash_check = true;
+        self.outdate(game);
+        self.put_off.remove(game);
+        match scanned {
+            Some(scanned) => {
+                self.take(cx, library, game, scanned, true);
+                // Between the operation's last step and the watch something may have changed.
+                self.game_changed(cx, game.clone());
+            }
+            None => self.scan(cx, library, game.clone(), false),
+        }
+    }
+
+    /// Results of running looks at this game are older than what is known of it.
+    fn outdate(&mut self, game: &GameId) {
+        if let Some(scan) = self.scans.get_mut(game) {
+            scan.then = Then::Drop;
+        }
+        if let Sweep::Running { seen, .. } = &mut self.sweep {
+            seen.insert(game.clone());
+        }
+    }
+
+    /// Takes in the result of [`Job::HashGame`].
+    pub(super) fn game_hashed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &mut Library,
+        game: GameId,
+        manifest_hash: ManifestHash,
+        result: Result<ContentHash, JobError>,
+    ) {
+        let Some(hashing) = self.hashing.take() else { return };
+        self.hash_check = true;
+        if hashing.game != game || hashing.cancelled || self.operating.contains(&game) {
+            return;
+        }
+        let current = library.games().get(&game).filter(|known| known.manifest_hash == manifest_hash).cloned();
+        match (result, current) {
+            (Ok(content), Some(known)) => {
+                self.put_off.remove(&game);
+                let hashed = ScannedGame { content_hash: Some(content), ..(*known).clone() };
+                library.put(cx, &game, Some(Arc::new(hashed)));
+                if let Sweep::Running { seen, .. } = &mut self.sweep {
+                    // The sweep was told the state without the hash and would bring it back.
+                    seen.insert(game);
+                }
+            }
+            // Its files are others by now; the scan that found them out has it hashed anew.
+            (Ok(_), None) => {}
+            (Err(error), _) if error.kind == JobErrorKind::Cancelled => {}
+            (Err(error), _) => {
+                let pause = self.put_off.get(&game).map_or(Duration::ZERO, |(_, pause)| *pause);
+                let pause = (pause * 2).clamp(MIN_HASH_PAUSE, MAX_HASH_PAUSE);
+                self.put_off.insert(game.clone(), (cx.now + pause, pause));
+                if error.kind == JobErrorKind::Changed {
+                    self.scan(cx, library, game, true);
+                } else {
+                    cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message });
+                }
+            }
+        }
+    }
+
+    /// Games that wait to be hashed, in the order of their ids.
+    pub(super) fn unhashed<'a>(
+        &'a self,
+        library: &'a Library,
+        catalog: &'a Catalog,
+    ) -> impl Iterator<Item = &'a Arc<ScannedGame>> {
+        // Games that are offered to nobody need no hash.
+        let wanted = |game: &ScannedGame| {
+            game.content_hash.is_none() && game.downloaded && game.unportable.is_none() && catalog.admits(&game.id)
+        };
+        library.games().values().filter(move |game| wanted(game) && !self.operating.contains(&game.id))
+    }
+
+    /// Begins to hash the next game unless one is being hashed, or a download runs (it needs disk and cores more).
+    pub(super) fn hash_next(&mut self, cx: &mut Cx<'_>, library: &Library, catalog: &Catalog, downloads_run: bool) {
+        if !self.open || !self.hash_check || self.hashing.is_some() || downloads_run {
+            return;
+        }
+        self.hash_check = false;
+        let not_before = |game: &GameId| self.put_off.get(game).map(|(at, _)| *at);
+        let is_due = |game: &&Arc<ScannedGame>| not_before(&game.id).is_none_or(|at| at <= cx.now);
+        let next = self.unhashed(library, catalog).find(is_due).cloned();
+        let later = self.unhashed(library, catalog).filter_map(|game| not_before(&game.id)).min();
+        match (next, later) {
+            (Some(game), _) => {
+                cx.job(Job::HashGame { game: game.id.clone(), manifest_hash: game.manifest_hash });
+                self.hashing = Some(Hashing { game: game.id.clone(), cancelled: false });
+            }
+            (None, Some(at)) => self.timers.set(Due::Hash, at),
+            (None, None) => {}
+        }
+    }
+
+    fn stop_hashing(&mut self, cx: &mut Cx<'_>) {
+        if let Some(hashing) = self.hashing.as_mut().filter(|hashing| !hashing.cancelled) {
+            hashing.cancelled = true;
+            cx.emit(Output::CancelHash { game: hashing.game.clone() });
+        }
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        if self.open { self.timers.next() } else { None }
+    }
+
+    /// Fires what is due.
+    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, library: &Library) {
+        while self.open
+            && let Some(due) = self.timers.pop_due(cx.now)
+        {
+            match due {
+                Due::Game(game) => self.scan(cx, library, game, false),
+                Due::Sweep | Due::Fallback => self.sweep(cx, library),
+                // The caller asks for the next hash after every input.
+                Due::Hash => self.hash_check = true,
+            }
+        }
+    }
+
+    fn sweep(&mut self, cx: &mut Cx<'_>, library: &Library) {
+        match &mut self.sweep {
+            Sweep::Running { again, .. } => *again = true,
+            Sweep::Idle => {
+                self.timers.set(Due::Fallback, cx.now + cx.config.timers.rescan_every);
+                self.sweep = Sweep::Running { seen: BTreeSet::new(), again: false };
+                cx.job(Job::ScanAll { known: library.games().values().cloned().collect() });
+            }
+        }
+    }
+
+    fn pump(&mut self, cx: &mut Cx<'_>, library: &Library) {
+        for _ in 0..self.waiting.len() {
+            if self.scans.len() >= MAX_SCANS {
+                return;
+            }
+            if let Some((game, forced)) = self.waiting.pop_front() {
+                // A game whose outdated scan still runs goes to the end of the queue.
+                self.scan(cx, library, game, forced);
+            }
+        }
+    }
+
+    /// Takes in what lies on disk.
+    fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &mut Library,
+        game: &GameId,
+        scanned: Option<Arc<ScannedGame>>,
+        forced: bool,
+    ) {
+        let scanned = match (library.games().get(game), scanned) {
+            // The scan was given the state before the hash came in, and found nothing new.
+            (Some(known), Some(new))
+                if !forced
+                    && new.content_hash.is_none()
+                    && new.fingerprint == known.fingerprint
+                    && new.manifest_hash == known.manifest_hash =>
+            {
+                Some(Arc::new(ScannedGame { content_hash: known.content_hash, ..(*new).clone() }))
+            }
+            (_, new) => new,
+        };
+        if let Sweep::Running { seen, .. } = &mut self.sweep {
+            seen.insert(game.clone());
+        }
+        let exists = scanned.is_some();
+        self.hash_check = true;
+        library.put(cx, game, scanned);
+        if exists {
+            self.watch(cx, game);
+        } else if self.watched.remove(game) {
+            cx.emit(Output::Unwatch { game: game.clone() });
+            self.put_off.remove(game);
+        }
+    }
+
+    fn watch(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+        if !self.operating.contains(game) && self.watched.insert(game.clone()) {
+            cx.emit(Output::Watch { game: game.clone() });
+        }
+    }
+}

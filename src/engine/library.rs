@@ -1,0 +1,479 @@
+//! The library of this peer: what is announced, and how a change becomes a revision.
+//!
+//! ```text
+//!            change                timer                    saved
+//!  settled ──────────▶ collecting ───────▶ saving (rev + 1) ──────▶ settled, announced
+//!                          ▲                    │ failed
+//!                          └──── back-off ──────┘ never announced
+//! ```
+//!
+//! Only what is durable is announced, so that a revision means the same games to everybody for ever.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::Cx;
+use super::remote::{MAX_NAME_BYTES, MAX_VERSION_BYTES};
+use crate::api::{ErrorCode, PeerEvent};
+use crate::catalog::Catalog;
+use crate::proto::{Delta, LibraryState, Snapshot};
+use crate::types::{
+    Availability, Epoch, GameId, GameSummary, Job, JobError, LibraryDigest, LibraryIndex, LibraryStamp, OpenedLibrary,
+    Revision, ScannedGame, library_digest,
+};
+
+/// A delta with more changes than this is not pushed to everybody; a summary is, and who wants it asks.
+const MAX_PUSHED_CHANGES: usize = 500;
+/// Up to so many changes a delta is always answered; above it, only while it is shorter than the whole.
+const MIN_DELTA: usize = 64;
+/// Changed ids that the history keeps over all its revisions.
+const MAX_HISTORY_IDS: usize = 20_000;
+
+/// The library of this peer.
+#[derive(Debug)]
+pub(super) struct Library {
+    dir: PathBuf,
+    /// What lies on disk, as far as it was looked at.
+    games: BTreeMap<GameId, Arc<ScannedGame>>,
+    /// Games that a running download is writing.
+    downloading: BTreeSet<GameId>,
+    /// What the next revision will say.
+    composed: BTreeMap<GameId, Arc<GameSummary>>,
+    /// What the durable revision says.
+    announced: BTreeMap<GameId, Arc<GameSummary>>,
+    stamp: LibraryStamp,
+    digest: LibraryDigest,
+    history: VecDeque<Change>,
+    origin: EpochOrigin,
+    /// Highest revision that was ever handed to the disk in this epoch, durable or not.
+    last_used: Revision,
+    /// Games whose summary may have changed.
+    touched: BTreeSet<GameId>,
+    /// Games in which `composed` differs, or differed, from `announced`.
+    pending: BTreeSet<GameId>,
+    /// The index on disk lacks something, even if no revision comes of it.
+    index_is_stale: bool,
+    save: Save,
+    flush_at: Option<Instant>,
+    retry_after: Duration,
+}
+
+/// Where the epoch comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum EpochOrigin {
+    /// An index that was found on disk, perhaps an old one: peers may know later revisions of it.
+    Index,
+    /// As `Index`, and a peer does know a later one: the next save begins a new epoch.
+    Overtaken,
+    /// This process began it: nobody can know a later revision. Bounds what a lying peer can cause to one new epoch.
+    Process,
+}
+
+/// Where the durable index stands.
+#[derive(Clone, PartialEq, Debug)]
+enum Save {
+    /// No directory is open yet.
+    Closed,
+    /// The directory is open, its first state is not yet durable: nothing may be announced.
+    Unannounced(Option<Saving>),
+    /// As announced.
+    Settled,
+    /// A job runs.
+    Running(Saving),
+}
+
+/// What a running job will make durable.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Saving {
+    stamp: LibraryStamp,
+    digest: LibraryDigest,
+}
+
+/// The ids that one revision changed, and whether each was listed before it.
+#[derive(Debug)]
+struct Change {
+    from: Revision,
+    ids: Vec<(GameId, bool)>,
+}
+
+/// What others are to be told.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    /// The state before it; a peer that was told another one gets the summary.
+    pub(super) from: LibraryStamp,
+    /// The state now.
+    pub(super) state: LibraryState,
+    /// What changed, when it is short enough to be pushed.
+    pub(super) delta: Option<Delta>,
+}
+
+/// What came of a finished save.
+#[derive(Debug)]
+pub(super) enum Saved {
+    /// The first state of a newly opened directory is durable.
+    Opened(Announcement),
+    /// A new revision is durable.
+    Revised(Announcement),
+    /// Nothing that others see.
+    Quiet,
+    /// Not durable; it is tried again.
+    Failed(JobError),
+}
+
+/// The answer to a peer that knows an older state.
+#[derive(Debug)]
+pub(super) enum SinceAnswer {
+    /// The changes since then.
+    Delta(Delta),
+    /// They are not known any more, or the history is another one.
+    Snapshot(Snapshot),
+    /// The peer knows a revision that this library, restored from a backup, has not reached: a new epoch begins.
+    EpochReset,
+    /// The peer states a revision that never was.
+    NeverWas,
+}
+
+impl Library {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            games: BTreeMap::new(),
+            downloading: BTreeSet::new(),
+            composed: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            stamp: LibraryStamp { epoch: Epoch(0), rev: Revision(0) },
+            digest: library_digest([].into_iter()),
+            history: VecDeque::new(),
+            origin: EpochOrigin::Index,
+            last_used: Revision(0),
+            touched: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            index_is_stale: false,
+            save: Save::Closed,
+            flush_at: None,
+            retry_after: Duration::ZERO,
+        }
+    }
+
+    /// Takes over a directory that was opened and scanned, in place of the one before. Its state is announced when
+    /// [`Library::saved`] returns [`Saved::Opened`], or at once when the index says the same already.
+    pub(super) fn open(&mut self, cx: &mut Cx<'_>, catalog: &Catalog, opened: OpenedLibrary) -> Option<Announcement> {
+        *self = Self::new(opened.dir);
+        let limit = cx.config.limits.games_per_library;
+        let too_many = opened.games.len().saturating_sub(limit);
+        if too_many > 0 {
+            cx.event(PeerEvent::RuntimeError {
+                code: ErrorCode::Io,
+                message: format!(
+                    "{} has {too_many} games more than the limit of {limit} (limits.games_per_library); \
+                     the last of them by name are left out",
+                    self.dir.display()
+                ),
+            });
+        }
+        self.games = opened.games.iter().take(limit).map(|game| (game.id.clone(), game.clone())).collect();
+        self.composed = self.games.values().map(|game| (game.id.clone(), self.compose(catalog, game))).collect();
+        let digest = library_digest(self.composed.values().map(|game| &**game));
+        let (stamp, known_digest) = match &opened.index {
+            None => {
+                self.origin = EpochOrigin::Process;
+                (LibraryStamp { epoch: Epoch(cx.ids.random()), rev: Revision(0) }, None)
+            }
+            Some(index) => (index.stamp(), Some(index.digest)),
+        };
+        (self.stamp, self.digest, self.last_used) = (stamp, digest, stamp.rev);
+        if known_digest == Some(digest) {
+            self.announced = self.composed.clone();
+            self.index_is_stale = !opened.index.is_some_and(|index| index.games.iter().eq(self.games.values()));
+            self.save = Save::Settled;
+            if self.index_is_stale {
+                self.schedule(cx);
+            }
+            return Some(self.announcement(stamp, None));
+        }
+        self.save = Save::Unannounced(None);
+        self.flush_at = Some(cx.now);
+        None
+    }
+
+    /// Where the games are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the state may be told to others.
+    pub(super) fn is_announced(&self) -> bool {
+        matches!(self.save, Save::Settled | Save::Running(_))
+    }
+
+    /// A save is under way.
+    pub(super) fn is_saving(&self) -> bool {
+        matches!(self.save, Save::Running(_) | Save::Unannounced(Some(_)))
+    }
+
+    /// What is announced is what lies on disk, as far as it was looked at.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.is_saving() && self.flush_at.is_none()
+    }
+
+    /// The durable state.
+    pub(super) fn state(&self) -> LibraryState {
+        let LibraryStamp { epoch, rev } = self.stamp;
+        LibraryState { epoch, rev, digest: self.digest, game_count: self.announced.len() as u32 }
+    }
+
+    /// What lies on disk, ascending by id.
+    pub(super) fn games(&self) -> &BTreeMap<GameId, Arc<ScannedGame>> {
+        &self.games
+    }
+
+    /// As it is or will be announced.
+    pub(super) fn summary(&self, game: &GameId) -> Option<&Arc<GameSummary>> {
+        self.composed.get(game)
+    }
+
+    /// The whole durable state.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let LibraryStamp { epoch, rev } = self.stamp;
+        Snapshot { epoch, rev, games: self.announced.values().cloned().collect() }
+    }
+
+    /// Answers a peer that knows `from` of `epoch`.
+    pub(super) fn since(&mut self, cx: &Cx<'_>, epoch: Epoch, from: Revision) -> SinceAnswer {
+        if epoch != self.stamp.epoch {
+            return SinceAnswer::Snapshot(self.snapshot());
+        }
+        if from > self.stamp.rev {
+            if self.origin == EpochOrigin::Process {
+                return SinceAnswer::NeverWas;
+            }
+            self.origin = EpochOrigin::Overtaken;
+            self.flush_at = Some(cx.now);
+            return SinceAnswer::EpochReset;
+        }
+        if from == self.stamp.rev {
+            return SinceAnswer::Delta(self.delta(from, Vec::new()));
+        }
+        let Some(start) = self.history.iter().position(|change| change.from == from) else {
+            return SinceAnswer::Snapshot(self.snapshot());
+        };
+        let mut before: BTreeMap<&GameId, bool> = BTreeMap::new();
+        for (id, was_listed) in self.history.iter().skip(start).flat_map(|change| &change.ids) {
+            before.entry(id).or_insert(*was_listed);
+        }
+        if before.len() > self.announced.len().max(MIN_DELTA) {
+            return SinceAnswer::Snapshot(self.snapshot());
+        }
+        SinceAnswer::Delta(self.delta(from, before.into_iter().map(|(id, was)| (id.clone(), was)).collect()))
+    }
+
+    /// Notes what lies on disk under this id now.
+    pub(super) fn put(&mut self, cx: &Cx<'_>, game: &GameId, scanned: Option<Arc<ScannedGame>>) {
+        if self.games.get(game) == scanned.as_ref() {
+            return;
+        }
+        match scanned {
+            None => drop(self.games.remove(game)),
+            Some(_) if !self.games.contains_key(game) && self.games.len() >= cx.config.limits.games_per_library => {
+                return;
+            }
+            Some(scanned) => drop(self.games.insert(game.clone(), scanned)),
+        }
+        self.index_is_stale = true;
+        self.touch(cx, game);
+    }
+
+    /// A download writes this game from now on, or no longer.
+    pub(super) fn set_downloading(&mut self, cx: &mut Cx<'_>, game: &GameId, downloading: bool) {
+        let changed = if downloading { self.downloading.insert(game.clone()) } else { self.downloading.remove(game) };
+        if changed {
+            self.touch(cx, game);
+        }
+    }
+
+    /// When [`Library::flush`] wants to be called.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        if self.is_saving() { None } else { self.flush_at }
+    }
+
+    /// Does not wait for further changes: the daemon stops.
+    pub(super) fn hurry(&mut self, cx: &mut Cx<'_>) {
+        if self.flush_at.is_some() {
+            self.flush_at = Some(cx.now);
+        }
+    }
+
+    /// Makes what was collected durable, when it is time.
+    pub(super) fn flush(&mut self, cx: &mut Cx<'_>, catalog: &Catalog) {
+        if self.is_saving() || self.flush_at.is_none_or(|at| at > cx.now) {
+            return;
+        }
+        self.flush_at = None;
+        for id in std::mem::take(&mut self.touched) {
+            let summary = self.games.get(&id).map(|game| self.compose(catalog, game));
+            if self.composed.get(&id) != summary.as_ref() {
+                match summary {
+                    None => drop(self.composed.remove(&id)),
+                    Some(summary) => drop(self.composed.insert(id.clone(), summary)),
+                }
+                self.pending.insert(id);
+            }
+        }
+        let (composed, announced) = (&self.composed, &self.announced);
+        self.pending.retain(|id| composed.get(id) != announced.get(id));
+        let first = matches!(self.save, Save::Unannounced(_));
+        let overtaken = self.origin == EpochOrigin::Overtaken;
+        let revised = first || overtaken || !self.pending.is_empty();
+        if !revised && !self.index_is_stale {
+            return;
+        }
+        let saving = if revised {
+            let stamp = if overtaken {
+                LibraryStamp { epoch: Epoch(cx.ids.random()), rev: Revision(1) }
+            } else {
+                self.last_used = self.last_used.next();
+                LibraryStamp { epoch: self.stamp.epoch, rev: self.last_used }
+            };
+            Saving { stamp, digest: library_digest(self.composed.values().map(|game| &**game)) }
+        } else {
+            Saving { stamp: self.stamp, digest: self.digest }
+        };
+        self.index_is_stale = false;
+        cx.job(Job::SaveIndex {
+            index: LibraryIndex {
+                epoch: saving.stamp.epoch,
+                rev: saving.stamp.rev,
+                digest: saving.digest,
+                games: self.games.values().cloned().collect(),
+            },
+        });
+        self.save = if first { Save::Unannounced(Some(saving)) } else { Save::Running(saving) };
+    }
+
+    /// Takes in how a save ended.
+    pub(super) fn saved(&mut self, cx: &mut Cx<'_>, stamp: LibraryStamp, result: Result<(), JobError>) -> Saved {
+        let (saving, first) = match &self.save {
+            Save::Unannounced(Some(saving)) if saving.stamp == stamp => (*saving, true),
+            Save::Running(saving) if saving.stamp == stamp => (*saving, false),
+            // Of a directory that is no longer in use.
+            _ => return Saved::Quiet,
+        };
+        if let Err(error) = result {
+            self.save = if first { Save::Unannounced(None) } else { Save::Settled };
+            self.index_is_stale = true;
+            let timers = &cx.config.timers;
+            self.retry_after = (self.retry_after * 2).clamp(timers.redial_min, timers.redial_max);
+            self.flush_at = Some(cx.now + self.retry_after);
+            return Saved::Failed(error);
+        }
+        self.save = Save::Settled;
+        self.retry_after = Duration::ZERO;
+        let from = self.stamp;
+        if saving.stamp == from && !first {
+            return Saved::Quiet;
+        }
+        let mut changes = Vec::new();
+        for id in std::mem::take(&mut self.pending) {
+            let was_listed = match self.composed.get(&id) {
+                None => self.announced.remove(&id).is_some(),
+                Some(summary) => self.announced.insert(id.clone(), summary.clone()).is_some(),
+            };
+            changes.push((id, was_listed));
+        }
+        (self.stamp, self.digest) = (saving.stamp, saving.digest);
+        if first {
+            self.announced = self.composed.clone();
+            return Saved::Opened(self.announcement(from, None));
+        }
+        if from.epoch != saving.stamp.epoch {
+            self.origin = EpochOrigin::Process;
+            self.last_used = saving.stamp.rev;
+            self.history.clear();
+            return Saved::Revised(self.announcement(from, None));
+        }
+        let delta = (changes.len() <= MAX_PUSHED_CHANGES).then(|| self.delta(from.rev, changes.clone()));
+        self.history.push_back(Change { from: from.rev, ids: changes });
+        self.trim_history(cx.config.limits.delta_history);
+        Saved::Revised(self.announcement(from, delta))
+    }
+
+    fn trim_history(&mut self, revisions: usize) {
+        let mut ids: usize = self.history.iter().map(|change| change.ids.len()).sum();
+        while self.history.len() > revisions || ids > MAX_HISTORY_IDS {
+            let Some(oldest) = self.history.pop_front() else { return };
+            ids -= oldest.ids.len();
+        }
+    }
+
+    fn announcement(&self, from: LibraryStamp, delta: Option<Delta>) -> Announcement {
+        Announcement { from, state: self.state(), delta }
+    }
+
+    /// From `from` to the durable state; `changes` say whether each id was listed at `from`.
+    fn delta(&self, from: Revision, changes: Vec<(GameId, bool)>) -> Delta {
+        let mut delta = Delta {
+            epoch: self.stamp.epoch,
+            from_rev: from,
+            to_rev: self.stamp.rev,
+            to_digest: self.digest,
+            added: Vec::new(),
+            updated: Vec::new(),
+            removed: Vec::new(),
+        };
+        for (id, was_listed) in changes {
+            match (self.announced.get(&id), was_listed) {
+                (Some(game), false) => delta.added.push(game.clone()),
+                (Some(game), true) => delta.updated.push(game.clone()),
+                (None, true) => delta.removed.push(id),
+                // Came and went in between.
+                (None, false) => {}
+            }
+        }
+        delta
+    }
+
+    fn touch(&mut self, cx: &Cx<'_>, game: &GameId) {
+        self.touched.insert(game.clone());
+        self.schedule(cx);
+    }
+
+    fn schedule(&mut self, cx: &Cx<'_>) {
+        self.flush_at.get_or_insert(cx.now + cx.config.timers.delta_coalesce);
+    }
+
+    fn compose(&self, catalog: &Catalog, game: &ScannedGame) -> Arc<GameSummary> {
+        let downloading = self.downloading.contains(&game.id);
+        let offered = game.downloaded && game.unportable.is_none() && catalog.admits(&game.id);
+        let availability = match (downloading, offered) {
+            (true, _) => Availability::Downloading,
+            (false, true) => Availability::Ready,
+            (false, false) => Availability::LocalOnly,
+        };
+        Arc::new(GameSummary {
+            id: game.id.clone(),
+            name: shortened(catalog.name_of(&game.id), MAX_NAME_BYTES),
+            eti_version: game.eti_version.as_deref().map(|version| shortened(version, MAX_VERSION_BYTES)),
+            size: game.size,
+            // A download sets the sentinel aside before it writes the first byte.
+            downloaded: game.downloaded && !downloading,
+            installed: game.installed,
+            manifest_hash: game.manifest_hash,
+            content_hash: game.content_hash,
+            availability,
+        })
+    }
+}
+
+/// `text` without control characters, cut to `max` bytes at a character's edge: what others refuse must not be sent.
+pub(super) fn shortened(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if out.len() + c.len_utf8() > max {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}

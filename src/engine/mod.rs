@@ -1,0 +1,591 @@
+//! The pure core. It decides; it does not do.
+//!
+//! # Contract
+//!
+//! 1. [`Engine::handle`] takes one [`Input`] and the current time.
+//! 2. [`Engine::poll_output`] is called until it returns `None`.
+//! 3. [`Engine::poll_timeout`] then says when the engine wants [`Input::Timeout`].
+//!
+//! No clock, no I/O, no randomness but the seed given to [`Engine::new`], no order that depends on a hash map: the same
+//! inputs give the same outputs.
+//!
+//! # Parts
+//!
+//! | part | decides |
+//! |---|---|
+//! | `peers` | who is dialled, accepted, alive; which state of whose library is known |
+//! | `library` | what this peer announces, and when a change becomes a revision |
+//! | `gate` | when the game directory is scanned, watched, hashed |
+//! | `transfer` | downloads and serving |
+//! | `commands` | what a user interface asks |
+//!
+//! The parts do not know each other: [`Engine`] hands each input to its part and carries the consequences
+//! (a lost connection, a new revision, a finished operation) to the others, until nothing is left to carry.
+
+mod commands;
+mod context;
+mod gate;
+mod io;
+mod library;
+mod peers;
+mod remote;
+#[cfg(test)]
+mod sim;
+mod timers;
+mod transfer;
+
+pub use io::{CommandId, ConnId, DialId, InboundId, Input, Output, RequestId, RunFailure, Sighting};
+#[doc(hidden)]
+pub use transfer::bench as planner_bench;
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::commands::Commands;
+use self::context::{Cx, Ids};
+use self::gate::Gate;
+use self::library::{Announcement, Library, Saved, SinceAnswer};
+use self::peers::{Fact, Peers};
+use self::transfer::{LocalView, TransferEffect, Transfers};
+use crate::api::{CommandData, CommandError, Done, ErrorCode, Operation, PeerEvent, WatchState};
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::proto::{Answer, Request, WireError, WireErrorCode};
+use crate::types::{
+    ContentHash, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, OpenedLibrary, PeerId, ScannedGame,
+};
+
+/// The state of one daemon.
+#[derive(Debug)]
+pub struct Engine {
+    config: Arc<Config>,
+    catalog: Arc<Catalog>,
+    me: PeerId,
+    ids: Ids,
+    out: VecDeque<Output>,
+    phase: Phase,
+    switch: Switch,
+    watch: WatchState,
+    library: Library,
+    gate: Gate,
+    peers: Peers,
+    transfers: Transfers,
+    commands: Commands,
+    /// Terminal events whose revision is not durable yet: the next command must find everything settled.
+    parked: VecDeque<Box<PeerEvent>>,
+    /// Bytes of game data that were sent, as reported while runs are under way.
+    sent_live: u64,
+}
+
+/// The life of a daemon.
+#[derive(Debug)]
+enum Phase {
+    /// The sockets are not bound yet.
+    New,
+    /// The game directory is being opened.
+    Opening,
+    /// It is open, its first state is being made durable.
+    Saving,
+    /// Everything runs.
+    Running,
+    /// Goodbye was said; transfers are being ended, but not for longer than this.
+    Leaving { until: Instant, commands: Vec<CommandId> },
+    /// Nothing happens any more.
+    Stopped,
+}
+
+/// The exchange of the game directory.
+#[derive(Debug)]
+enum Switch {
+    /// None is under way.
+    No,
+    /// Jobs on the old directory are coming to their ends: their results carry no directory.
+    Draining { command: CommandId, path: PathBuf },
+    /// The new one is being opened; the old one still counts.
+    Opening { command: CommandId },
+    /// The new one is in use, and is being made durable.
+    Saving { command: CommandId },
+}
+
+impl Switch {
+    /// Ends the last stage; the command that is to be answered.
+    fn end_saving(&mut self) -> Option<CommandId> {
+        let Self::Saving { command } = *self else { return None };
+        *self = Self::No;
+        Some(command)
+    }
+}
+
+/// One context of disjoint borrows, so that the parts beside it stay reachable.
+macro_rules! cx {
+    ($engine:ident, $now:expr) => {
+        &mut Cx { now: $now, config: &$engine.config, out: &mut $engine.out, ids: &mut $engine.ids }
+    };
+}
+
+/// What the transfers see of the rest, likewise.
+macro_rules! local {
+    ($engine:ident) => {
+        &Local { library: &$engine.library, catalog: &$engine.catalog, peers: &$engine.peers }
+    };
+}
+
+/// Calls one of the transfers' methods that have consequences.
+macro_rules! transfers {
+    ($engine:ident, $now:expr, $method:ident $(, $arg:expr)*) => {{
+        let effects = $engine.transfers.$method(cx!($engine, $now), &$engine.peers, local!($engine) $(, $arg)*);
+        $engine.apply(effects, $now);
+    }};
+}
+use {cx, local, transfers};
+
+impl Engine {
+    /// An engine for the peer `me`. `seed` must differ between daemons and starts: new epochs come from it, besides
+    /// what is merely spread out in time.
+    pub fn new(config: impl Into<Arc<Config>>, catalog: impl Into<Arc<Catalog>>, me: PeerId, seed: u64) -> Self {
+        let (config, catalog) = (config.into(), catalog.into());
+        Self {
+            me,
+            ids: Ids::new(seed),
+            out: VecDeque::new(),
+            phase: Phase::New,
+            switch: Switch::No,
+            watch: WatchState::Watching,
+            library: Library::new(config.game_dir.clone()),
+            gate: Gate::new(),
+            peers: Peers::new(&config, &catalog, me),
+            transfers: Transfers::new(&config),
+            commands: Commands::new(),
+            parked: VecDeque::new(),
+            sent_live: 0,
+            config,
+            catalog,
+        }
+    }
+
+    /// Takes one input. `now` must not go back.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        if matches!(self.phase, Phase::Stopped) {
+            return;
+        }
+        match input {
+            Input::Command { id, command } => self.command(id, command, now),
+            Input::Listening { addrs } => self.listening(addrs, now),
+            Input::Sighting(sighting) => self.peers.sighting(cx!(self, now), &self.library, sighting),
+            Input::SightingGone { peer_id } => self.peers.sighting_gone(cx!(self, now), peer_id),
+            Input::ConnectionUp { conn, peer_id, remote, local, dial } => {
+                self.peers.connection_up(cx!(self, now), &self.library, conn, peer_id, remote, local, dial);
+            }
+            Input::ConnectionDown { conn, code, reason } => {
+                self.peers.connection_down(cx!(self, now), &self.library, conn, code, &reason);
+            }
+            Input::DialFailed { dial, identity_mismatch, actual, reason } => {
+                self.peers.dial_failed(cx!(self, now), &self.library, dial, identity_mismatch, actual, &reason);
+            }
+            Input::Request { from, request } => self.request(from, request, now),
+            Input::RequestGone { from: _ } => {
+                // Sends end in `SendDone`; everything else is answered within the input that asked.
+            }
+            Input::Notification { conn, notification } => self.peers.notified(cx!(self, now), conn, notification),
+            Input::Answered { request, result } => {
+                if self.transfers.owns(request) {
+                    transfers!(self, now, answered, request, result);
+                } else {
+                    self.peers.answered(cx!(self, now), &self.library, request, result);
+                }
+            }
+            Input::BatchLanded { request, range } => transfers!(self, now, batch_landed, request, range),
+            Input::BatchDone { download, request, range, bad, error } => {
+                transfers!(self, now, batch_done, download, request, range, &bad, error);
+            }
+            Input::RunDone { request, result } => transfers!(self, now, run_done, request, result),
+            Input::SendDone { to, bytes, changed } => transfers!(self, now, send_done, to, bytes, changed),
+            Input::SentBytes { bytes } => self.sent_live = self.sent_live.saturating_add(bytes),
+            Input::JobDone(done) => self.job_done(done, now),
+            Input::FsChanged { game } => self.gate.game_changed(cx!(self, now), game),
+            Input::FsRescan { reason: _ } => self.gate.directory_changed(cx!(self, now)),
+            Input::WatchDegraded { message } => self.watch_degraded(message, now),
+            Input::Timeout => {
+                self.peers.timeout(cx!(self, now), &self.library);
+                self.gate.timeout(cx!(self, now), &self.library);
+                transfers!(self, now, timeout);
+                self.commands_timeout(now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is wanted next. May lie in the past: then at once.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let leaving = match self.phase {
+            Phase::Stopped => return None,
+            Phase::Leaving { until, .. } => Some(until),
+            _ => None,
+        };
+        [
+            leaving,
+            self.library.next_timeout(),
+            self.gate.next_timeout(),
+            self.peers.next_timeout(),
+            self.transfers.next_timeout(),
+            self.commands.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn listening(&mut self, addrs: Vec<SocketAddr>, now: Instant) {
+        self.peers.listening(cx!(self, now), &self.library, addrs);
+        if matches!(self.phase, Phase::New) {
+            self.phase = Phase::Opening;
+            (cx!(self, now)).job(Job::OpenLibrary { dir: self.config.game_dir.clone() });
+        }
+    }
+
+    /// A peer asks. Libraries are answered here, games by the transfers.
+    fn request(&mut self, from: InboundId, request: Request, now: Instant) {
+        let cx = cx!(self, now);
+        let request = match request {
+            Request::Hello(hello) => return self.peers.hello(cx, &self.library, from, hello),
+            request => request,
+        };
+        let Some(peer) = self.peers.heard(from.conn, now) else {
+            let error = WireError { code: WireErrorCode::HelloFirst, message: "say Hello first".to_owned() };
+            return cx.emit(Output::Answer { to: from, body: Box::new(Answer::Error(error)) });
+        };
+        let answer = match request {
+            // Answered above.
+            Request::Hello(_) => return,
+            Request::Ping { nonce } => {
+                self.peers.confirm(cx, &self.library, peer);
+                Answer::Pong { nonce }
+            }
+            _ if matches!(self.phase, Phase::Leaving { .. }) || !self.library.is_announced() => {
+                Answer::Error(WireError { code: WireErrorCode::Busy, message: "not now".to_owned() })
+            }
+            Request::GetLibrary { peer_id } if peer_id != peer => return self.peers.impostor(cx, from.conn),
+            Request::GetLibrary { .. } => {
+                Answer::LibrarySnapshot { peer_id: self.me, snapshot: self.library.snapshot() }
+            }
+            Request::GetLibraryDelta { epoch, from_rev } => match self.library.since(cx, epoch, from_rev) {
+                SinceAnswer::Delta(delta) => Answer::LibraryDelta { peer_id: self.me, delta },
+                SinceAnswer::Snapshot(snapshot) => Answer::LibrarySnapshot { peer_id: self.me, snapshot },
+                SinceAnswer::EpochReset => Answer::Error(WireError {
+                    code: WireErrorCode::EpochReset,
+                    message: "this library was restored from an older state; a new epoch follows".to_owned(),
+                }),
+                SinceAnswer::NeverWas => Answer::Error(WireError {
+                    code: WireErrorCode::BadRequest,
+                    message: "this revision never was; ask for the whole library".to_owned(),
+                }),
+            },
+            Request::GetManifest { game_id, manifest_hash } => {
+                return self.transfers.request_get_manifest(cx, local!(self), from, game_id, manifest_hash);
+            }
+            Request::GetChunks(chunks) => {
+                return self.transfers.request_get_chunks(cx, local!(self), from, chunks);
+            }
+        };
+        cx.emit(Output::Answer { to: from, body: Box::new(answer) });
+    }
+
+    fn job_done(&mut self, done: JobDone, now: Instant) {
+        match done {
+            JobDone::Resolved { token, result } => {
+                self.peers.resolved(cx!(self, now), &self.library, token, result);
+            }
+            JobDone::LibraryOpened(result) => self.library_opened(result, now),
+            JobDone::GameScanned { game, result } => {
+                self.gate.game_scanned(cx!(self, now), &mut self.library, game, result);
+            }
+            JobDone::AllScanned(result) => self.gate.all_scanned(cx!(self, now), &mut self.library, result),
+            JobDone::IndexSaved { stamp, result } => {
+                let saved = self.library.saved(cx!(self, now), stamp, result);
+                self.index_saved(saved, now);
+            }
+            JobDone::GameHashed { game, manifest_hash, result } => {
+                self.gate.game_hashed(cx!(self, now), &mut self.library, game, manifest_hash, result);
+            }
+            JobDone::DownloadPrepared { download, result } => {
+                transfers!(self, now, download_prepared, download, result);
+            }
+            JobDone::DownloadCommitted { download, result } => {
+                transfers!(self, now, download_committed, download, result);
+            }
+            JobDone::DownloadAbandoned { download, result } => {
+                transfers!(self, now, download_abandoned, download, result);
+            }
+        }
+    }
+
+    fn library_opened(&mut self, result: Result<OpenedLibrary, JobError>, now: Instant) {
+        match (std::mem::replace(&mut self.switch, Switch::No), result) {
+            (Switch::Opening { command }, Ok(opened)) if opened.dir == self.library.dir() => {
+                // The same directory by another name.
+                self.gate.reopen(cx!(self, now));
+                self.library_unchanged(command, now);
+            }
+            (Switch::Opening { command }, Ok(opened)) => {
+                // What is being sent lies in the old directory.
+                for game in self.library.games().values().filter(|game| game.downloaded) {
+                    self.out.push_back(Output::StopSending { game: game.id.clone() });
+                }
+                self.gate.forget(cx!(self, now));
+                self.switch = Switch::Saving { command };
+                self.open(opened, now);
+            }
+            (Switch::Opening { command }, Err(error)) => {
+                (cx!(self, now)).reply(command, Err(command_error(error)));
+                self.gate.reopen(cx!(self, now));
+            }
+            (_, Ok(opened)) if matches!(self.phase, Phase::Opening) => {
+                self.phase = Phase::Saving;
+                self.open(opened, now);
+            }
+            (_, Err(error)) if matches!(self.phase, Phase::Opening) => {
+                let cx = cx!(self, now);
+                cx.event(PeerEvent::RuntimeError { code: error_code(error.kind), message: error.message });
+                self.stop(now);
+            }
+            // The daemon stops.
+            (switch, _) => self.switch = switch,
+        }
+    }
+
+    /// The exchange of the game directory led to the same one: everybody is told, but nothing was revised.
+    fn library_unchanged(&mut self, command: CommandId, now: Instant) {
+        let state = self.library.state();
+        let games = state.game_count as usize;
+        let cx = cx!(self, now);
+        cx.event(PeerEvent::LocalLibraryChanged { epoch: state.epoch, rev: state.rev, games });
+        cx.reply(command, Ok(CommandData::Done(Done {})));
+    }
+
+    fn open(&mut self, opened: OpenedLibrary, now: Instant) {
+        if let Some(message) = opened.notice.clone() {
+            (cx!(self, now)).event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
+        }
+        let announcement = self.library.open(cx!(self, now), &self.catalog, opened);
+        self.gate.open(cx!(self, now), &self.library);
+        if let Some(announcement) = announcement {
+            self.library_is_durable(&announcement, now);
+        }
+    }
+
+    fn index_saved(&mut self, saved: Saved, now: Instant) {
+        match saved {
+            Saved::Quiet => {}
+            Saved::Opened(announcement) => self.library_is_durable(&announcement, now),
+            Saved::Revised(announcement) => self.announce(&announcement, now),
+            Saved::Failed(error) => {
+                let code = error_code(error.kind);
+                if let Some(command) = self.switch.end_saving() {
+                    (cx!(self, now)).reply(command, Err(command_error(error.clone())));
+                }
+                self.release_parked();
+                let message = format!(
+                    "the library's index could not be saved, so its changes are not announced; it is tried again: {}",
+                    error.message
+                );
+                (cx!(self, now)).event(PeerEvent::RuntimeError { code, message });
+            }
+        }
+    }
+
+    /// The first state of a directory is durable: from now on others may know it.
+    fn library_is_durable(&mut self, announcement: &Announcement, now: Instant) {
+        if matches!(self.phase, Phase::Saving) {
+            self.phase = Phase::Running;
+            let listen_addr = self.peers.listen().first().copied();
+            let listen_addr = listen_addr.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+            (cx!(self, now)).event(PeerEvent::LocalPeerReady { peer_id: self.me, listen_addr, control: None });
+        }
+        self.announce(announcement, now);
+        self.peers.library_ready(cx!(self, now), &self.library);
+        if let Some(command) = self.switch.end_saving() {
+            (cx!(self, now)).reply(command, Ok(CommandData::Done(Done {})));
+        }
+    }
+
+    fn announce(&mut self, announcement: &Announcement, now: Instant) {
+        let state = announcement.state;
+        let cx = cx!(self, now);
+        if matches!(self.phase, Phase::Running) {
+            cx.emit(Output::Advertise { stamp: state.stamp() });
+            self.peers.announce(cx, announcement);
+        }
+        cx.event(PeerEvent::LocalLibraryChanged {
+            epoch: state.epoch,
+            rev: state.rev,
+            games: state.game_count as usize,
+        });
+    }
+
+    fn watch_degraded(&mut self, message: Option<String>, now: Instant) {
+        self.watch = if message.is_some() { WatchState::Polling } else { WatchState::Watching };
+        if let Some(message) = message {
+            (cx!(self, now)).event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
+        }
+    }
+
+    /// Carries out what the transfers ask of the rest.
+    fn apply(&mut self, effects: Vec<TransferEffect>, now: Instant) {
+        for effect in effects {
+            match effect {
+                TransferEffect::OperationStarted { game, operation } => {
+                    // A game that waits for its turn is still as it was, and is served and watched like any other.
+                    if operation == Operation::Downloading {
+                        self.gate.operation_started(cx!(self, now), &game);
+                        self.library.set_downloading(cx!(self, now), &game, true);
+                    }
+                    self.operations_changed(now);
+                }
+                TransferEffect::OperationEnded { game, scanned } => {
+                    self.library.set_downloading(cx!(self, now), &game, false);
+                    self.gate.operation_ended(cx!(self, now), &mut self.library, &game, scanned);
+                    self.operations_changed(now);
+                }
+                TransferEffect::Rescan { game } => {
+                    // Files deep in a game can change without its fingerprint.
+                    self.gate.scan(cx!(self, now), &self.library, game, true);
+                }
+                TransferEffect::Event(event) => self.parked.push_back(event),
+            }
+        }
+    }
+
+    fn operations_changed(&mut self, now: Instant) {
+        let operations = self.transfers.operations();
+        (cx!(self, now)).event(PeerEvent::ActiveOperationsChanged { operations });
+    }
+
+    /// Carries the consequences of one input from part to part until there are none left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let facts = self.peers.take_facts();
+            if facts.is_empty() {
+                break;
+            }
+            let mut sources_changed = false;
+            for fact in facts {
+                match fact {
+                    Fact::Disconnected(conn) => transfers!(self, now, connection_down, conn),
+                    Fact::SourcesChanged => sources_changed = true,
+                    Fact::Settled(peer) => self.peer_settled(peer, now),
+                }
+            }
+            if sources_changed {
+                transfers!(self, now, sources_changed);
+            }
+        }
+        self.switch_if_quiet(now);
+        if !self.parked.is_empty() {
+            self.library.hurry(cx!(self, now));
+        }
+        self.library.flush(cx!(self, now), &self.catalog);
+        if self.library.is_settled() {
+            self.release_parked();
+        }
+        let downloads_run = !self.transfers.is_drained();
+        self.gate.hash_next(cx!(self, now), &self.library, &self.catalog, downloads_run);
+        self.check_waits();
+        self.stop_if_drained(now);
+    }
+
+    fn release_parked(&mut self) {
+        self.out.extend(self.parked.drain(..).map(Output::Event));
+    }
+
+    /// Opens the new directory once nothing is at work on the old one.
+    fn switch_if_quiet(&mut self, now: Instant) {
+        let Switch::Draining { command, path } = &mut self.switch else { return };
+        if self.gate.is_quiet() && !self.library.is_saving() {
+            let dir = std::mem::take(path);
+            self.switch = Switch::Opening { command: *command };
+            (cx!(self, now)).job(Job::OpenLibrary { dir });
+        }
+    }
+
+    fn stop_if_drained(&mut self, now: Instant) {
+        let Phase::Leaving { until, .. } = &self.phase else { return };
+        if now < *until && (!self.transfers.is_drained() || self.library.is_saving()) {
+            return;
+        }
+        self.stop(now);
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.cancel_commands();
+        self.release_parked();
+        self.peers.leave(cx!(self, now));
+        if let Phase::Leaving { commands, .. } = std::mem::replace(&mut self.phase, Phase::Stopped) {
+            for command in commands {
+                (cx!(self, now)).reply(command, Ok(CommandData::Done(Done {})));
+            }
+        }
+        self.out.push_back(Output::Stopped);
+    }
+}
+
+/// The local side, as the transfers see it.
+struct Local<'a> {
+    library: &'a Library,
+    catalog: &'a Catalog,
+    peers: &'a Peers,
+}
+
+impl LocalView for Local<'_> {
+    fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>> {
+        self.library.games().get(game).cloned()
+    }
+
+    fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>> {
+        self.library.summary(game).cloned()
+    }
+
+    fn listed_by_peers(&self, game: &GameId) -> bool {
+        self.peers.lists(game)
+    }
+
+    fn admits(&self, game: &GameId) -> bool {
+        self.catalog.admits(game)
+    }
+
+    fn expected_version(&self, game: &GameId) -> Option<String> {
+        self.catalog.entry(game).map(|entry| entry.version.clone())
+    }
+
+    fn expected_content(&self, game: &GameId) -> Option<ContentHash> {
+        self.catalog.entry(game).and_then(|entry| entry.content_hash)
+    }
+
+    fn compare_versions(&self, game: &GameId, a: &str, b: &str) -> Ordering {
+        self.catalog.compare_versions(game, a, b)
+    }
+}
+
+fn error_code(kind: JobErrorKind) -> ErrorCode {
+    match kind {
+        JobErrorKind::DiskFull => ErrorCode::DiskFull,
+        JobErrorKind::InUse => ErrorCode::InUse,
+        JobErrorKind::Changed => ErrorCode::SourceChanged,
+        JobErrorKind::Verification => ErrorCode::VerificationFailed,
+        JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
+        JobErrorKind::Cancelled => ErrorCode::Cancelled,
+        JobErrorKind::Io => ErrorCode::Io,
+    }
+}
+
+fn command_error(error: JobError) -> CommandError {
+    CommandError::new(error_code(error.kind), error.message)
+}

@@ -1,0 +1,640 @@
+//! Engines joined in memory under virtual time: messages take a while, get lost with their connections, disks forget.
+//!
+//! Everything comes from one seed, so a failing seed replays exactly. Messages pass through their JSON form.
+
+#![allow(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::Ids;
+use super::*;
+use crate::api::{CommandResult, PeerCommand};
+use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
+use crate::types::{
+    CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, FileEntry, Fingerprint, LibraryIndex, LibraryStamp,
+    Manifest, RelPath,
+};
+
+mod commands;
+mod convergence;
+mod libraries;
+mod peers;
+mod solo;
+
+/// A world of daemons.
+pub(super) struct World {
+    pub(super) now: Instant,
+    start: Instant,
+    random: Ids,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    next: u64,
+    pub(super) nodes: Vec<Node>,
+    links: BTreeMap<u64, Link>,
+    /// Pairs of nodes between which nothing passes.
+    pub(super) cut: BTreeSet<(usize, usize)>,
+    /// Whether advertisements reach others.
+    pub(super) multicast: bool,
+    /// Of 100 notifications, how many are lost.
+    pub(super) dropped_notifications: u64,
+    /// Of 100 saves, how many fail.
+    pub(super) failing_saves: u64,
+    /// A digest of everything that came out of the engines.
+    pub(super) trace: xxhash_rust::xxh3::Xxh3,
+    pub(super) outputs: u64,
+}
+
+/// One PC: its disk survives, its engine does not.
+pub(super) struct Node {
+    pub(super) id: PeerId,
+    pub(super) engine: Option<Engine>,
+    pub(super) addr: SocketAddr,
+    pub(super) disk: Disk,
+    pub(super) config: Config,
+    pub(super) catalog: Catalog,
+    pub(super) events: Vec<PeerEvent>,
+    pub(super) replies: BTreeMap<u64, CommandResult>,
+    pub(super) advertised: Option<LibraryStamp>,
+    pub(super) watched: BTreeSet<GameId>,
+    life: u64,
+    conns: BTreeMap<ConnId, u64>,
+    /// Requests that were sent and are not answered, by their number.
+    asked: BTreeMap<RequestId, ConnId>,
+    plans: BTreeMap<DownloadId, Arc<DownloadPlan>>,
+    fetches: BTreeMap<RequestId, (DownloadId, ChunkRange)>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    pub(super) games: BTreeMap<GameId, Arc<ScannedGame>>,
+    pub(super) index: Option<LibraryIndex>,
+}
+
+struct Link {
+    ends: [(usize, u64, ConnId); 2],
+    /// Messages do not overtake the handshake.
+    up: Instant,
+}
+
+enum Happening {
+    Input {
+        node: usize,
+        life: u64,
+        input: Input,
+    },
+    Wake {
+        node: usize,
+        life: u64,
+    },
+    /// A request that nobody answered.
+    Overdue {
+        node: usize,
+        life: u64,
+        request: RequestId,
+    },
+    Saved {
+        node: usize,
+        life: u64,
+        index: LibraryIndex,
+    },
+}
+
+impl World {
+    pub(super) fn new(seed: u64, nodes: usize) -> Self {
+        let now = Instant::now();
+        let node = |n: usize| {
+            let mut config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
+            config.hostname = Some(format!("pc-{n}"));
+            Node {
+                id: PeerId::from_spki_sha256(&[n as u8 * 7 + 1; 32]),
+                engine: None,
+                addr: SocketAddr::from(([10, 0, 0, n as u8 + 1], 4000)),
+                disk: Disk::default(),
+                config,
+                catalog: Catalog::open_to_all(),
+                events: Vec::new(),
+                replies: BTreeMap::new(),
+                advertised: None,
+                watched: BTreeSet::new(),
+                life: 0,
+                conns: BTreeMap::new(),
+                asked: BTreeMap::new(),
+                plans: BTreeMap::new(),
+                fetches: BTreeMap::new(),
+            }
+        };
+        Self {
+            now,
+            start: now,
+            random: Ids::new(seed),
+            queue: BTreeMap::new(),
+            next: 0,
+            nodes: (0..nodes).map(node).collect(),
+            links: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            multicast: true,
+            dropped_notifications: 0,
+            failing_saves: 0,
+            trace: xxhash_rust::xxh3::Xxh3::new(),
+            outputs: 0,
+        }
+    }
+
+    /// A number below `bound`.
+    pub(super) fn random(&mut self, bound: u64) -> u64 {
+        self.random.random() % bound
+    }
+
+    fn delay(&mut self) -> Duration {
+        Duration::from_micros(200 + self.random(20_000))
+    }
+
+    fn at(&mut self, at: Instant, happening: Happening) {
+        self.next += 1;
+        self.queue.insert((at, self.next), happening);
+    }
+
+    fn later(&mut self, node: usize, input: Input) {
+        let (at, life) = (self.now + self.delay(), self.nodes[node].life);
+        self.at(at, Happening::Input { node, life, input });
+    }
+
+    /// Starts a daemon on its disk, under a new port.
+    pub(super) fn start(&mut self, n: usize) {
+        let seed = self.random.random();
+        let node = &mut self.nodes[n];
+        node.life += 1;
+        node.addr.set_port(4000 + node.life as u16);
+        node.engine = Some(Engine::new(node.config.clone(), node.catalog.clone(), node.id, seed));
+        let addrs = vec![node.addr];
+        self.input(n, Input::Listening { addrs });
+    }
+
+    /// Kills a daemon: nobody is told.
+    pub(super) fn kill(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.engine = None;
+        node.life += 1;
+        node.advertised = None;
+        node.conns.clear();
+        node.asked.clear();
+        node.watched.clear();
+        node.plans.clear();
+        node.fetches.clear();
+    }
+
+    /// Breaks every connection between two nodes; both notice.
+    pub(super) fn break_links(&mut self, a: usize, b: usize) {
+        let broken: Vec<u64> = self.between(a, b);
+        for link in broken {
+            let Some(link) = self.links.remove(&link) else { continue };
+            for (node, life, conn) in link.ends {
+                self.lose(node, life, conn, None);
+            }
+        }
+    }
+
+    pub(super) fn between(&self, a: usize, b: usize) -> Vec<u64> {
+        let joins = |link: &Link| {
+            let ends = [link.ends[0].0, link.ends[1].0];
+            (ends == [a, b] || ends == [b, a]) && link.ends.iter().all(|(n, life, _)| self.nodes[*n].life == *life)
+        };
+        self.links.iter().filter(|(_, link)| joins(link)).map(|(id, _)| *id).collect()
+    }
+
+    fn lose(&mut self, node: usize, life: u64, conn: ConnId, code: Option<CloseCode>) {
+        if self.nodes[node].life != life || self.nodes[node].conns.remove(&conn).is_none() {
+            return;
+        }
+        let lost: Vec<_> = self.nodes[node].asked.iter().filter(|(_, on)| **on == conn).map(|(id, _)| *id).collect();
+        for request in lost {
+            self.answered(node, request, Err(RunFailure::ConnectionLost));
+        }
+        let reason = "lost".to_owned();
+        self.later(node, Input::ConnectionDown { conn, code, reason });
+    }
+
+    fn answered(&mut self, node: usize, request: RequestId, result: Result<(Answer, Vec<ChunkHash>), RunFailure>) {
+        if self.nodes[node].asked.remove(&request).is_none() {
+            return;
+        }
+        let input = match self.nodes[node].fetches.remove(&request) {
+            Some(_) => Input::RunDone { request, result: result.map(drop) },
+            None => Input::Answered { request, result },
+        };
+        self.later(node, input);
+    }
+
+    pub(super) fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// Changes a game on disk and lets the watcher say so.
+    pub(super) fn write_game(&mut self, n: usize, game: &str, version: &str, bytes: u64) {
+        let scanned = scanned(game, version, bytes);
+        let id = scanned.id.clone();
+        let known = self.nodes[n].disk.games.insert(id.clone(), Arc::new(scanned)).is_some();
+        self.fs_event(n, id, known);
+    }
+
+    pub(super) fn remove_game(&mut self, n: usize, game: &str) {
+        let id: GameId = game.parse().unwrap();
+        if self.nodes[n].disk.games.remove(&id).is_some() {
+            self.fs_event(n, id, true);
+        }
+    }
+
+    fn fs_event(&mut self, n: usize, game: GameId, known: bool) {
+        if self.nodes[n].engine.is_some() {
+            let input = if known { Input::FsChanged { game } } else { Input::FsRescan { reason: "appeared" } };
+            self.later(n, input);
+        }
+    }
+
+    pub(super) fn command(&mut self, n: usize, id: u64, command: PeerCommand) {
+        self.input(n, Input::Command { id: CommandId(id), command });
+    }
+
+    pub(super) fn sight(&mut self, whose: usize, by: usize) {
+        let node = &self.nodes[whose];
+        let Some(stamp) = node.advertised else { return };
+        let sighting =
+            Sighting { peer_id: node.id, addrs: vec![node.addr], proto_ver: PROTO_VER, stamp, hostname: None };
+        if !self.is_cut(whose, by) {
+            self.later(by, Input::Sighting(sighting));
+        }
+    }
+
+    /// Everybody sees everybody's advertisement.
+    pub(super) fn sight_all(&mut self) {
+        for whose in 0..self.nodes.len() {
+            for by in 0..self.nodes.len() {
+                if whose != by {
+                    self.sight(whose, by);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.run_while(until, |_| true);
+        self.now = until;
+    }
+
+    /// Lets time pass until something holds; whether it did within a minute.
+    pub(super) fn run_until(&mut self, mut holds: impl FnMut(&World) -> bool) -> bool {
+        let until = self.now + Duration::from_secs(60);
+        self.run_while(until, |world| !holds(world));
+        holds(self)
+    }
+
+    fn run_while(&mut self, until: Instant, mut goes_on: impl FnMut(&World) -> bool) {
+        let (mut steps, mut last) = (0, self.now);
+        while goes_on(self) {
+            let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= until) else { return };
+            let ((at, _), happening) = entry.remove_entry();
+            self.now = self.now.max(at);
+            steps = if self.now == last { steps + 1 } else { 0 };
+            last = self.now;
+            assert!(steps < 10_000, "the world spins without time passing");
+            match happening {
+                Happening::Input { node, life, input } if self.nodes[node].life == life => self.input(node, input),
+                Happening::Wake { node, life } if self.nodes[node].life == life => {
+                    let due = self.nodes[node].engine.as_ref().and_then(Engine::poll_timeout);
+                    if due.is_some_and(|due| due <= self.now) {
+                        self.input(node, Input::Timeout);
+                    }
+                }
+                Happening::Overdue { node, life, request } if self.nodes[node].life == life => {
+                    self.answered(node, request, Err(RunFailure::Timeout));
+                }
+                Happening::Saved { node, life, index } if self.nodes[node].life == life => {
+                    let stamp = index.stamp();
+                    let fails = self.random(100) < self.failing_saves;
+                    let result = if fails {
+                        Err(JobError::new(JobErrorKind::Io, "injected"))
+                    } else {
+                        self.nodes[node].disk.index = Some(index);
+                        Ok(())
+                    };
+                    self.input(node, Input::JobDone(JobDone::IndexSaved { stamp, result }));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Hands an input to an engine and carries out what it says.
+    pub(super) fn input(&mut self, n: usize, input: Input) {
+        let now = self.now;
+        let Some(engine) = &mut self.nodes[n].engine else { return };
+        engine.handle(input, now);
+        let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
+        let wake = engine.poll_timeout();
+        for output in outputs {
+            self.outputs += 1;
+            self.trace.update(format!("{:?} {n} {output:?}\n", now - self.start).as_bytes());
+            self.output(n, output);
+        }
+        if let Some(at) = wake {
+            let life = self.nodes[n].life;
+            self.at(at.max(now), Happening::Wake { node: n, life });
+        }
+    }
+
+    fn output(&mut self, n: usize, output: Output) {
+        match output {
+            Output::Dial { dial, addr, expect, .. } => self.dial(n, dial, addr, expect),
+            Output::Close { conn, code, .. } => {
+                self.nodes[n].asked.retain(|_, on| *on != conn);
+                let Some(link) = self.nodes[n].conns.remove(&conn).and_then(|link| self.links.remove(&link)) else {
+                    return;
+                };
+                let other = link.ends.into_iter().find(|(node, _, _)| *node != n).unwrap_or(link.ends[1]);
+                let (node, life, conn) = other;
+                if !self.is_cut(n, node) {
+                    self.lose(node, life, conn, Some(code));
+                }
+            }
+            Output::Ask { request, conn, body } => {
+                self.nodes[n].asked.insert(request, conn);
+                let (at, life) = (self.now + self.nodes[n].config.timers.request_timeout, self.nodes[n].life);
+                self.at(at, Happening::Overdue { node: n, life, request });
+                let request_body = through_json(&*body);
+                self.send(n, conn, |conn| Input::Request {
+                    from: InboundId { conn, stream: request.0 },
+                    request: request_body,
+                });
+            }
+            Output::Fetch { request, conn, download, content_hash, range } => {
+                let plan = self.nodes[n].plans[&download].clone();
+                self.nodes[n].asked.insert(request, conn);
+                self.nodes[n].fetches.insert(request, (download, range));
+                let body = Request::GetChunks(GetChunks {
+                    game_id: plan.game.clone(),
+                    manifest_hash: plan.manifest_hash,
+                    content_hash,
+                    first: range.first,
+                    count: range.count,
+                });
+                self.send(n, conn, |conn| Input::Request {
+                    from: InboundId { conn, stream: request.0 },
+                    request: body,
+                });
+            }
+            Output::Cancel { request } => {
+                self.nodes[n].asked.remove(&request);
+                self.nodes[n].fetches.remove(&request);
+            }
+            Output::Notify { conn, body } => {
+                if self.random(100) >= self.dropped_notifications {
+                    let notification: Notification = through_json(&*body);
+                    self.send(n, conn, |conn| Input::Notification { conn, notification });
+                }
+            }
+            Output::Answer { to, body } => {
+                let answer = through_json(&*body);
+                self.answer(n, to, Ok((answer, Vec::new())));
+            }
+            Output::SendManifest { to, game, manifest_hash, content_hash } => {
+                let (manifest, hashes) = content(self.nodes[n].disk.games.get(&game).map_or(0, |game| game.size));
+                let answer = Answer::Manifest(ManifestAnswer {
+                    game_id: game,
+                    manifest_hash,
+                    files: manifest.files().to_vec(),
+                    chunk_size: CHUNK_SIZE,
+                    chunk_count: manifest.chunk_count(),
+                    content_hash,
+                });
+                let hashes = if content_hash.is_some() { hashes } else { Vec::new() };
+                self.answer(n, to, Ok((answer, hashes)));
+                self.later(n, Input::SendDone { to, bytes: 0, changed: false });
+            }
+            Output::SendChunks { to, request } => {
+                let bytes = content(self.nodes[n].disk.games.get(&request.game_id).map_or(0, |game| game.size))
+                    .0
+                    .range_bytes(ChunkRange { first: request.first, count: request.count });
+                let run = ChunkRun { first: request.first, count: request.count, bytes, hashed: false };
+                self.answer(n, to, Ok((Answer::ChunkRun(run), Vec::new())));
+                self.later(n, Input::SendDone { to, bytes, changed: false });
+            }
+            Output::Job(job) => self.job(n, job),
+            Output::Watch { game } => {
+                assert!(self.nodes[n].watched.insert(game.clone()), "{game} is watched twice");
+            }
+            Output::Unwatch { game } => {
+                assert!(self.nodes[n].watched.remove(&game), "{game} was not watched");
+            }
+            Output::Advertise { stamp } => {
+                self.nodes[n].advertised = Some(stamp);
+                for by in 0..self.nodes.len() {
+                    if by != n && self.multicast && self.random(10) < 8 {
+                        self.sight(n, by);
+                    }
+                }
+            }
+            Output::Reply { id, result } => {
+                let before = self.nodes[n].replies.insert(id.0, *result);
+                assert!(before.is_none(), "command {id:?} was answered twice");
+            }
+            Output::Event(event) => self.nodes[n].events.push(*event),
+            Output::Stopped => {
+                self.kill(n);
+            }
+            Output::CancelHash { .. } | Output::StopSending { .. } => {}
+        }
+    }
+
+    fn dial(&mut self, n: usize, dial: DialId, addr: SocketAddr, expect: Option<PeerId>) {
+        let target = self.nodes.iter().position(|node| node.addr == addr && node.engine.is_some());
+        let life = self.nodes[n].life;
+        let failed = |identity_mismatch, actual| Input::DialFailed {
+            dial,
+            identity_mismatch,
+            actual,
+            reason: "no answer".to_owned(),
+        };
+        let Some(target) = target.filter(|target| !self.is_cut(n, *target)) else {
+            let at = self.now + self.nodes[n].config.timers.dial_timeout;
+            return self.at(at, Happening::Input { node: n, life, input: failed(false, None) });
+        };
+        let (peer, me) = (self.nodes[target].id, self.nodes[n].id);
+        if expect.is_some_and(|expect| expect != peer) {
+            return self.later(n, failed(true, Some(peer)));
+        }
+        self.next += 2;
+        let (link, ours, theirs) = (self.next, ConnId(self.next), ConnId(self.next + 1_000_000_000));
+        let up = self.now + self.delay();
+        let accepted = up + self.delay();
+        let ends = [(n, life, ours), (target, self.nodes[target].life, theirs)];
+        self.links.insert(link, Link { ends, up: accepted });
+        self.nodes[n].conns.insert(ours, link);
+        self.nodes[target].conns.insert(theirs, link);
+        let local = self.nodes[n].addr;
+        let input = Input::ConnectionUp { conn: ours, peer_id: peer, remote: addr, local, dial: Some(dial) };
+        self.at(up, Happening::Input { node: n, life, input });
+        let input = Input::ConnectionUp { conn: theirs, peer_id: me, remote: local, local: addr, dial: None };
+        let life = self.nodes[target].life;
+        self.at(accepted, Happening::Input { node: target, life, input });
+    }
+
+    /// Sends over a connection to whoever is at its other end, if anybody is.
+    fn send(&mut self, n: usize, conn: ConnId, input: impl FnOnce(ConnId) -> Input) {
+        let Some(link) = self.nodes[n].conns.get(&conn).and_then(|link| self.links.get(link)) else { return };
+        let mine = link.ends.iter().position(|(node, _, end)| *node == n && *end == conn).unwrap_or(0);
+        let (node, life, other) = link.ends[1 - mine];
+        let up = link.up;
+        if self.is_cut(n, node) {
+            return;
+        }
+        let at = (self.now + self.delay()).max(up);
+        self.at(at, Happening::Input { node, life, input: input(other) });
+    }
+
+    fn answer(&mut self, n: usize, to: InboundId, result: Result<(Answer, Vec<ChunkHash>), RunFailure>) {
+        let Some(link) = self.nodes[n].conns.get(&to.conn).and_then(|link| self.links.get(link)) else { return };
+        let mine = link.ends.iter().position(|(node, _, end)| *node == n && *end == to.conn).unwrap_or(0);
+        let (node, life, _) = link.ends[1 - mine];
+        if self.is_cut(n, node) || self.nodes[node].life != life {
+            return;
+        }
+        let request = RequestId(to.stream);
+        match (self.nodes[node].fetches.get(&request).copied(), result) {
+            (Some((download, range)), Ok((Answer::ChunkRun(_), _))) => {
+                let batches: Vec<_> = self.nodes[node].plans[&download].manifest.batches(range).collect();
+                for batch in batches {
+                    let range = batch.range;
+                    self.later_in_order(node, Input::BatchLanded { request, range });
+                    let (bad, error) = (Vec::new(), None);
+                    self.later_in_order(node, Input::BatchDone { download, request, range, bad, error });
+                }
+                self.nodes[node].asked.remove(&request);
+                self.nodes[node].fetches.remove(&request);
+                self.later_in_order(node, Input::RunDone { request, result: Ok(()) });
+            }
+            (Some(_), Ok((Answer::Error(error), _))) => self.answered(node, request, Err(RunFailure::Refused(error))),
+            (_, result) => self.answered(node, request, result),
+        }
+    }
+
+    fn later_in_order(&mut self, node: usize, input: Input) {
+        let (at, life) = (self.now + Duration::from_millis(30), self.nodes[node].life);
+        self.at(at, Happening::Input { node, life, input });
+    }
+
+    fn job(&mut self, n: usize, job: Job) {
+        let node = &mut self.nodes[n];
+        let done = match job {
+            Job::Resolve { token, host } => {
+                let found: Vec<_> =
+                    host.strip_prefix("pc-").and_then(|rest| rest.split_once(':')).into_iter().collect();
+                let addr = found.first().and_then(|(n, _)| self.nodes.get(n.parse::<usize>().ok()?)).map(|n| n.addr);
+                let missing = || JobError::new(JobErrorKind::Io, "no such host");
+                JobDone::Resolved { token, result: addr.map(|addr| vec![addr]).ok_or_else(missing) }
+            }
+            Job::OpenLibrary { dir } if dir.ends_with("missing") => {
+                JobDone::LibraryOpened(Err(JobError::new(JobErrorKind::Io, "no such directory")))
+            }
+            Job::OpenLibrary { dir } => {
+                if dir.ends_with("other") {
+                    node.disk = Disk::default();
+                    let game = scanned("elsewhere", "1", 5);
+                    node.disk.games.insert(game.id.clone(), Arc::new(game));
+                }
+                let games = node.disk.games.values().cloned().collect();
+                JobDone::LibraryOpened(Ok(OpenedLibrary { dir, index: node.disk.index.clone(), notice: None, games }))
+            }
+            Job::ScanGame { game, .. } => {
+                JobDone::GameScanned { result: Ok(node.disk.games.get(&game).cloned()), game }
+            }
+            Job::ScanAll { .. } => JobDone::AllScanned(Ok(node.disk.games.values().cloned().collect())),
+            Job::SaveIndex { index } => {
+                let (at, life) = (self.now + self.delay(), self.nodes[n].life);
+                return self.at(at, Happening::Saved { node: n, life, index });
+            }
+            Job::HashGame { game, manifest_hash } => {
+                let found = node.disk.games.get(&game).cloned().filter(|game| game.manifest_hash == manifest_hash);
+                let result = found.as_ref().map(|game| content_hash_of(game.size));
+                if let Some(found) = found {
+                    let hashed = ScannedGame { content_hash: result, ..(*found).clone() };
+                    node.disk.games.insert(game.clone(), Arc::new(hashed));
+                }
+                let changed = || JobError::new(JobErrorKind::Changed, "changed");
+                JobDone::GameHashed { game, manifest_hash, result: result.ok_or_else(changed) }
+            }
+            Job::PrepareDownload { download, plan, .. } => {
+                node.plans.insert(download, plan);
+                JobDone::DownloadPrepared { download, result: Ok(()) }
+            }
+            Job::CommitDownload { download } => {
+                let plan = node.plans.remove(&download).expect("prepared");
+                let mut game = scanned(plan.game.as_str(), "1", plan.manifest.bytes());
+                game.content_hash = Some(content_hash_of(game.size));
+                let game = Arc::new(game);
+                node.disk.games.insert(plan.game.clone(), game.clone());
+                JobDone::DownloadCommitted { download, result: Ok(game) }
+            }
+            Job::AbandonDownload { download, .. } => {
+                node.plans.remove(&download);
+                JobDone::DownloadAbandoned { download, result: Ok(None) }
+            }
+        };
+        self.later(n, Input::JobDone(done));
+    }
+
+    /// Whether each of these nodes has exactly the others' durable libraries, over one connection each.
+    pub(super) fn in_step(&self, nodes: &[usize]) -> bool {
+        nodes.iter().all(|a| {
+            let Some(engine) = &self.nodes[*a].engine else { return false };
+            nodes.iter().filter(|b| *b != a).all(|b| {
+                let Some(other) = &self.nodes[*b].engine else { return false };
+                let known = engine.peers.libraries().find(|(peer, ..)| *peer == self.nodes[*b].id);
+                let state = other.library.state();
+                known.is_some_and(|(_, _, known)| {
+                    known.stamp() == state.stamp()
+                        && known.digest() == state.digest
+                        && known.games().iter().eq(other.library.snapshot().games.iter())
+                }) && self.between(*a, *b).len() == 1
+            })
+        })
+    }
+}
+
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(message: &T) -> T {
+    let frame = crate::proto::encode(message, MAX_BULK_FRAME).expect("fits in a frame");
+    crate::proto::decode(&frame[4..]).expect("reads back")
+}
+
+/// A sentinel and one more file, of this many bytes together; chunks hash to their numbers.
+fn content(bytes: u64) -> (Manifest, Vec<ChunkHash>) {
+    let file = |path, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false };
+    let sentinel = bytes.min(2);
+    let manifest = Manifest::new(vec![file("data.bin", bytes - sentinel), file("version.ini", sentinel)]).unwrap();
+    let hashes = (0..manifest.chunk_count()).map(|n| ChunkHash::of(&n.to_be_bytes())).collect();
+    (manifest, hashes)
+}
+
+fn content_hash_of(bytes: u64) -> ContentHash {
+    let (manifest, hashes) = content(bytes);
+    crate::types::content_hash(&manifest, &hashes)
+}
+
+pub(super) fn scanned(game: &str, version: &str, bytes: u64) -> ScannedGame {
+    let mark = xxhash_rust::xxh3::xxh3_128(format!("{game} {version} {bytes}").as_bytes());
+    ScannedGame {
+        id: game.parse().unwrap(),
+        eti_version: Some(version.to_owned()),
+        size: bytes,
+        downloaded: true,
+        installed: false,
+        manifest_hash: content(bytes).0.hash(),
+        content_hash: None,
+        fingerprint: Fingerprint(mark.to_be_bytes()),
+        unportable: None,
+    }
+}

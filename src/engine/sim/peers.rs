@@ -1,0 +1,261 @@
+//! The rules of peers: start, dials, Hello, signs of life.
+
+use super::solo::*;
+use super::*;
+use crate::proto::{Hello, WireErrorCode};
+use crate::types::Revision;
+
+#[test]
+fn nothing_is_told_before_the_first_state_is_durable() {
+    let mut engine =
+        Engine::new(Config::new(PathBuf::from("/games"), PathBuf::from("/state")), Catalog::open_to_all(), peer(9), 1);
+    let now = Instant::now();
+    let mut feed = |input| {
+        engine.handle(input, now);
+        std::iter::from_fn(|| engine.poll_output()).collect::<Vec<_>>()
+    };
+    feed(Input::Listening { addrs: vec![addr(9)] });
+    feed(Input::Sighting(sighting(1, 1)));
+    let up = Input::ConnectionUp { conn: ConnId(1), peer_id: peer(2), remote: addr(2), local: addr(9), dial: None };
+    feed(up);
+    let from = InboundId { conn: ConnId(1), stream: 0 };
+    assert_eq!(feed(Input::Request { from, request: Request::Hello(hello(2, empty())) }), []);
+    let opened = OpenedLibrary { dir: PathBuf::from("/games"), index: None, notice: None, games: Vec::new() };
+    let outputs = feed(Input::JobDone(JobDone::LibraryOpened(Ok(opened))));
+    let index = saves(&outputs).remove(0);
+    assert!(events(&outputs).is_empty() && answers(&outputs).is_empty());
+    let saved = JobDone::IndexSaved { stamp: index.stamp(), result: Ok(()) };
+    let outputs = feed(Input::JobDone(saved));
+    assert!(matches!(events(&outputs)[0], PeerEvent::LocalPeerReady { .. }));
+    assert!(matches!(events(&outputs)[1], PeerEvent::LocalLibraryChanged { rev: Revision(1), games: 0, .. }));
+    assert!(matches!(answers(&outputs)[..], [Answer::HelloAck(_)]), "the Hello that waited is answered");
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_stops_the_daemon() {
+    let config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
+    let mut engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1);
+    let now = Instant::now();
+    engine.handle(Input::Listening { addrs: Vec::new() }, now);
+    let error = JobError::new(JobErrorKind::InUse, "another daemon holds it");
+    engine.handle(Input::JobDone(JobDone::LibraryOpened(Err(error))), now);
+    let outputs: Vec<_> = std::iter::from_fn(|| engine.poll_output()).collect();
+    assert!(matches!(events(&outputs)[..], [PeerEvent::RuntimeError { code: ErrorCode::InUse, .. }]));
+    assert_eq!(outputs.last(), Some(&Output::Stopped));
+    assert_eq!(engine.poll_timeout(), None);
+}
+
+#[test]
+fn requests_before_hello_are_refused() {
+    let mut solo = Solo::new(&[], None);
+    let conn = solo.incoming(peer(1), addr(1));
+    let requests = [
+        Request::Ping { nonce: 1 },
+        Request::GetLibrary { peer_id: peer(1) },
+        Request::GetLibraryDelta { epoch: EPOCH, from_rev: Revision(0) },
+    ];
+    for request in requests {
+        let outputs = solo.ask(conn, request);
+        let [Answer::Error(error)] = answers(&outputs)[..] else { panic!("{outputs:?}") };
+        assert_eq!(error.code, WireErrorCode::HelloFirst);
+    }
+    let outputs = solo.pass(Duration::from_secs(11));
+    assert_eq!(closes(&outputs), [(conn, CloseCode::Timeout)], "and who never says Hello is sent away");
+}
+
+#[test]
+fn nobody_speaks_for_another() {
+    let mut solo = Solo::new(&[], None);
+    let conn = solo.incoming(peer(1), addr(1));
+    let outputs = solo.ask(conn, Request::Hello(hello(2, empty())));
+    assert_eq!(closes(&outputs), [(conn, CloseCode::IdentityMismatch)]);
+    let (conn, _) = solo.accepted(1, empty());
+    let notification = Notification::LibrarySummary { peer_id: peer(2), summary: empty() };
+    let outputs = solo.feed(Input::Notification { conn, notification });
+    assert_eq!(closes(&outputs), [(conn, CloseCode::IdentityMismatch)]);
+    assert_eq!(lost(&outputs), ["misbehaved"]);
+    let (conn, _) = solo.accepted(1, empty());
+    let outputs = solo.ask(conn, Request::GetLibrary { peer_id: peer(2) });
+    assert_eq!(closes(&outputs), [(conn, CloseCode::IdentityMismatch)]);
+}
+
+#[test]
+fn another_protocol_version_is_noted_until_the_right_one_comes() {
+    let mut solo = Solo::new(&[], None);
+    solo.feed(Input::Sighting(Sighting { proto_ver: 2, ..sighting(1, 1) }));
+    assert!(dials(&solo.pass(Duration::from_secs(5))).is_empty());
+    assert_eq!(solo.status().peers_incompatible.len(), 1);
+    assert!(solo.peer_rows().is_empty());
+    let conn = solo.incoming(peer(2), addr(2));
+    let outputs = solo.ask(conn, Request::Hello(Hello { proto_ver: 3, ..hello(2, empty()) }));
+    assert_eq!(closes(&outputs), [(conn, CloseCode::ProtocolMismatch)]);
+    assert_eq!(solo.status().peers_incompatible.len(), 2);
+    solo.feed(Input::Sighting(sighting(1, 1)));
+    solo.accepted(2, empty());
+    assert!(solo.status().peers_incompatible.is_empty());
+}
+
+#[test]
+fn a_peers_address_is_where_it_came_from_and_the_port_it_names() {
+    let mut solo = Solo::new(&[], None);
+    let conn = solo.incoming(peer(1), "10.0.0.1:50000".parse().unwrap());
+    let lie = Hello { listen_addr: "192.168.77.7:4711".parse().unwrap(), ..hello(1, empty()) };
+    solo.ask(conn, Request::Hello(lie));
+    assert_eq!(solo.peer_rows()[0].addr, Some("10.0.0.1:4711".parse().unwrap()));
+}
+
+#[test]
+fn of_two_connections_the_one_dialled_by_the_lower_id_is_kept() {
+    // This side is the higher one: it gives its own dial up.
+    let mut solo = Solo::new(&[], None);
+    let mut outputs = solo.feed(Input::Sighting(sighting(1, 1)));
+    outputs.extend(solo.pass(Duration::from_secs(1)));
+    let (dial, remote) = dials(&outputs)[0];
+    let ours = ConnId(500);
+    let up = Input::ConnectionUp { conn: ours, peer_id: peer(1), remote, local: addr(9), dial: Some(dial) };
+    assert!(matches!(asks(&solo.feed(up))[..], [(_, Request::Hello(_))]));
+    let (theirs, outputs) = solo.accepted(1, empty());
+    assert_eq!(closes(&outputs), [(ours, CloseCode::Duplicate)]);
+    assert_eq!(solo.status().peers_connected, 1);
+    // The same dialler again: the newcomer replaces the old one, and nobody was lost.
+    let (_, outputs) = solo.accepted(1, empty());
+    assert_eq!(closes(&outputs), [(theirs, CloseCode::Duplicate)]);
+    assert!(lost(&outputs).is_empty());
+
+    // Towards a higher id this side's dial is kept.
+    let high = 200;
+    let mut outputs = solo.feed(Input::Sighting(sighting(high, 1)));
+    outputs.extend(solo.pass(Duration::from_secs(1)));
+    let (dial, remote) = dials(&outputs)[0];
+    let ours = ConnId(501);
+    let outputs =
+        solo.feed(Input::ConnectionUp { conn: ours, peer_id: peer(high), remote, local: addr(9), dial: Some(dial) });
+    let request = asks(&outputs)[0].0;
+    let theirs = solo.incoming(peer(high), addr(high));
+    let outputs = solo.ask(theirs, Request::Hello(hello(high, empty())));
+    assert_eq!(closes(&outputs), [(theirs, CloseCode::Duplicate)]);
+    solo.answer(request, Answer::HelloAck(hello(high, empty())));
+    assert_eq!(solo.status().peers_connected, 2);
+    // Later the peer dials although the session stands here: it was restarted and knows nothing of it.
+    solo.pass(Duration::from_secs(5));
+    let (_, outputs) = solo.accepted(high, empty());
+    assert_eq!(closes(&outputs), [(ours, CloseCode::Duplicate)]);
+}
+
+#[test]
+fn a_static_peer_is_dialled_for_ever_but_not_when_it_is_this_daemon() {
+    let mut solo = Solo::with(&[], None, |config| config.static_peers = vec!["10.0.0.1:4000".to_owned()]);
+    let mut gaps = Vec::new();
+    for _ in 0..10 {
+        let before = solo.now;
+        let mut outputs = Vec::new();
+        while dials(&outputs).is_empty() {
+            outputs = solo.pass(Duration::from_millis(100));
+            assert!(solo.now - before < Duration::from_secs(61));
+        }
+        gaps.push(solo.now - before);
+        let (dial, _) = dials(&outputs)[0];
+        solo.feed(Input::DialFailed { dial, identity_mismatch: false, actual: None, reason: String::new() });
+    }
+    assert!(gaps[9] > gaps[1] * 10, "the pauses grow: {gaps:?}");
+    let mut outputs = Vec::new();
+    while dials(&outputs).is_empty() {
+        outputs = solo.pass(Duration::from_millis(100));
+    }
+    let (dial, remote) = dials(&outputs)[0];
+    solo.feed(Input::ConnectionUp { conn: ConnId(5), peer_id: peer(9), remote, local: addr(9), dial: Some(dial) });
+    assert!(dials(&solo.pass(Duration::from_secs(600))).is_empty());
+}
+
+#[test]
+fn a_silent_peer_is_pinged_by_the_lower_id_and_given_up_when_stale() {
+    let mut solo = Solo::new(&[], None);
+    // This side is the higher one of the pair: it waits.
+    let (conn, outputs) = solo.accepted(1, empty());
+    let request = asks(&outputs)[0].0;
+    solo.answer(request, Answer::LibrarySnapshot { peer_id: peer(1), snapshot: snapshot(1, &[]) });
+    let outputs = solo.pass(Duration::from_secs(69));
+    assert!(asks(&outputs).is_empty() && lost(&outputs).is_empty());
+    // Any message counts.
+    solo.ask(conn, Request::Ping { nonce: 1 });
+    assert!(lost(&solo.pass(Duration::from_secs(69))).is_empty());
+    let outputs = solo.pass(Duration::from_secs(2));
+    assert_eq!(closes(&outputs), [(conn, CloseCode::Stale)]);
+    assert_eq!(lost(&outputs), ["stale"]);
+    assert!(solo.peer_rows().is_empty());
+
+    // Towards a higher id this side pings: three times, and is content with one answer.
+    let (_, outputs) = solo.accepted(200, empty());
+    let request = asks(&outputs)[0].0;
+    solo.answer(request, Answer::LibrarySnapshot { peer_id: peer(200), snapshot: snapshot(1, &[]) });
+    let outputs = solo.pass(Duration::from_secs(69));
+    let pings: Vec<_> = asks(&outputs).into_iter().filter(|(_, body)| matches!(body, Request::Ping { .. })).collect();
+    assert_eq!(pings.len(), 3);
+    let Request::Ping { nonce } = *pings[2].1 else { panic!() };
+    let request = pings[2].0;
+    solo.answer(request, Answer::Pong { nonce });
+    assert!(lost(&solo.pass(Duration::from_secs(50))).is_empty());
+}
+
+#[test]
+fn goodbye_is_at_once_and_a_broken_connection_gets_a_moment() {
+    let mut solo = Solo::new(&[], None);
+    let (conn, _) = solo.accepted(1, empty());
+    let outputs = solo.feed(Input::Notification { conn, notification: Notification::Goodbye { peer_id: peer(1) } });
+    assert_eq!(lost(&outputs), ["goodbye"]);
+    assert!(dials(&solo.pass(Duration::from_secs(600))).is_empty(), "who said goodbye is not dialled");
+
+    let (conn, _) = solo.accepted(1, empty());
+    let outputs = solo.feed(Input::ConnectionDown { conn, code: None, reason: String::new() });
+    assert!(lost(&outputs).is_empty());
+    assert!(!solo.peer_rows()[0].connected);
+    let outputs = solo.pass(Duration::from_millis(100));
+    assert_eq!(dials(&outputs).len(), 1);
+    solo.accepted(1, empty());
+    assert!(lost(&solo.pass(Duration::from_secs(20))).is_empty(), "it came back in time");
+
+    let rows = solo.peer_rows();
+    let conn = ConnId(solo.next - 2);
+    let outputs = solo.feed(Input::ConnectionDown { conn, code: None, reason: String::new() });
+    assert!(rows[0].connected && lost(&outputs).is_empty());
+    assert_eq!(lost(&solo.pass(Duration::from_secs(4))), ["closed"]);
+}
+
+#[test]
+fn a_flood_of_forged_sightings_is_bounded_and_spares_the_proved() {
+    let mut solo = Solo::with(&[], None, |config| config.limits.peers = 100);
+    solo.accepted(1, empty());
+    let mut under_way = 0;
+    for n in 0..5_000u32 {
+        let mut digest = [0; 32];
+        digest[..4].copy_from_slice(&n.to_be_bytes());
+        let sighting = Sighting { peer_id: PeerId::from_spki_sha256(&digest), ..sighting(3, u64::from(n)) };
+        under_way += dials(&solo.feed(Input::Sighting(sighting))).len();
+    }
+    under_way += dials(&solo.pass(Duration::from_secs(9))).len();
+    assert_eq!(under_way, 16, "limits.dials");
+    let rows = solo.peer_rows();
+    assert!(rows.len() <= 100);
+    assert!(rows.iter().any(|row| row.peer_id == peer(1) && row.connected));
+}
+
+#[test]
+fn a_restarted_peer_keeps_its_row() {
+    let mut world = World::new(2, 2);
+    world.start(0);
+    world.start(1);
+    world.run(Duration::from_secs(1));
+    world.sight_all();
+    assert!(world.run_until(|world| world.in_step(&[0, 1])));
+    world.run(Duration::from_secs(5));
+    world.kill(1);
+    world.start(1);
+    world.run(Duration::from_secs(1));
+    world.sight_all();
+    assert!(world.run_until(|world| world.in_step(&[0, 1])));
+    let node = &world.nodes[0];
+    let rows = node.engine.as_ref().unwrap().peers.list(world.now);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].addr, Some(world.nodes[1].addr));
+    assert!(!node.events.iter().any(|event| matches!(event, PeerEvent::PeerLost { .. })));
+}

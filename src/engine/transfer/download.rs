@@ -1,0 +1,673 @@
+//! One download, from its slot to its terminal event.
+//!
+//! ```text
+//!            a content is chosen        manifest ok          nothing of it is sent     job done, DownloadBegin
+//!   Seeking ────────────────────▶ Asking ──────────▶ Clearing ──────────────▶ Preparing ──────────▶ Fetching
+//!      ▲ ▲                          │                   │                        │                     │ every chunk
+//!      │ └── no source of it left ──┘                   │                        │                     ▼ is there
+//!      │                                                │                        │                 Committing
+//!      └ nobody for `source_wait`, cancelled            │ cancelled              │ failed, cancelled   │ failed │ ok
+//!        ─────────────────────────▶ Over ◀──────────────┘                        ▼                     ▼        │
+//!                                    ▲   job done           no job, no writer   Ending ◀── Fetching: no source, │
+//!                                    ├──────── Abandoning ◀─────────────────────┘          disk, cancelled      │
+//!                                    └──────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A source that fails is paused, left or banned (see `sources`); the chunks it was asked for are wanted again in the same
+//! step. Every `PrepareDownload` is followed by exactly one successful `CommitDownload` or one `AbandonDownload`.
+
+mod runs;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::context::{Cx, SourceDirectory};
+use super::super::{ConnId, Output, RequestId, RunFailure};
+use super::LocalView;
+use super::manifest::{self, Rejection};
+use super::planner::Planner;
+use super::progress::Account;
+use super::sources::{self, Ban, Content, Pin, Roster, Trouble};
+use crate::api::{ErrorCode, PeerEvent};
+use crate::config::Timers;
+use crate::proto::{Answer, Request, StreamCode, WireErrorCode};
+use crate::types::{
+    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, PeerId,
+    ScannedGame,
+};
+
+/// How a download ends that does not come to its end.
+#[derive(Clone, PartialEq, Debug)]
+struct End {
+    code: ErrorCode,
+    message: String,
+    /// Leave the files, without a sentinel.
+    keep: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No content is chosen: nobody has it.
+    Seeking,
+    /// A source of the content is, or will be, asked for its manifest.
+    Asking { pin: Pin, asked: Option<(RequestId, PeerId)> },
+    /// What is being sent of the game must end before its files are touched.
+    Clearing { pin: Pin, plan: Arc<DownloadPlan> },
+    /// The disk is being made ready.
+    Preparing { pin: Pin, plan: Arc<DownloadPlan> },
+    /// Chunks come.
+    Fetching { pin: Pin, planner: Planner },
+    /// The files are being made durable. Too late to cancel.
+    Committing { planner: Planner },
+    /// Nothing is asked any more; a running job or writers must come to their end.
+    Ending { end: End, preparing: bool, planner: Option<Planner> },
+    /// The files are being closed, or taken away.
+    Abandoning { end: End },
+    /// Nothing is left to wait for.
+    Over(Over),
+}
+
+/// The last word of a download.
+#[derive(Debug)]
+pub(super) struct Over {
+    /// What lies on disk now.
+    pub(super) disk: Disk,
+    /// The terminal event.
+    pub(super) event: PeerEvent,
+}
+
+/// What a download left on disk.
+#[derive(Debug)]
+pub(super) enum Disk {
+    /// It never came to touch it.
+    Untouched,
+    /// This.
+    Scanned(Option<Arc<ScannedGame>>),
+    /// That must be looked at.
+    Unknown,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Download {
+    id: DownloadId,
+    game: GameId,
+    phase: Phase,
+    roster: Roster,
+    account: Account,
+    /// What the directory of sources answers may have changed since it was asked.
+    sources_dirty: bool,
+    /// Since when there is nobody to ask.
+    starved_since: Option<Instant>,
+    /// When an idle source looks around again.
+    endgame_at: Option<Instant>,
+}
+
+impl Download {
+    /// Begins: from here on nothing of the game is served.
+    pub(super) fn start(cx: &mut Cx<'_>, id: DownloadId, game: GameId, commanded: Instant) -> Self {
+        cx.emit(Output::StopSending { game: game.clone() });
+        Self {
+            id,
+            game,
+            phase: Phase::Seeking,
+            roster: Roster::default(),
+            account: Account::new(commanded, cx.now),
+            sources_dirty: true,
+            starved_since: None,
+            endgame_at: None,
+        }
+    }
+
+    pub(super) fn game(&self) -> &GameId {
+        &self.game
+    }
+
+    /// The libraries of the sources, or the connections to them, have changed.
+    pub(super) fn sources_changed(&mut self) {
+        self.sources_dirty = true;
+    }
+
+    /// A connection is gone, and with it every request over it.
+    pub(super) fn connection_down(&mut self, conn: ConnId) {
+        for peer_id in self.roster.connection_down(conn) {
+            match &mut self.phase {
+                Phase::Asking { asked, .. } if asked.is_some_and(|(_, peer)| peer == peer_id) => *asked = None,
+                Phase::Fetching { planner, .. } => {
+                    let runs: Vec<_> = planner.runs_of(peer_id).collect();
+                    for run in runs {
+                        planner.lost(run);
+                    }
+                    planner.forget_source(peer_id);
+                }
+                _ => {}
+            }
+        }
+        self.sources_dirty = true;
+    }
+
+    /// The user ends it. False: too late, it is being committed.
+    pub(super) fn cancel(&mut self, cx: &mut Cx<'_>) -> bool {
+        let end = End { code: ErrorCode::Cancelled, message: "cancelled by the user".to_owned(), keep: false };
+        match &mut self.phase {
+            Phase::Committing { .. } | Phase::Abandoning { .. } | Phase::Over(_) => false,
+            // It was ending for another reason, and what it got was to be kept.
+            Phase::Ending { end: other, .. } => {
+                *other = end;
+                true
+            }
+            _ => {
+                self.end(cx, end);
+                true
+            }
+        }
+    }
+
+    /// The daemon stops. What came is kept.
+    pub(super) fn stop(&mut self, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_) => {}
+            _ => {
+                let message = "the daemon stops; what was fetched stays, without a sentinel".to_owned();
+                self.end(cx, End { code: ErrorCode::Cancelled, message, keep: true });
+            }
+        }
+    }
+
+    /// Whether this download waits for the answer to a request.
+    pub(super) fn awaits_answer(&self, request: RequestId) -> bool {
+        matches!(self.phase, Phase::Asking { asked: Some((asked, _)), .. } if asked == request)
+    }
+
+    /// A source answered with its manifest, or not.
+    pub(super) fn answered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: RequestId,
+        result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
+    ) {
+        let Phase::Asking { pin, asked } = &mut self.phase else { return };
+        let Some((_, peer_id)) = asked.take_if(|(asked, _)| *asked == request) else { return };
+        match manifest::check(&self.game, pin.manifest_hash, pin.content_hash(), result) {
+            Ok((manifest, content)) => {
+                let mut pin = pin.clone();
+                if let Some(content) = &content {
+                    // Its owner has hashed it meanwhile: others that have the same may join.
+                    pin.content = Content::Known(content.hash);
+                }
+                let plan =
+                    DownloadPlan { game: self.game.clone(), manifest_hash: pin.manifest_hash, manifest, content };
+                self.starved_since = None;
+                self.sources_dirty = true;
+                self.phase = Phase::Clearing { pin, plan: Arc::new(plan) };
+            }
+            Err(Rejection::Lie(why)) => self.ban(cx, peer_id, Ban::Poison, &why),
+            Err(Rejection::Failed(failure)) => self.failed(cx, peer_id, &failure),
+        }
+    }
+
+    /// Whether it waits for what is being sent of its game.
+    pub(super) fn is_clearing(&self) -> bool {
+        matches!(self.phase, Phase::Clearing { .. })
+    }
+
+    /// Nothing of the game is being sent any more.
+    pub(super) fn prepare(&mut self, cx: &mut Cx<'_>, reserved_bytes: u64) {
+        if let Phase::Clearing { pin, plan } = &self.phase {
+            cx.job(Job::PrepareDownload { download: self.id, plan: plan.clone(), reserved_bytes });
+            self.phase = Phase::Preparing { pin: pin.clone(), plan: plan.clone() };
+        }
+    }
+
+    /// The disk is ready, or not.
+    pub(super) fn prepared(&mut self, cx: &mut Cx<'_>, result: Result<(), JobError>) {
+        match &mut self.phase {
+            Phase::Preparing { pin, plan } => match result {
+                Ok(()) => {
+                    cx.event(PeerEvent::DownloadBegin {
+                        game: self.game.clone(),
+                        bytes: plan.manifest.bytes(),
+                        sources: self.roster.present(),
+                    });
+                    let planner = Planner::new(plan.clone());
+                    self.phase = Phase::Fetching { pin: pin.clone(), planner };
+                }
+                Err(error) => {
+                    let end = disk_end(&error);
+                    self.phase = Phase::Ending { end, preparing: false, planner: None };
+                }
+            },
+            Phase::Ending { preparing, .. } => *preparing = false,
+            _ => {}
+        }
+    }
+
+    /// Whether a run of this download is in flight under this number.
+    pub(super) fn fetches(&self, request: RequestId) -> bool {
+        self.planner().is_some_and(|planner| planner.has_run(request))
+    }
+
+    /// A batch landed. Answers its bytes.
+    pub(super) fn batch_landed(&mut self, cx: &mut Cx<'_>, request: RequestId, range: ChunkRange) -> u64 {
+        let Phase::Fetching { planner, .. } = &mut self.phase else { return 0 };
+        let Some(batch) = planner.landed(request, range) else { return 0 };
+        self.roster.landed(batch.source, batch.bytes, cx.now);
+        for loser in batch.losers {
+            cx.emit(Output::Cancel { request: loser });
+        }
+        batch.bytes
+    }
+
+    /// A batch was verified and written, or not.
+    pub(super) fn batch_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: RequestId,
+        range: ChunkRange,
+        bad: &[ChunkIndex],
+        error: Option<JobError>,
+    ) {
+        let planner = match &mut self.phase {
+            Phase::Fetching { planner, .. } => planner,
+            Phase::Ending { planner: Some(planner), .. } => planner,
+            _ => return,
+        };
+        let Some(batch) = planner.written(request, range, bad, error.is_none()) else { return };
+        self.account.refetched += batch.bad_bytes;
+        if batch.good_bytes > 0 {
+            self.account.verified(batch.source, batch.good_bytes, cx.now);
+            self.roster.delivered(batch.source);
+        }
+        if !matches!(self.phase, Phase::Fetching { .. }) {
+            return;
+        }
+        if !batch.bad.is_empty() && self.roster.bad_chunks(batch.source, &batch.bad) {
+            self.ban(cx, batch.source, Ban::Poison, "its chunks do not match their hashes");
+        }
+        if let Some(error) = error {
+            self.end(cx, disk_end(&error));
+        }
+    }
+
+    /// A run is over.
+    pub(super) fn run_done(&mut self, cx: &mut Cx<'_>, request: RequestId, result: Result<(), RunFailure>) {
+        let Phase::Fetching { planner, .. } = &mut self.phase else { return };
+        let Some(peer_id) = planner.lost(request) else { return };
+        if let Err(failure) = result {
+            self.failed(cx, peer_id, &failure);
+        }
+    }
+
+    /// Everything is durable, or not.
+    pub(super) fn committed(&mut self, cx: &mut Cx<'_>, result: Result<Arc<ScannedGame>, JobError>) {
+        let Phase::Committing { planner } = &self.phase else { return };
+        match result {
+            Ok(scanned) => {
+                let manifest = &planner.plan().manifest;
+                let event = self.account.finished(&self.game, manifest.bytes(), manifest.chunk_count(), 0, cx.now);
+                self.phase = Phase::Over(Over { disk: Disk::Scanned(Some(scanned)), event });
+            }
+            Err(error) => self.abandon(cx, disk_end(&error)),
+        }
+    }
+
+    /// The files are closed, or gone.
+    pub(super) fn abandoned(&mut self, result: Result<Option<Arc<ScannedGame>>, JobError>) {
+        let Phase::Abandoning { end } = &self.phase else { return };
+        let disk = result.map_or(Disk::Unknown, Disk::Scanned);
+        let event = self.failed_event(end);
+        self.phase = Phase::Over(Over { disk, event });
+    }
+
+    /// Takes every step that needs no further input, but for asking for chunks.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) {
+        if self.roster.wake(cx.now) {
+            self.sources_dirty = true;
+        }
+        // Each turn of the loop changes the phase, asks a source or leaves.
+        loop {
+            match &mut self.phase {
+                Phase::Seeking => {
+                    if !self.seek(cx, sources, local) {
+                        return;
+                    }
+                }
+                Phase::Asking { .. } => {
+                    self.refresh(cx, sources);
+                    if !self.ask(cx) {
+                        return;
+                    }
+                }
+                Phase::Clearing { .. } | Phase::Preparing { .. } => return self.refresh(cx, sources),
+                Phase::Fetching { .. } => {
+                    self.refresh(cx, sources);
+                    self.supervise(cx);
+                    if self.is_fetching() {
+                        return;
+                    }
+                }
+                Phase::Ending { end, preparing, planner } => {
+                    if !*preparing && !planner.as_ref().is_some_and(Planner::is_writing) {
+                        let end = end.clone();
+                        self.abandon(cx, end);
+                    }
+                    return;
+                }
+                Phase::Committing { .. } | Phase::Abandoning { .. } | Phase::Over(_) => return,
+            }
+        }
+    }
+
+    /// Whether chunks are to be asked for.
+    pub(super) fn is_fetching(&self) -> bool {
+        matches!(self.phase, Phase::Fetching { .. })
+    }
+
+    /// Landing buffers that it holds.
+    pub(super) fn buffers(&self) -> usize {
+        self.planner().map_or(0, Planner::buffers)
+    }
+
+    /// When [`Download::advance`] has something to do though nothing happens.
+    pub(super) fn next_timeout(&self, timers: &Timers) -> Option<Instant> {
+        let waking = matches!(self.phase, Phase::Seeking | Phase::Asking { .. } | Phase::Fetching { .. });
+        let wake = self.roster.next_wake().filter(|_| waking);
+        let starved = self.starved_since.filter(|_| self.is_starved()).map(|since| since + timers.source_wait);
+        let fetching = match &self.phase {
+            Phase::Fetching { planner, .. } => {
+                let stall = planner
+                    .loads()
+                    .iter()
+                    .filter(|(_, load)| load.runs > 0)
+                    .filter_map(|(peer_id, _)| self.roster.stalls_at(*peer_id, timers.run_stall))
+                    .min();
+                let report = self.account.next_report(planner.have_bytes(), timers.progress_every);
+                [stall, report, self.endgame_at].into_iter().flatten().min()
+            }
+            _ => None,
+        };
+        [wake, starved, fetching].into_iter().flatten().min()
+    }
+
+    /// Bytes that will still be written.
+    pub(super) fn bytes_to_come(&self) -> u64 {
+        match &self.phase {
+            Phase::Preparing { plan, .. } => plan.manifest.bytes(),
+            Phase::Fetching { planner, .. } => planner.plan().manifest.bytes().saturating_sub(planner.have_bytes()),
+            _ => 0,
+        }
+    }
+
+    /// How far it is, 0 to 1.
+    pub(super) fn progress(&self) -> f64 {
+        match &self.phase {
+            Phase::Fetching { planner, .. } => {
+                let total = planner.plan().manifest.bytes();
+                if total == 0 { 1.0 } else { planner.have_bytes() as f64 / total as f64 }
+            }
+            Phase::Committing { .. } => 1.0,
+            _ => 0.0,
+        }
+    }
+
+    /// The last word, once there is one.
+    pub(super) fn into_over(self) -> Option<Over> {
+        match self.phase {
+            Phase::Over(over) => Some(over),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a last word.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over(_))
+    }
+
+    fn planner(&self) -> Option<&Planner> {
+        match &self.phase {
+            Phase::Fetching { planner, .. } | Phase::Committing { planner } => Some(planner),
+            Phase::Ending { planner, .. } => planner.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Nobody can be asked for anything, and nothing is under way.
+    fn is_starved(&self) -> bool {
+        match &self.phase {
+            Phase::Seeking => true,
+            Phase::Fetching { planner, .. } => self.roster.present() == 0 && !planner.is_fetching(),
+            _ => false,
+        }
+    }
+
+    /// Seeking: chooses a content. True: there is one.
+    fn seek(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> bool {
+        if std::mem::take(&mut self.sources_dirty) {
+            let all = sources.sources(&self.game);
+            let eligible: Vec<_> = all.iter().filter(|source| self.roster.eligible(source)).cloned().collect();
+            if let Some(pin) = sources::choose(&self.game, &eligible, local) {
+                self.roster.repin();
+                // Nothing is asked of anybody here: there are no runs to give up.
+                self.roster.refresh(&all, &pin, cx.now);
+                self.phase = Phase::Asking { pin, asked: None };
+                return true;
+            }
+        }
+        if let Some(end) = self.hopeless(cx, false) {
+            self.end(cx, end);
+        }
+        false
+    }
+
+    /// Asking: asks the best source, if none is asked. True: the phase changed.
+    fn ask(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Phase::Asking { pin, asked: asked @ None } = &mut self.phase else { return false };
+        if let Some(source) = self.roster.usable().min_by_key(|source| (source.failures, source.peer_id)) {
+            let request = cx.ids.request();
+            *asked = Some((request, source.peer_id));
+            let body = Request::GetManifest { game_id: self.game.clone(), manifest_hash: pin.manifest_hash };
+            cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
+            return false;
+        }
+        if self.roster.present() > 0 {
+            return false;
+        }
+        self.phase = Phase::Seeking;
+        self.sources_dirty = true;
+        true
+    }
+
+    /// Fetching: looks after stalled runs, missing sources, the end, and the progress event.
+    fn supervise(&mut self, cx: &mut Cx<'_>) {
+        let timers = &cx.config.timers;
+        let Phase::Fetching { planner, .. } = &mut self.phase else { return };
+        if planner.is_complete() {
+            cx.job(Job::CommitDownload { download: self.id });
+            if let Phase::Fetching { planner, .. } = std::mem::replace(&mut self.phase, Phase::Seeking) {
+                self.phase = Phase::Committing { planner };
+            }
+            return;
+        }
+        let (have, total) = (planner.have_bytes(), planner.plan().manifest.bytes());
+        let present = self.roster.present();
+        if let Some(report) = self.account.report(&self.game, have, total, present, timers.progress_every, cx.now) {
+            cx.event(report);
+        }
+        let stalled: Vec<_> = planner
+            .loads()
+            .into_iter()
+            .filter(|(_, load)| load.runs > 0)
+            .map(|(peer_id, _)| peer_id)
+            .filter(|peer_id| self.roster.stalls_at(*peer_id, timers.run_stall).is_some_and(|at| at <= cx.now))
+            .collect();
+        for peer_id in stalled {
+            self.give_up_runs(cx, peer_id);
+            self.roster.stalled(peer_id);
+            self.failed(cx, peer_id, &RunFailure::Timeout);
+        }
+        if !self.is_starved() {
+            self.starved_since = None;
+        } else if let Some(end) = self.hopeless(cx, true) {
+            self.end(cx, end);
+        }
+    }
+
+    /// There is nobody to ask: how it ends, if that was so for long enough or nobody can be hoped for.
+    fn hopeless(&mut self, cx: &Cx<'_>, begun: bool) -> Option<End> {
+        let since = *self.starved_since.get_or_insert(cx.now);
+        let banned = self.roster.all_banned();
+        if banned.is_none() && cx.now.saturating_duration_since(since) < cx.config.timers.source_wait {
+            return None;
+        }
+        let game = &self.game;
+        let (code, message) = if banned == Some(Ban::Poison) || self.roster.any_poison() {
+            (ErrorCode::VerificationFailed, format!("what the sources of {game} sent does not match its hashes"))
+        } else if begun && self.roster.content_changed() {
+            (ErrorCode::SourceChanged, format!("the content of {game} changed at its sources; download it again"))
+        } else {
+            (ErrorCode::NoSources, format!("no connected peer can hand out {game} any more"))
+        };
+        Some(End { code, message, keep: true })
+    }
+
+    /// Takes over what the libraries say now.
+    fn refresh(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory) {
+        if !std::mem::take(&mut self.sources_dirty) {
+            return;
+        }
+        let pin = match &self.phase {
+            Phase::Asking { pin, .. }
+            | Phase::Clearing { pin, .. }
+            | Phase::Preparing { pin, .. }
+            | Phase::Fetching { pin, .. } => pin,
+            _ => return,
+        };
+        let given_up = self.roster.refresh(&sources.sources(&self.game), pin, cx.now);
+        for peer_id in given_up {
+            self.give_up_runs(cx, peer_id);
+        }
+    }
+
+    /// Something went wrong with a source.
+    fn failed(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, failure: &RunFailure) {
+        let trouble = match failure {
+            RunFailure::ConnectionLost => {
+                // Its other runs went down with it; they would not be found by their connection any more.
+                self.roster.disconnected(peer_id);
+                self.give_up_runs(cx, peer_id);
+                return self.forget_region(peer_id);
+            }
+            RunFailure::Malformed(why) => {
+                return self.ban(cx, peer_id, Ban::Useless, &format!("its answer broke the protocol: {why}"));
+            }
+            RunFailure::Reset(code) => match StreamCode::from_number(*code) {
+                Some(StreamCode::NotServed) => Trouble::NotServed,
+                Some(StreamCode::Changed) => Trouble::Changed,
+                Some(StreamCode::Busy) => Trouble::Busy,
+                Some(StreamCode::Cancelled | StreamCode::Io) | None => Trouble::Failed,
+            },
+            RunFailure::Refused(error) => match error.code {
+                WireErrorCode::Busy => Trouble::Busy,
+                WireErrorCode::NotServed => Trouble::NotServed,
+                WireErrorCode::Changed => Trouble::Changed,
+                _ => Trouble::Failed,
+            },
+            RunFailure::NoStream => Trouble::Busy,
+            RunFailure::Timeout => Trouble::Failed,
+        };
+        if self.roster.trouble(peer_id, trouble, cx.now) {
+            self.ban(cx, peer_id, Ban::Useless, "it fails again and again without delivering anything");
+        }
+    }
+
+    fn ban(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, ban: Ban, reason: &str) {
+        if self.roster.ban(peer_id, ban) {
+            let reason = reason.to_owned();
+            cx.event(PeerEvent::DownloadSourceBanned { game: self.game.clone(), peer_id, reason });
+            self.give_up_runs(cx, peer_id);
+            self.forget_region(peer_id);
+        }
+    }
+
+    fn forget_region(&mut self, peer_id: PeerId) {
+        if let Phase::Fetching { planner, .. } = &mut self.phase {
+            planner.forget_source(peer_id);
+        }
+    }
+
+    /// Cancels whatever a source was asked for.
+    fn give_up_runs(&mut self, cx: &mut Cx<'_>, peer_id: PeerId) {
+        match &mut self.phase {
+            Phase::Asking { asked, .. } => {
+                if let Some((request, _)) = asked.take_if(|(_, peer)| *peer == peer_id) {
+                    cx.emit(Output::Cancel { request });
+                }
+            }
+            Phase::Fetching { planner, .. } => {
+                let runs: Vec<_> = planner.runs_of(peer_id).collect();
+                for request in runs {
+                    planner.lost(request);
+                    cx.emit(Output::Cancel { request });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Leaves the road to the finish, from wherever it is.
+    fn end(&mut self, cx: &mut Cx<'_>, end: End) {
+        match std::mem::replace(&mut self.phase, Phase::Seeking) {
+            Phase::Asking { asked: Some((request, _)), .. } => {
+                cx.emit(Output::Cancel { request });
+                self.end_untouched(&end);
+            }
+            Phase::Seeking | Phase::Asking { .. } | Phase::Clearing { .. } => self.end_untouched(&end),
+            Phase::Preparing { .. } => self.phase = Phase::Ending { end, preparing: true, planner: None },
+            Phase::Fetching { mut planner, .. } => {
+                let runs: Vec<_> = planner.runs().map(|run| run.request).collect();
+                for request in runs {
+                    planner.lost(request);
+                    cx.emit(Output::Cancel { request });
+                }
+                self.phase = Phase::Ending { end, preparing: false, planner: Some(planner) };
+            }
+            phase @ (Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_)) => {
+                self.phase = phase;
+            }
+        }
+    }
+
+    fn end_untouched(&mut self, end: &End) {
+        self.phase = Phase::Over(Over { disk: Disk::Untouched, event: self.failed_event(end) });
+    }
+
+    fn abandon(&mut self, cx: &mut Cx<'_>, end: End) {
+        cx.job(Job::AbandonDownload { download: self.id, keep: end.keep });
+        self.phase = Phase::Abandoning { end };
+    }
+
+    fn failed_event(&self, end: &End) -> PeerEvent {
+        PeerEvent::DownloadFailed { game: self.game.clone(), code: end.code, message: end.message.clone() }
+    }
+
+    /// See [`Planner::check_invariants`].
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        if let Some(planner) = self.planner() {
+            planner.check_invariants();
+        }
+    }
+}
+
+/// The end that an error of the disk leads to. What is verified stays.
+fn disk_end(error: &JobError) -> End {
+    let code = match error.kind {
+        JobErrorKind::DiskFull => ErrorCode::DiskFull,
+        JobErrorKind::InUse => ErrorCode::InUse,
+        JobErrorKind::Verification => ErrorCode::VerificationFailed,
+        JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
+        JobErrorKind::Cancelled => ErrorCode::Cancelled,
+        JobErrorKind::Changed | JobErrorKind::Io => ErrorCode::Io,
+    };
+    End { code, message: error.message.clone(), keep: true }
+}

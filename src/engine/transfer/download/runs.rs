@@ -1,0 +1,136 @@
+//! Which source is asked for which run, and how long it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::super::Output;
+use super::super::super::context::Cx;
+use super::super::planner::{Load, Portion};
+use super::super::sources::Usable;
+use super::{Download, Phase};
+use crate::types::CHUNK_SIZE;
+
+/// A run is so much of what its source brings, in seconds.
+const RUN_SECONDS: f64 = 0.25;
+/// Most landing buffers of one run: many small files fill few bytes of each.
+const MAX_RUN_BUFFERS: usize = 8;
+/// Runs in flight at a source: one lands while the next one is on its way.
+const RUNS_IN_FLIGHT: usize = 2;
+/// The same for a source that fills a whole chunk in [`RUN_SECONDS`]: there the answer to the next request must be queued.
+const RUNS_IN_FLIGHT_FAST: usize = 3;
+/// How often an idle source looks for a run that it would bring sooner.
+const ENDGAME_EVERY: Duration = Duration::from_millis(200);
+/// What a second request must gain at least, in seconds.
+const ENDGAME_GAIN_SECONDS: f64 = 0.1;
+/// Taken as the rate of a source that has not shown one, in bytes per second.
+const ASSUMED_RATE: f64 = 10e6;
+
+impl Download {
+    /// Asks the source that has least to do for one run. `free`: landing buffers that nobody holds; `share`: what this
+    /// download may hold. False: nobody can take one.
+    pub(in crate::engine::transfer) fn assign(&mut self, cx: &mut Cx<'_>, free: usize, share: usize) -> bool {
+        let Phase::Fetching { pin, planner } = &mut self.phase else { return false };
+        if free == 0 || !planner.has_wanted() {
+            return false;
+        }
+        let loads = planner.loads();
+        let usable: Vec<_> = self.roster.usable().collect();
+        let cap = (share / usable.len().max(1)).max(1);
+        // Towards the end runs become shorter, so that nobody is left alone with a long one.
+        let fair = planner.wanted_bytes_at_most() / (2 * usable.len().max(1) as u64);
+        let largest = cx.config.limits.run_bytes.max(CHUNK_SIZE);
+        let load_of = |source: &Usable| loads.get(&source.peer_id).copied().unwrap_or_default();
+        // Everybody has room up to its part; beyond that only what leaves a buffer for each of the others.
+        let room = |load: Load| match cap.saturating_sub(load.buffers) {
+            0 => free.saturating_sub(usable.len()),
+            below_cap => below_cap.min((cap / 2).max(1)),
+        };
+        let mut hungry: Vec<_> = usable
+            .iter()
+            .map(|source| (source, load_of(source)))
+            .filter(|(source, load)| load.runs < runs_in_flight(source.rate) && room(*load) > 0)
+            .collect();
+        // Those with least to do first; of them those not tried yet, then the fastest.
+        hungry.sort_by(|(a, load_a), (b, load_b)| {
+            (load_a.runs.cmp(&load_b.runs))
+                .then((a.rate > 0.0).cmp(&(b.rate > 0.0)))
+                .then(b.rate.total_cmp(&a.rate))
+                .then(a.peer_id.cmp(&b.peer_id))
+        });
+        for (source, load) in hungry {
+            let portion = Portion {
+                bytes: ((source.rate * RUN_SECONDS) as u64).min(fair).clamp(CHUNK_SIZE, largest),
+                buffers: room(load).min(MAX_RUN_BUFFERS).min(free),
+                avoid: source.bad_chunk.filter(|chunk| self.roster.another_for(source.peer_id, *chunk)),
+            };
+            let request = cx.ids.request();
+            if let Some(range) = planner.take(request, source.peer_id, portion) {
+                self.roster.asked(source.peer_id, load.runs == 0, cx.now);
+                let content_hash = pin.content_hash();
+                cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
+    pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> bool {
+        self.endgame_at = None;
+        let Phase::Fetching { pin, planner } = &mut self.phase else { return false };
+        if planner.has_wanted() || !planner.is_fetching() {
+            return false;
+        }
+        let loads = planner.loads();
+        let idle: Vec<_> = self
+            .roster
+            .usable()
+            .filter(|source| loads.get(&source.peer_id).is_none_or(|load| load.runs == 0))
+            .collect();
+        if idle.is_empty() {
+            return false;
+        }
+        self.endgame_at = Some(cx.now + ENDGAME_EVERY);
+        if free == 0 {
+            return false;
+        }
+        // When each run will have landed: a source works off its runs in the order of their requests.
+        let manifest = &planner.plan().manifest;
+        let mut ahead = BTreeMap::new();
+        let mut runs: Vec<_> = planner
+            .runs()
+            .map(|run| {
+                let bytes = manifest.range_bytes(run.rest);
+                let queued: &mut u64 = ahead.entry(run.source).or_default();
+                *queued += bytes;
+                (run, bytes, *queued as f64 / self.roster.reliable_rate(run.source, cx.now).max(1.0))
+            })
+            .collect();
+        runs.sort_by(|(a, _, wait_a), (b, _, wait_b)| wait_b.total_cmp(wait_a).then(a.request.cmp(&b.request)));
+        for source in idle {
+            let rate = if source.rate > 0.0 { source.rate } else { ASSUMED_RATE };
+            for (run, bytes, wait) in &runs {
+                if *wait <= 2.0 * *bytes as f64 / rate + ENDGAME_GAIN_SECONDS {
+                    continue;
+                }
+                let portion = Portion {
+                    bytes: cx.config.limits.run_bytes.max(CHUNK_SIZE),
+                    buffers: free.min(MAX_RUN_BUFFERS),
+                    avoid: source.bad_chunk,
+                };
+                let request = cx.ids.request();
+                if let Some(range) = planner.duplicate(request, source.peer_id, run.request, portion) {
+                    self.roster.asked(source.peer_id, true, cx.now);
+                    let content_hash = pin.content_hash();
+                    cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+fn runs_in_flight(rate: f64) -> usize {
+    if rate * RUN_SECONDS >= CHUNK_SIZE as f64 { RUNS_IN_FLIGHT_FAST } else { RUNS_IN_FLIGHT }
+}

@@ -1,0 +1,148 @@
+//! `get-game`: the files of a game, asked of its sources one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::context::{Cx, SourceDirectory};
+use super::super::{CommandId, ConnId, Output, RequestId, RunFailure};
+use super::manifest::{self, Rejection};
+use super::{LocalView, sources};
+use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
+use crate::proto::{Answer, Request};
+use crate::types::{ChunkHash, GameId, PeerId};
+
+/// Look-ups under way at once; each holds at most one manifest.
+const MAX_LOOKUPS: usize = 64;
+/// Sources that one look-up asks.
+const MAX_TRIES: usize = 8;
+
+#[derive(Debug)]
+struct Lookup {
+    command: CommandId,
+    game: GameId,
+    pin: sources::Pin,
+    conn: ConnId,
+    asked: BTreeSet<PeerId>,
+}
+
+/// Every `get-game` under way.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    running: BTreeMap<RequestId, Lookup>,
+}
+
+impl Lookups {
+    /// Asks the first source.
+    pub(super) fn start(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        command: CommandId,
+        game: GameId,
+    ) {
+        if self.running.len() >= MAX_LOOKUPS {
+            let message = format!("{MAX_LOOKUPS} look-ups are under way; try again");
+            return cx.reply(command, Err(CommandError::new(ErrorCode::OperationInProgress, message)));
+        }
+        self.ask(cx, sources, local, command, game, BTreeSet::new(), None);
+    }
+
+    pub(super) fn owns(&self, request: RequestId) -> bool {
+        self.running.contains_key(&request)
+    }
+
+    /// A source answered, or not: then the next one is asked.
+    pub(super) fn answered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        request: RequestId,
+        result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
+    ) {
+        let Some(lookup) = self.running.remove(&request) else { return };
+        let Lookup { command, game, pin, asked, .. } = lookup;
+        match manifest::check(&game, pin.manifest_hash, pin.content_hash(), result) {
+            Ok((manifest, _)) => {
+                let (bytes, files) = (manifest.bytes(), manifest.files().len());
+                let holders = sources.sources(&game).into_iter().filter(|source| pin.matches(source));
+                let data = GameFiles {
+                    game: game.clone(),
+                    manifest_hash: pin.manifest_hash,
+                    bytes,
+                    files: (manifest.files().iter())
+                        .map(|file| GameFile { path: file.path.clone(), size: file.size })
+                        .collect(),
+                    sources: holders.map(|source| source.peer_id).collect(),
+                };
+                cx.reply(command, Ok(CommandData::GameFiles(data)));
+                cx.event(PeerEvent::GotGameFiles { game, files, bytes });
+            }
+            Err(rejection) => {
+                let error = match rejection {
+                    Rejection::Failed(RunFailure::Timeout) => {
+                        CommandError::new(ErrorCode::Timeout, format!("no source of {game} answered in time"))
+                    }
+                    Rejection::Lie(why) => {
+                        CommandError::new(ErrorCode::VerificationFailed, format!("a source of {game} lies: {why}"))
+                    }
+                    Rejection::Failed(_) => no_sources(&game),
+                };
+                self.ask(cx, sources, local, command, game, asked, Some(error));
+            }
+        }
+    }
+
+    /// Requests over a closed connection are not answered any more.
+    pub(super) fn connection_down(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        conn: ConnId,
+    ) {
+        let gone: Vec<_> =
+            self.running.iter().filter(|(_, lookup)| lookup.conn == conn).map(|(request, _)| *request).collect();
+        for request in gone {
+            self.answered(cx, sources, local, request, Err(RunFailure::ConnectionLost));
+        }
+    }
+
+    /// The daemon stops.
+    pub(super) fn stop(&mut self, cx: &mut Cx<'_>) {
+        for (request, lookup) in std::mem::take(&mut self.running) {
+            cx.emit(Output::Cancel { request });
+            cx.reply(lookup.command, Err(CommandError::new(ErrorCode::Cancelled, "the daemon stops")));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private step of one look-up")]
+    fn ask(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        command: CommandId,
+        game: GameId,
+        mut asked: BTreeSet<PeerId>,
+        last_error: Option<CommandError>,
+    ) {
+        let mut left = sources.sources(&game);
+        left.retain(|source| !asked.contains(&source.peer_id));
+        let pin = sources::choose(&game, &left, local).filter(|_| asked.len() < MAX_TRIES);
+        let next =
+            pin.and_then(|pin| left.iter().find(|source| pin.matches(source)).map(|source| (pin.clone(), source)));
+        let Some((pin, source)) = next else {
+            return cx.reply(command, Err(last_error.unwrap_or_else(|| no_sources(&game))));
+        };
+        asked.insert(source.peer_id);
+        let request = cx.ids.request();
+        let body = Request::GetManifest { game_id: game.clone(), manifest_hash: pin.manifest_hash };
+        cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
+        self.running.insert(request, Lookup { command, game, pin, conn: source.conn, asked });
+    }
+}
+
+fn no_sources(game: &GameId) -> CommandError {
+    CommandError::new(ErrorCode::NoSources, format!("no connected peer can hand out {game}"))
+}

@@ -1,0 +1,594 @@
+//! Downloads and serving: which chunk comes from whom, and who may have ours.
+//!
+//! ```text
+//! command ──▶ queue (FIFO) ──slot──▶ Download ──────────▶ PrepareDownload, Fetch …, CommitDownload
+//!                                      │   ├ Roster   (sources.rs):  choice of one content, standing of its sources
+//!                                      │   ├ Planner  (planner.rs):  Wanted → InFlight → Writing → Have
+//!                                      │   └ Account  (progress.rs): figures of the events
+//! get-game ─▶ Lookups (lookup.rs)      └ the state machine: download.rs
+//! requests of peers ─▶ Serving (serving.rs)
+//! ```
+//!
+//! Every input ends in [`Transfers::settle`]: it takes each step that has become possible, hands free landing buffers out
+//! (one pool for all downloads, round-robin) and collects what ended. So a step is never missed, whichever input made it
+//! possible, and the order of steps does not depend on the kind of input.
+//!
+//! A run is requested only when landing buffers are reserved for all of its batches: that is the only backpressure.
+
+#[doc(hidden)]
+pub mod bench;
+mod download;
+mod lookup;
+mod manifest;
+mod planner;
+mod progress;
+mod schedule;
+mod serving;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::download::Download;
+use self::lookup::Lookups;
+use self::progress::Account;
+use self::serving::Serving;
+use super::context::{Cx, SourceDirectory};
+use super::{CommandId, ConnId, InboundId, RequestId, RunFailure};
+use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
+use crate::config::{Config, Timers};
+use crate::proto::{Answer, GetChunks};
+use crate::types::{
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, ManifestHash,
+    ScannedGame,
+};
+
+/// What the transfers ask of the local library and the catalog.
+pub(super) trait LocalView {
+    /// The game as it lies on this disk.
+    fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>>;
+    /// The game as this library announces it.
+    fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>>;
+    /// Whether any peer's library lists the game, ready or not.
+    fn listed_by_peers(&self, game: &GameId) -> bool;
+    /// Whether the catalog admits the game; without a catalog every game is admitted.
+    fn admits(&self, game: &GameId) -> bool;
+    /// The version that the catalog demands.
+    fn expected_version(&self, game: &GameId) -> Option<String>;
+    /// The content that the catalog demands.
+    fn expected_content(&self, game: &GameId) -> Option<ContentHash>;
+    /// Orders two versions of a game, older first.
+    fn compare_versions(&self, game: &GameId, a: &str, b: &str) -> Ordering;
+}
+
+/// What the rest of the engine must do, in this order.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum TransferEffect {
+    /// The game is under this operation from now on. Comes again when `Queued` becomes `Downloading`.
+    OperationStarted {
+        /// On which game.
+        game: GameId,
+        /// Which.
+        operation: Operation,
+    },
+    /// The operation is over.
+    OperationEnded {
+        /// On which game.
+        game: GameId,
+        /// What lies on disk now (`Some(None)`: nothing). `None`: as before, unless a [`TransferEffect::Rescan`] follows.
+        scanned: Option<Option<Arc<ScannedGame>>>,
+    },
+    /// Scan the game.
+    Rescan {
+        /// Which.
+        game: GameId,
+    },
+    /// Tell everybody. An effect, because a terminal event must come after the state changes in front of it.
+    Event(Box<PeerEvent>),
+}
+
+/// Effects of one input.
+pub(super) type Effects = Vec<TransferEffect>;
+
+/// A download that waits for a slot.
+#[derive(Debug)]
+struct Waiting {
+    game: GameId,
+    commanded: Instant,
+    install: bool,
+}
+
+/// Where a game's download is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Queued,
+    Running(DownloadId),
+}
+
+/// A download that has its slot.
+#[derive(Debug)]
+struct Running {
+    download: Download,
+    /// Install afterwards. Carried along for the installer, which there is not yet.
+    #[allow(dead_code, reason = "read when an installer takes over finished downloads")]
+    install: bool,
+}
+
+/// Every download and every outgoing run.
+#[derive(Debug)]
+pub(super) struct Transfers {
+    places: BTreeMap<GameId, Place>,
+    queue: VecDeque<Waiting>,
+    running: BTreeMap<DownloadId, Running>,
+    lookups: Lookups,
+    serving: Serving,
+    /// The download that got a landing buffer last: the next one is for another.
+    served_last: Option<DownloadId>,
+    bytes_received: u64,
+    timers: Timers,
+    stopping: bool,
+    effects: Effects,
+}
+
+impl Transfers {
+    /// Nothing runs yet.
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            places: BTreeMap::new(),
+            queue: VecDeque::new(),
+            running: BTreeMap::new(),
+            lookups: Lookups::default(),
+            serving: Serving::default(),
+            served_last: None,
+            bytes_received: 0,
+            timers: config.timers.clone(),
+            stopping: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// `download`. Errors in this order: `not-in-catalog`, `unknown-game`, `operation-in-progress`, `no-sources`. A game
+    /// that lies here in the wanted version, without a known difference, is finished at once: nothing is fetched, no
+    /// operation starts.
+    pub(super) fn command_download(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        id: CommandId,
+        game: GameId,
+        install: bool,
+    ) -> Effects {
+        match self.accept(cx, sources, local, &game, install) {
+            Err(error) => cx.reply(id, Err(error)),
+            Ok(()) => {
+                // Whether it waits is known once free slots are filled.
+                let mut effects = self.settle(cx, sources, local);
+                let queued = self.places.get(&game) == Some(&Place::Queued);
+                cx.reply(id, Ok(CommandData::Accepted(Accepted { game: game.clone(), queued })));
+                if queued {
+                    effects.push(TransferEffect::OperationStarted { game, operation: Operation::Queued });
+                }
+                return effects;
+            }
+        }
+        Vec::new()
+    }
+
+    /// `fetch-latest`: `download` without an installation. The libraries of the peers were refreshed before.
+    pub(super) fn command_fetch_latest(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        id: CommandId,
+        game: GameId,
+    ) -> Effects {
+        self.command_download(cx, sources, local, id, game, false)
+    }
+
+    /// `cancel-download`: answered at once; `download-failed{cancelled}` follows when everything is cleaned up, or
+    /// `download-finished` when the files were being committed already. Errors: `unknown-game`; `bad-argument` when no
+    /// download of the game runs or waits.
+    pub(super) fn command_cancel(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        id: CommandId,
+        game: GameId,
+    ) -> Effects {
+        match self.places.get(&game).copied() {
+            None => {
+                let error = if is_known(local, &game) {
+                    CommandError::new(ErrorCode::BadArgument, format!("no download of {game} runs or waits"))
+                } else {
+                    unknown_game(&game)
+                };
+                cx.reply(id, Err(error));
+                return Vec::new();
+            }
+            Some(Place::Queued) => {
+                self.drop_queued(&game, "cancelled by the user");
+            }
+            Some(Place::Running(download)) => {
+                if let Some(running) = self.running.get_mut(&download) {
+                    running.download.cancel(cx);
+                }
+            }
+        }
+        cx.reply(id, Ok(CommandData::Done(Done {})));
+        self.settle(cx, sources, local)
+    }
+
+    /// `get-game`: the files as one of the sources lists them. Errors: `not-in-catalog`, `unknown-game`, `no-sources` (also
+    /// for a game that lies here and nowhere else), `timeout`, `verification-failed`.
+    pub(super) fn command_get_game(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        id: CommandId,
+        game: GameId,
+    ) -> Effects {
+        match check_known(local, &game) {
+            Err(error) => cx.reply(id, Err(error)),
+            Ok(()) => self.lookups.start(cx, sources, local, id, game),
+        }
+        Vec::new()
+    }
+
+    /// A peer whose Hello was accepted asks for the files of a game. `RequestGone` of it needs no call: `SendDone` comes.
+    pub(super) fn request_get_manifest(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: &dyn LocalView,
+        from: InboundId,
+        game: GameId,
+        manifest_hash: ManifestHash,
+    ) {
+        let busy = self.stopping || self.is_touched(&game);
+        self.serving.get_manifest(cx, local, busy, from, game, manifest_hash);
+    }
+
+    /// A peer whose Hello was accepted asks for chunks. `RequestGone` of it needs no call: `SendDone` comes.
+    pub(super) fn request_get_chunks(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: &dyn LocalView,
+        from: InboundId,
+        request: GetChunks,
+    ) {
+        let busy = self.stopping || self.is_touched(&request.game_id);
+        self.serving.get_chunks(cx, local, busy, from, request);
+    }
+
+    /// An outgoing run or manifest is over.
+    pub(super) fn send_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        to: InboundId,
+        bytes: u64,
+        changed: bool,
+    ) -> Effects {
+        if let Some(game) = self.serving.send_done(to, bytes)
+            && changed
+        {
+            self.effects.push(TransferEffect::Rescan { game });
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// Whether an `Answered` of this request is for [`Transfers::answered`].
+    pub(super) fn owns(&self, request: RequestId) -> bool {
+        self.lookups.owns(request) || self.running.values().any(|running| running.download.awaits_answer(request))
+    }
+
+    /// A source answered with its manifest, or not.
+    pub(super) fn answered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        request: RequestId,
+        result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
+    ) -> Effects {
+        if self.lookups.owns(request) {
+            self.lookups.answered(cx, sources, local, request, result);
+            return Vec::new();
+        }
+        if let Some(running) = self.running.values_mut().find(|running| running.download.awaits_answer(request)) {
+            running.download.answered(cx, request, result);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// A batch of a run landed.
+    pub(super) fn batch_landed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        request: RequestId,
+        range: ChunkRange,
+    ) -> Effects {
+        if let Some(running) = self.running.values_mut().find(|running| running.download.fetches(request)) {
+            self.bytes_received += running.download.batch_landed(cx, request, range);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// A worker verified and wrote a batch, or not.
+    #[expect(clippy::too_many_arguments, reason = "the fields of the input")]
+    pub(super) fn batch_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        download: DownloadId,
+        request: RequestId,
+        range: ChunkRange,
+        bad: &[ChunkIndex],
+        error: Option<JobError>,
+    ) -> Effects {
+        if let Some(running) = self.running.get_mut(&download) {
+            running.download.batch_done(cx, request, range, bad, error);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// A run is over.
+    pub(super) fn run_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        request: RequestId,
+        result: Result<(), RunFailure>,
+    ) -> Effects {
+        if let Some(running) = self.running.values_mut().find(|running| running.download.fetches(request)) {
+            running.download.run_done(cx, request, result);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// `PrepareDownload` is done.
+    pub(super) fn download_prepared(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        download: DownloadId,
+        result: Result<(), JobError>,
+    ) -> Effects {
+        if let Some(running) = self.running.get_mut(&download) {
+            running.download.prepared(cx, result);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// `CommitDownload` is done.
+    pub(super) fn download_committed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        download: DownloadId,
+        result: Result<Arc<ScannedGame>, JobError>,
+    ) -> Effects {
+        if let Some(running) = self.running.get_mut(&download) {
+            running.download.committed(cx, result);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// `AbandonDownload` is done.
+    pub(super) fn download_abandoned(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        download: DownloadId,
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+    ) -> Effects {
+        if let Some(running) = self.running.get_mut(&download) {
+            running.download.abandoned(result);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// What the directory of sources answers may have changed: a peer got in step, a library changed.
+    pub(super) fn sources_changed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+    ) -> Effects {
+        for running in self.running.values_mut() {
+            running.download.sources_changed();
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// For `ConnectionDown`, and after every `Close`: whatever was asked or sent over it is over.
+    pub(super) fn connection_down(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        conn: ConnId,
+    ) -> Effects {
+        self.serving.connection_down(conn);
+        for running in self.running.values_mut() {
+            running.download.connection_down(conn);
+        }
+        self.lookups.connection_down(cx, sources, local, conn);
+        self.settle(cx, sources, local)
+    }
+
+    /// The time that [`Transfers::next_timeout`] gave has come.
+    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
+        self.settle(cx, sources, local)
+    }
+
+    /// When to call [`Transfers::timeout`] at the latest.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.running.values().filter_map(|running| running.download.next_timeout(&self.timers)).min()
+    }
+
+    /// Ends everything: queued downloads at once, running ones with their files kept, a commit when it is done. Nothing is
+    /// accepted or served any more.
+    pub(super) fn shutdown(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+    ) -> Effects {
+        self.stopping = true;
+        self.lookups.stop(cx);
+        let queued: Vec<_> = self.queue.iter().map(|waiting| waiting.game.clone()).collect();
+        for game in queued {
+            self.drop_queued(&game, "the daemon stops");
+        }
+        for running in self.running.values_mut() {
+            running.download.stop(cx);
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// No download runs or waits.
+    pub(super) fn is_drained(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Everything that runs or waits, ascending by game.
+    pub(super) fn operations(&self) -> Vec<OperationRow> {
+        let row = |(game, place): (&GameId, &Place)| OperationRow { game: game.clone(), operation: place.operation() };
+        self.places.iter().map(row).collect()
+    }
+
+    /// What runs on a game.
+    pub(super) fn operation(&self, game: &GameId) -> Option<Operation> {
+        self.places.get(game).map(Place::operation)
+    }
+
+    /// How far a download is, 0 to 1.
+    pub(super) fn progress(&self, game: &GameId) -> Option<f64> {
+        match self.places.get(game)? {
+            Place::Queued => Some(0.0),
+            Place::Running(id) => self.running.get(id).map(|running| running.download.progress()),
+        }
+    }
+
+    /// Whether a download of the game runs or waits.
+    pub(super) fn is_busy(&self, game: &GameId) -> bool {
+        self.places.contains_key(game)
+    }
+
+    /// Bytes of game data that landed since the start, whatever became of them.
+    pub(super) fn bytes_received(&self) -> u64 {
+        self.bytes_received
+    }
+
+    /// Bytes of game data that were sent since the start, in runs that are over.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.serving.bytes_sent()
+    }
+
+    /// Landing buffers reserved or with workers, over all downloads.
+    fn buffers_held(&self) -> usize {
+        self.running.values().map(|running| running.download.buffers()).sum()
+    }
+
+    #[cfg(test)]
+    fn check_invariants(&self) {
+        self.running.values().for_each(|running| running.download.check_invariants());
+        assert_eq!(self.running.len() + self.queue.len(), self.places.len());
+    }
+
+    /// Whether an operation has begun on a game: one that only waits does not keep the game from being served.
+    fn is_touched(&self, game: &GameId) -> bool {
+        matches!(self.places.get(game), Some(Place::Running(_)))
+    }
+
+    fn accept(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        game: &GameId,
+        install: bool,
+    ) -> Result<(), CommandError> {
+        check_known(local, game)?;
+        if self.is_busy(game) {
+            let message = format!("a download of {game} runs or waits already");
+            return Err(CommandError::new(ErrorCode::OperationInProgress, message));
+        }
+        if self.stopping {
+            return Err(CommandError::new(ErrorCode::Cancelled, "the daemon stops"));
+        }
+        let pin = sources::choose(game, &sources.sources(game), local);
+        if sources::is_here(game, local, pin.as_ref()) {
+            let size = local.scanned(game).map_or(0, |scanned| scanned.size);
+            // Its files were never listed here: the number of its chunks is not known, and none was fetched.
+            let event = Account::new(cx.now, cx.now).finished(game, size, 0, size, cx.now);
+            self.effects.push(TransferEffect::Event(Box::new(event)));
+            return Ok(());
+        }
+        if pin.is_none() {
+            let message = match local.expected_version(game) {
+                Some(version) => {
+                    format!("no connected peer can hand out {game} in version {version}, as the catalog demands")
+                }
+                None => format!("no connected peer can hand out {game}"),
+            };
+            return Err(CommandError::new(ErrorCode::NoSources, message));
+        }
+        self.places.insert(game.clone(), Place::Queued);
+        self.queue.push_back(Waiting { game: game.clone(), commanded: cx.now, install });
+        Ok(())
+    }
+
+    /// Ends a download that has not begun.
+    fn drop_queued(&mut self, game: &GameId, why: &str) {
+        self.queue.retain(|waiting| waiting.game != *game);
+        self.places.remove(game);
+        let (code, message) = (ErrorCode::Cancelled, why.to_owned());
+        self.effects.push(TransferEffect::OperationEnded { game: game.clone(), scanned: None });
+        let event = PeerEvent::DownloadFailed { game: game.clone(), code, message };
+        self.effects.push(TransferEffect::Event(Box::new(event)));
+    }
+}
+
+impl Place {
+    fn operation(&self) -> Operation {
+        match self {
+            Self::Queued => Operation::Queued,
+            Self::Running(_) => Operation::Downloading,
+        }
+    }
+}
+
+fn is_known(local: &dyn LocalView, game: &GameId) -> bool {
+    local.scanned(game).is_some() || local.summary(game).is_some() || local.listed_by_peers(game)
+}
+
+fn check_known(local: &dyn LocalView, game: &GameId) -> Result<(), CommandError> {
+    if !local.admits(game) {
+        return Err(CommandError::new(ErrorCode::NotInCatalog, format!("the catalog does not list {game}")));
+    }
+    if !is_known(local, game) {
+        return Err(unknown_game(game));
+    }
+    Ok(())
+}
+
+fn unknown_game(game: &GameId) -> CommandError {
+    CommandError::new(ErrorCode::UnknownGame, format!("neither this library nor any peer's lists {game}"))
+}

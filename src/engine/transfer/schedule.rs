@@ -1,0 +1,108 @@
+//! What follows every input: slots are filled, downloads take their steps, landing buffers are handed out, ends are collected.
+
+use super::super::context::{Cx, SourceDirectory};
+use super::download::{Disk, Download, Over};
+use super::{Effects, LocalView, Place, Running, TransferEffect, Transfers, Waiting};
+use crate::api::Operation;
+use crate::types::DownloadId;
+
+impl Transfers {
+    /// Takes every step that is possible now. Answers the effects since the last time.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
+        loop {
+            self.fill_slots(cx);
+            self.advance(cx, sources, local);
+            if !self.collect() {
+                break;
+            }
+        }
+        self.hand_out(cx);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn fill_slots(&mut self, cx: &mut Cx<'_>) {
+        while self.running.len() < cx.config.limits.downloads.max(1)
+            && let Some(Waiting { game, commanded, install }) = self.queue.pop_front()
+        {
+            let id = cx.ids.download();
+            let operation = Operation::Downloading;
+            self.effects.push(TransferEffect::OperationStarted { game: game.clone(), operation });
+            self.places.insert(game.clone(), Place::Running(id));
+            self.running.insert(id, Running { download: Download::start(cx, id, game, commanded), install });
+        }
+    }
+
+    fn advance(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) {
+        for running in self.running.values_mut() {
+            running.download.advance(cx, sources, local);
+        }
+        let clear: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.download.is_clearing() && !self.serving.is_sending(running.download.game()))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in clear {
+            // The one that is prepared first counts for the next.
+            let reserved = self.running.values().map(|running| running.download.bytes_to_come()).sum();
+            if let Some(running) = self.running.get_mut(&id) {
+                running.download.prepare(cx, reserved);
+            }
+        }
+    }
+
+    /// Takes out what is over. True: a slot is free.
+    fn collect(&mut self) -> bool {
+        let over: Vec<_> =
+            self.running.iter().filter(|(_, running)| running.download.is_over()).map(|(id, _)| *id).collect();
+        for id in &over {
+            let Some(running) = self.running.remove(id) else { continue };
+            let game = running.download.game().clone();
+            let Some(Over { disk, event }) = running.download.into_over() else { continue };
+            self.places.remove(&game);
+            let (scanned, rescan) = match disk {
+                Disk::Untouched => (None, false),
+                Disk::Scanned(scanned) => (Some(scanned), false),
+                Disk::Unknown => (None, true),
+            };
+            self.effects.push(TransferEffect::OperationEnded { game: game.clone(), scanned });
+            if rescan {
+                self.effects.push(TransferEffect::Rescan { game });
+            }
+            self.effects.push(TransferEffect::Event(Box::new(event)));
+        }
+        !over.is_empty()
+    }
+
+    /// Hands free landing buffers to the downloads in turn, one run at a time.
+    fn hand_out(&mut self, cx: &mut Cx<'_>) {
+        let mut order: Vec<_> =
+            self.running.iter().filter(|(_, running)| running.download.is_fetching()).map(|(id, _)| *id).collect();
+        let turn = order.partition_point(|id| Some(*id) <= self.served_last);
+        order.rotate_left(turn);
+        let share = cx.config.limits.landing_buffers / order.len().max(1);
+        self.in_turn(cx, &order, |download, cx, free| download.assign(cx, free, share));
+        self.in_turn(cx, &order, Download::assist);
+    }
+
+    /// Offers the free buffers to one download after the other, until none takes any.
+    fn in_turn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        order: &[DownloadId],
+        offer: impl Fn(&mut Download, &mut Cx<'_>, usize) -> bool,
+    ) {
+        let pool = cx.config.limits.landing_buffers.max(1);
+        let mut taken = true;
+        while std::mem::take(&mut taken) {
+            for id in order {
+                let free = pool.saturating_sub(self.buffers_held());
+                let Some(running) = self.running.get_mut(id) else { continue };
+                if offer(&mut running.download, cx, free) {
+                    self.served_last = Some(*id);
+                    taken = true;
+                }
+            }
+        }
+    }
+}

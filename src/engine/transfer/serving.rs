@@ -1,0 +1,133 @@
+//! What other peers fetch from here.
+
+use std::collections::BTreeMap;
+
+use super::super::context::Cx;
+use super::super::{ConnId, InboundId, Output};
+use super::LocalView;
+use crate::proto::{Answer, GetChunks, WireError, WireErrorCode};
+use crate::types::{ContentHash, GameId, ManifestHash, ScannedGame};
+
+/// Every outgoing run and manifest.
+#[derive(Debug, Default)]
+pub(super) struct Serving {
+    /// By connection, so that one peer's can be counted.
+    sends: BTreeMap<InboundId, GameId>,
+    /// Bytes of game data handed to the transport by what has ended.
+    bytes_sent: u64,
+}
+
+impl Serving {
+    /// A peer asks for the files of a game. `busy`: an operation runs on it.
+    pub(super) fn get_manifest(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: &dyn LocalView,
+        busy: bool,
+        from: InboundId,
+        game: GameId,
+        manifest_hash: ManifestHash,
+    ) {
+        match self.admit(cx, local, busy, from, &game, manifest_hash) {
+            Err(error) => refuse(cx, from, error),
+            Ok(scanned) => {
+                self.sends.insert(from, game.clone());
+                let content_hash = scanned.content_hash;
+                cx.emit(Output::SendManifest { to: from, game, manifest_hash, content_hash });
+            }
+        }
+    }
+
+    /// A peer asks for a run of chunks. Whether the range ends within the game is known where its files are.
+    pub(super) fn get_chunks(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: &dyn LocalView,
+        busy: bool,
+        from: InboundId,
+        request: GetChunks,
+    ) {
+        let admitted = self.admit(cx, local, busy, from, &request.game_id, request.manifest_hash);
+        match admitted.and_then(|scanned| check_run(&request, scanned.content_hash)) {
+            Err(error) => refuse(cx, from, error),
+            Ok(()) => {
+                self.sends.insert(from, request.game_id.clone());
+                cx.emit(Output::SendChunks { to: from, request: Box::new(request) });
+            }
+        }
+    }
+
+    /// A send is over; the game it was of, unless it was written off before.
+    pub(super) fn send_done(&mut self, to: InboundId, bytes: u64) -> Option<GameId> {
+        let game = self.sends.remove(&to)?;
+        self.bytes_sent = self.bytes_sent.saturating_add(bytes);
+        Some(game)
+    }
+
+    /// Nothing of a closed connection is reported any more: its sends are over.
+    pub(super) fn connection_down(&mut self, conn: ConnId) {
+        self.sends.retain(|to, _| to.conn != conn);
+    }
+
+    /// Whether anything of a game is being sent.
+    pub(super) fn is_sending(&self, game: &GameId) -> bool {
+        self.sends.values().any(|sent| sent == game)
+    }
+
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// The rule: in the catalog, complete, portable, without an operation, exactly the list of files that was asked for.
+    fn admit(
+        &self,
+        cx: &Cx<'_>,
+        local: &dyn LocalView,
+        busy: bool,
+        from: InboundId,
+        game: &GameId,
+        manifest_hash: ManifestHash,
+    ) -> Result<std::sync::Arc<ScannedGame>, WireError> {
+        let not_served = |why: &str| error(WireErrorCode::NotServed, format!("{game} is not served: {why}"));
+        if !local.admits(game) {
+            return Err(not_served("it is not in the catalog"));
+        }
+        let scanned = local.scanned(game).filter(|scanned| scanned.downloaded);
+        let scanned = scanned.ok_or_else(|| not_served("it is not complete here"))?;
+        if scanned.unportable.is_some() {
+            return Err(not_served("a name in it is not portable"));
+        }
+        if busy {
+            return Err(not_served("an operation runs on it"));
+        }
+        if scanned.manifest_hash != manifest_hash {
+            return Err(error(WireErrorCode::Changed, format!("{game} has other files now")));
+        }
+        let first = InboundId { conn: from.conn, stream: 0 };
+        let last = InboundId { conn: from.conn, stream: u64::MAX };
+        if self.sends.range(first..=last).count() >= cx.config.limits.inbound_runs_per_peer {
+            return Err(error(WireErrorCode::Busy, "too many requests are outstanding".to_owned()));
+        }
+        Ok(scanned)
+    }
+}
+
+fn check_run(request: &GetChunks, content_hash: Option<ContentHash>) -> Result<(), WireError> {
+    if request.count == 0 || request.first.checked_add(request.count).is_none() {
+        return Err(error(WireErrorCode::BadRequest, "a run has at least one chunk and ends below 2^32".to_owned()));
+    }
+    match (request.content_hash, content_hash) {
+        (Some(asked), ours) if ours != Some(asked) => {
+            Err(error(WireErrorCode::Changed, format!("{} has other bytes now", request.game_id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn error(code: WireErrorCode, message: String) -> WireError {
+    WireError { code, message }
+}
+
+fn refuse(cx: &mut Cx<'_>, to: InboundId, error: WireError) {
+    cx.emit(Output::Answer { to, body: Box::new(Answer::Error(error)) });
+}

@@ -1,0 +1,493 @@
+//! Who to fetch from: the choice of one content, and the standing of each source of it.
+//!
+//! ```text
+//!             busy, failed                refused: not served, changed
+//!   Good ◀──────────────▶ BackingOff    Good ──────────────▶ Left
+//!     ▲   the time is up                  ▲   its library changed, it connected again,
+//!     │                                   │   or (not served) some time passed
+//!     └── connected and listed            └──────────────────────────────────
+//!   any ──two bad chunks, a lie, nothing but failures──▶ Banned (for this download)
+//! ```
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::ConnId;
+use super::super::context::Source;
+use super::LocalView;
+use super::progress::per_second;
+use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId};
+
+/// First pause after `busy`; doubles up to [`BACK_OFF_MAX`].
+const BUSY_BACK_OFF: Duration = Duration::from_millis(100);
+/// First pause after a failure; doubles up to [`BACK_OFF_MAX`].
+const FAILURE_BACK_OFF: Duration = Duration::from_millis(500);
+const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// A source that does not serve the game any more is asked again after this time, if its library says that it does.
+const NOT_SERVED_PAUSE: Duration = Duration::from_secs(2);
+/// Failures in a row, without one verified byte between them, after which a source is given up.
+const MAX_FAILURES: u32 = 8;
+/// The same for `busy`.
+const MAX_BUSY: u32 = 64;
+/// Bad chunks after which a source is banned.
+const MAX_BAD_CHUNKS: u32 = 2;
+/// Sources that one download remembers; more than there can be connections, so that those that are gone can be forgotten.
+const MAX_MEMBERS: usize = 1024;
+/// Shortest time over which a rate is measured: landings come in bursts.
+const PACE_SAMPLE: Duration = Duration::from_millis(20);
+/// Longest factor by which a source that stalled before is given more time.
+const MAX_PATIENCE: u32 = 16;
+
+/// The one content that a download is of.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Pin {
+    pub(super) version: String,
+    pub(super) manifest_hash: ManifestHash,
+    pub(super) content: Content,
+}
+
+/// How the bytes are told from other bytes in files of the same names and sizes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Content {
+    /// By their hash: every source that states it counts.
+    Known(ContentHash),
+    /// By their owner, who has not hashed them: it counts alone.
+    Unhashed(PeerId),
+}
+
+impl Pin {
+    /// The hash to ask for.
+    pub(super) fn content_hash(&self) -> Option<ContentHash> {
+        match self.content {
+            Content::Known(hash) => Some(hash),
+            Content::Unhashed(_) => None,
+        }
+    }
+
+    pub(super) fn matches(&self, source: &Source) -> bool {
+        source.summary.manifest_hash == self.manifest_hash
+            && match self.content {
+                Content::Known(hash) => source.summary.content_hash == Some(hash),
+                Content::Unhashed(owner) => source.peer_id == owner && version_of(source) == self.version,
+            }
+    }
+}
+
+/// Chooses what to fetch among the sources of a game: the catalog's version, else the newest; of that version the content
+/// that the catalog demands, else the one that most sources are known to have, else what a single source has.
+pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -> Option<Pin> {
+    let version = local.expected_version(game).or_else(|| {
+        let versions = sources.iter().map(version_of);
+        let newest = versions.max_by(|a, b| local.compare_versions(game, a, b).then_with(|| a.cmp(b)));
+        newest.map(str::to_owned)
+    })?;
+    let sources: Vec<_> = sources.iter().filter(|source| version_of(source) == version).collect();
+    let demanded = local.expected_content(game);
+    let mut groups: BTreeMap<(ContentHash, ManifestHash), usize> = BTreeMap::new();
+    for source in &sources {
+        let content = source.summary.content_hash.filter(|hash| demanded.is_none_or(|demanded| demanded == *hash));
+        if let Some(content) = content {
+            *groups.entry((content, source.summary.manifest_hash)).or_default() += 1;
+        }
+    }
+    if let Some((&(hash, manifest_hash), _)) = groups.iter().min_by_key(|(key, count)| (Reverse(**count), **key)) {
+        return Some(Pin { version, manifest_hash, content: Content::Known(hash) });
+    }
+    if demanded.is_some() {
+        return None;
+    }
+    let single = sources.iter().min_by_key(|source| source.peer_id)?;
+    let content = Content::Unhashed(single.peer_id);
+    Some(Pin { version, manifest_hash: single.summary.manifest_hash, content })
+}
+
+/// Whether nothing better than what lies here can be fetched: the same version without a known difference, or a newer one.
+pub(super) fn is_here(game: &GameId, local: &dyn LocalView, pin: Option<&Pin>) -> bool {
+    let Some(here) = local.scanned(game).filter(|scanned| scanned.downloaded) else { return false };
+    let version = here.eti_version.as_deref().unwrap_or_default();
+    if let Some(demanded) = local.expected_content(game)
+        && here.content_hash != Some(demanded)
+    {
+        return false;
+    }
+    match (local.expected_version(game), pin) {
+        (Some(expected), _) if expected != version => return false,
+        (_, None) => return true,
+        (None, Some(pin)) if local.compare_versions(game, version, &pin.version) == Ordering::Greater => return true,
+        (_, Some(pin)) if pin.version != version => return false,
+        (_, Some(_)) => {}
+    }
+    pin.is_some_and(|pin| {
+        let differs = match (here.content_hash, pin.content) {
+            (Some(here), Content::Known(there)) => here != there,
+            _ => false,
+        };
+        here.manifest_hash == pin.manifest_hash && !differs
+    })
+}
+
+fn version_of(source: &Source) -> &str {
+    source.summary.eti_version.as_deref().unwrap_or_default()
+}
+
+/// Why a source is not asked again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ban {
+    /// Its bytes or hashes were wrong.
+    Poison,
+    /// It never delivers.
+    Useless,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum Standing {
+    Good,
+    BackingOff { until: Instant },
+    Left { until: Option<Instant> },
+    Banned(Ban),
+}
+
+/// What happened with a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// A limit is reached there.
+    Busy,
+    /// It did not answer, or failed itself.
+    Failed,
+    /// It does not serve the game at the moment.
+    NotServed,
+    /// It has other files or bytes by now.
+    Changed,
+}
+
+/// How fast a source is.
+#[derive(Clone, Debug)]
+struct Pace {
+    /// Bytes per second, smoothed; 0: not known yet.
+    rate: f64,
+    since: Instant,
+    bytes: u64,
+    /// When something landed last, or when it was asked after a pause.
+    last_sign: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    summary: Arc<GameSummary>,
+    /// `None`: not connected.
+    conn: Option<ConnId>,
+    /// Its library lists exactly the pinned content.
+    listed: bool,
+    /// It did so at some time.
+    was_listed: bool,
+    standing: Standing,
+    failures: u32,
+    busy: u32,
+    bad_chunks: u32,
+    /// The bad chunk that it sent.
+    bad_chunk: Option<ChunkIndex>,
+    patience: u32,
+    pace: Pace,
+}
+
+impl Member {
+    fn usable(&self) -> Option<ConnId> {
+        self.conn.filter(|_| self.listed && self.standing == Standing::Good)
+    }
+
+    fn present(&self) -> bool {
+        self.conn.is_some() && self.listed && matches!(self.standing, Standing::Good | Standing::BackingOff { .. })
+    }
+}
+
+/// A source that can be asked now.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Usable {
+    pub(super) peer_id: PeerId,
+    pub(super) conn: ConnId,
+    /// Bytes per second; 0: not known yet.
+    pub(super) rate: f64,
+    /// A chunk that it sent wrong.
+    pub(super) bad_chunk: Option<ChunkIndex>,
+    /// Failures since it delivered last.
+    pub(super) failures: u32,
+}
+
+/// Every source that a download has met.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    members: BTreeMap<PeerId, Member>,
+    /// A source of the pinned content was seen to have another one.
+    content_changed: bool,
+}
+
+impl Roster {
+    /// Whether a source may be part of a choice.
+    pub(super) fn eligible(&self, source: &Source) -> bool {
+        self.members.get(&source.peer_id).is_none_or(|member| match member.standing {
+            Standing::Good | Standing::BackingOff { .. } => true,
+            Standing::Left { .. } => member.summary != source.summary,
+            Standing::Banned(_) => false,
+        })
+    }
+
+    /// Another content is pinned: what the sources had of the old one says nothing.
+    pub(super) fn repin(&mut self) {
+        self.content_changed = false;
+        self.members.values_mut().for_each(|member| member.was_listed = false);
+    }
+
+    /// Takes over what the libraries say now. Answers the sources whose runs must be given up: they have another
+    /// connection or other content.
+    pub(super) fn refresh(&mut self, sources: &[Source], pin: &Pin, now: Instant) -> Vec<PeerId> {
+        let mut given_up = Vec::new();
+        for member in self.members.values_mut() {
+            member.listed = false;
+        }
+        for source in sources {
+            let matches = pin.matches(source);
+            if !self.members.contains_key(&source.peer_id) {
+                if self.members.len() >= MAX_MEMBERS {
+                    self.members.retain(|_, member| member.conn.is_some());
+                }
+                if !matches || self.members.len() >= MAX_MEMBERS {
+                    continue;
+                }
+            }
+            let member = self.members.entry(source.peer_id).or_insert_with(|| Member {
+                summary: source.summary.clone(),
+                conn: Some(source.conn),
+                listed: false,
+                was_listed: false,
+                standing: Standing::Good,
+                failures: 0,
+                busy: 0,
+                bad_chunks: 0,
+                bad_chunk: None,
+                patience: 1,
+                pace: Pace { rate: 0.0, since: now, bytes: 0, last_sign: now },
+            });
+            let reconnected = member.conn != Some(source.conn);
+            if reconnected || !matches {
+                given_up.push(source.peer_id);
+            }
+            if (reconnected || member.summary != source.summary) && !matches!(member.standing, Standing::Banned(_)) {
+                member.standing = Standing::Good;
+            }
+            self.content_changed |= !matches && member.was_listed;
+            member.was_listed |= matches;
+            member.summary = source.summary.clone();
+            member.conn = Some(source.conn);
+            member.listed = matches;
+        }
+        // One that is not listed at all comes back with a new word of its library.
+        for (peer_id, member) in &mut self.members {
+            let left = matches!(member.standing, Standing::Left { .. });
+            if left && !sources.iter().any(|source| source.peer_id == *peer_id) {
+                member.standing = Standing::Good;
+            }
+        }
+        given_up
+    }
+
+    /// The peers that were reached over a connection that is gone.
+    pub(super) fn connection_down(&mut self, conn: ConnId) -> Vec<PeerId> {
+        let mut gone = Vec::new();
+        for (peer_id, member) in &mut self.members {
+            if member.conn == Some(conn) {
+                member.conn = None;
+                gone.push(*peer_id);
+            }
+        }
+        gone
+    }
+
+    /// Ends the pauses that are over. Answers whether there was one.
+    pub(super) fn wake(&mut self, now: Instant) -> bool {
+        let mut woken = false;
+        for member in self.members.values_mut() {
+            match member.standing {
+                Standing::BackingOff { until } | Standing::Left { until: Some(until) } if until <= now => {
+                    member.standing = Standing::Good;
+                    woken = true;
+                }
+                _ => {}
+            }
+        }
+        woken
+    }
+
+    /// When the next pause is over.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let until = |member: &Member| match member.standing {
+            Standing::BackingOff { until } => Some(until),
+            Standing::Left { until } => until,
+            Standing::Good | Standing::Banned(_) => None,
+        };
+        self.members.values().filter_map(until).min()
+    }
+
+    /// The sources that can be asked now, ascending by id.
+    pub(super) fn usable(&self) -> impl Iterator<Item = Usable> + '_ {
+        self.members.iter().filter_map(|(peer_id, member)| {
+            member.usable().map(|conn| Usable {
+                peer_id: *peer_id,
+                conn,
+                rate: member.pace.rate,
+                bad_chunk: member.bad_chunk,
+                failures: member.failures,
+            })
+        })
+    }
+
+    /// How many sources there are, those included that are given a pause.
+    pub(super) fn present(&self) -> usize {
+        self.members.values().filter(|member| member.present()).count()
+    }
+
+    /// Whether a chunk that a source sent wrong can be asked of another one, which did not send it wrong as well.
+    pub(super) fn another_for(&self, peer_id: PeerId, chunk: ChunkIndex) -> bool {
+        self.members
+            .iter()
+            .any(|(other, member)| *other != peer_id && member.present() && member.bad_chunk != Some(chunk))
+    }
+
+    /// Whether there were sources and every one of them is banned; then, whether for poison.
+    pub(super) fn all_banned(&self) -> Option<Ban> {
+        let mut worst = None;
+        for member in self.members.values() {
+            match member.standing {
+                Standing::Banned(Ban::Poison) => worst = Some(Ban::Poison),
+                Standing::Banned(Ban::Useless) => worst = worst.or(Some(Ban::Useless)),
+                _ => return None,
+            }
+        }
+        worst
+    }
+
+    /// Whether a source was banned for poison.
+    pub(super) fn any_poison(&self) -> bool {
+        self.members.values().any(|member| member.standing == Standing::Banned(Ban::Poison))
+    }
+
+    /// Whether a source of the pinned content was seen to have another one.
+    pub(super) fn content_changed(&self) -> bool {
+        self.content_changed
+    }
+
+    /// Something went wrong with a source. True: that was once too often, ban it.
+    #[must_use]
+    pub(super) fn trouble(&mut self, peer_id: PeerId, trouble: Trouble, now: Instant) -> bool {
+        self.content_changed |= trouble == Trouble::Changed;
+        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+        // Several runs fail of one cause: that counts once.
+        if member.standing != Standing::Good {
+            return false;
+        }
+        let back_off = |first: Duration, times: u32| {
+            let pause = first.saturating_mul(1 << times.saturating_sub(1).min(10)).min(BACK_OFF_MAX);
+            Standing::BackingOff { until: now + pause }
+        };
+        match trouble {
+            Trouble::Busy => {
+                member.busy += 1;
+                member.standing = back_off(BUSY_BACK_OFF, member.busy);
+            }
+            Trouble::Failed => {
+                member.failures += 1;
+                member.standing = back_off(FAILURE_BACK_OFF, member.failures);
+            }
+            Trouble::NotServed => {
+                member.failures += 1;
+                member.standing = Standing::Left { until: Some(now + NOT_SERVED_PAUSE) };
+            }
+            Trouble::Changed => member.standing = Standing::Left { until: None },
+        }
+        member.failures >= MAX_FAILURES || member.busy >= MAX_BUSY
+    }
+
+    /// The connection of a source turned out to be gone.
+    pub(super) fn disconnected(&mut self, peer_id: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer_id) {
+            member.conn = None;
+        }
+    }
+
+    /// Chunks of a source did not match. True: that was once too often, ban it.
+    #[must_use]
+    pub(super) fn bad_chunks(&mut self, peer_id: PeerId, bad: &[ChunkIndex]) -> bool {
+        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+        member.bad_chunks = member.bad_chunks.saturating_add(u32::try_from(bad.len()).unwrap_or(u32::MAX));
+        member.bad_chunk = bad.first().copied().or(member.bad_chunk);
+        member.bad_chunks >= MAX_BAD_CHUNKS && !matches!(member.standing, Standing::Banned(_))
+    }
+
+    /// Bans a source. False: it was banned before.
+    pub(super) fn ban(&mut self, peer_id: PeerId, why: Ban) -> bool {
+        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+        let news = !matches!(member.standing, Standing::Banned(_));
+        if news {
+            member.standing = Standing::Banned(why);
+        }
+        news
+    }
+
+    /// A source is asked for a run; `idle`: it had none.
+    pub(super) fn asked(&mut self, peer_id: PeerId, idle: bool, now: Instant) {
+        if let Some(member) = self.members.get_mut(&peer_id)
+            && idle
+        {
+            member.pace.since = now;
+            member.pace.bytes = 0;
+            member.pace.last_sign = now;
+        }
+    }
+
+    /// Bytes of a source landed.
+    pub(super) fn landed(&mut self, peer_id: PeerId, bytes: u64, now: Instant) {
+        let Some(member) = self.members.get_mut(&peer_id) else { return };
+        let pace = &mut member.pace;
+        pace.bytes += bytes;
+        pace.last_sign = now;
+        let span = now.saturating_duration_since(pace.since);
+        if span >= PACE_SAMPLE {
+            let sample = per_second(pace.bytes, span);
+            pace.rate = if pace.rate > 0.0 { 0.7 * pace.rate + 0.3 * sample } else { sample };
+            pace.since = now;
+            pace.bytes = 0;
+        }
+    }
+
+    /// Bytes of a source were verified: it is of use.
+    pub(super) fn delivered(&mut self, peer_id: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer_id) {
+            member.failures = 0;
+            member.busy = 0;
+        }
+    }
+
+    /// When a source that has runs counts as stalled, if nothing lands until then.
+    pub(super) fn stalls_at(&self, peer_id: PeerId, run_stall: Duration) -> Option<Instant> {
+        let member = self.members.get(&peer_id)?;
+        // Bytes that are not yet a whole batch are not seen here. With nobody else to ask, a slow source is better than none.
+        let alone = if self.present() > 1 { 1 } else { 4 };
+        Some(member.pace.last_sign + run_stall.saturating_mul(member.patience * alone))
+    }
+
+    /// A source stalled: next time it is given twice the time, so that a slow one gets something done in the end.
+    pub(super) fn stalled(&mut self, peer_id: PeerId) {
+        if let Some(member) = self.members.get_mut(&peer_id) {
+            member.patience = (member.patience * 2).min(MAX_PATIENCE);
+        }
+    }
+
+    /// Bytes per second that a source can be relied on for: less than its rate if nothing landed for a while.
+    pub(super) fn reliable_rate(&self, peer_id: PeerId, now: Instant) -> f64 {
+        let Some(member) = self.members.get(&peer_id) else { return 0.0 };
+        let silence = now.saturating_duration_since(member.pace.last_sign).max(Duration::from_millis(1));
+        let bound = per_second(crate::types::CHUNK_SIZE, silence);
+        if member.pace.rate > 0.0 { member.pace.rate.min(bound) } else { bound }
+    }
+}

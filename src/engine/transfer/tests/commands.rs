@@ -1,0 +1,203 @@
+//! Commands, the queue, serving, and what users are told.
+
+use std::time::{Duration, Instant};
+
+use super::sim::{Sim, game, offer};
+use super::{MIB, code, failed, finished};
+use crate::api::{CommandData, ErrorCode, Operation, PeerEvent};
+use crate::engine::transfer::TransferEffect;
+use crate::engine::{ConnId, InboundId, RunFailure};
+use crate::proto::{Answer, GetChunks, Request, WireErrorCode};
+
+#[test]
+fn downloads_queue_in_the_order_of_their_commands() {
+    let mut sim = Sim::new(1);
+    for id in ["d", "c", "b", "a"] {
+        sim.peer(1, &offer(id, "1", &[4 * MIB], 0));
+        let Ok(CommandData::Accepted(accepted)) = sim.download(id) else { panic!() };
+        assert_eq!(accepted.queued, matches!(id, "a" | "b"));
+    }
+    assert_eq!(code(sim.download("a")), ErrorCode::OperationInProgress);
+    assert_eq!(sim.transfers.operation(&game("b")), Some(Operation::Queued));
+    sim.peer(1, &offer("e", "1", &[4 * MIB], 0));
+    sim.download("e").unwrap();
+    sim.cancel("b").unwrap();
+    assert_eq!(failed(&sim), ErrorCode::Cancelled);
+    assert!(!sim.transfers.is_busy(&game("b")));
+    sim.run();
+    let began: Vec<_> = sim
+        .log
+        .iter()
+        .filter_map(|event| match event {
+            PeerEvent::DownloadBegin { game, .. } => Some(game.as_str().to_owned()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(began, ["d", "c", "a", "e"]);
+}
+
+#[test]
+fn a_download_of_what_is_here_fetches_nothing() {
+    let here = offer("g", "2", &[8 * MIB], 0);
+    for there in [None, Some(here.clone()), Some(offer("g", "1", &[MIB], 0))] {
+        let mut sim = Sim::new(1);
+        sim.local.scanned.insert(game("g"), here.scanned());
+        if let Some(there) = &there {
+            sim.peer(1, there);
+        }
+        sim.download("g").unwrap();
+        assert_eq!(finished(&sim), []);
+        assert!(sim.jobs.is_empty() && sim.stops.is_empty());
+    }
+    for there in [offer("g", "3", &[MIB], 0), offer("g", "2", &[8 * MIB], 1)] {
+        let mut sim = Sim::new(1);
+        sim.local.scanned.insert(game("g"), here.scanned());
+        sim.peer(1, &there);
+        sim.download("g").unwrap();
+        sim.run();
+        assert_eq!(finished(&sim).len(), 1);
+    }
+}
+
+#[test]
+fn commands_that_cannot_be_obeyed_say_why() {
+    let mut sim = Sim::new(1);
+    assert_eq!(code(sim.download("g")), ErrorCode::UnknownGame);
+    assert_eq!(code(sim.cancel("g")), ErrorCode::UnknownGame);
+    sim.peer(1, &offer("g", "1", &[MIB], 0));
+    assert_eq!(code(sim.cancel("g")), ErrorCode::BadArgument);
+    sim.local.not_admitted.insert(game("g"));
+    assert_eq!(code(sim.download("g")), ErrorCode::NotInCatalog);
+    sim.local.not_admitted.clear();
+    sim.disconnect(1);
+    assert_eq!(code(sim.download("g")), ErrorCode::NoSources);
+    assert_eq!(code(sim.get_game("g").unwrap()), ErrorCode::NoSources);
+}
+
+#[test]
+fn get_game_asks_the_next_source_when_one_fails() {
+    let mut sim = Sim::new(1);
+    let game = offer("g", "1", &[MIB, 5], 0);
+    sim.peer(1, &game).manifest_override = Some(Err(RunFailure::Timeout));
+    assert!(sim.get_game("g").is_none());
+    sim.run();
+    assert_eq!(code(sim.replies.pop().unwrap().1), ErrorCode::Timeout);
+    sim.peer(2, &game);
+    sim.get_game("g");
+    sim.run();
+    let Ok(CommandData::GameFiles(files)) = sim.replies.pop().unwrap().1 else { panic!() };
+    assert_eq!((files.files.len(), files.bytes, files.sources.len()), (3, MIB + 25, 2));
+    assert!(matches!(sim.log[..], [PeerEvent::GotGameFiles { files: 3, .. }]));
+    sim.get_game("g");
+    sim.disconnect(1);
+    sim.disconnect(2);
+    assert_eq!(code(sim.replies.pop().unwrap().1), ErrorCode::NoSources);
+}
+
+#[test]
+fn only_complete_admitted_games_without_an_operation_are_served() {
+    let here = offer("g", "1", &[4 * MIB], 0);
+    let request = GetChunks {
+        game_id: game("g"),
+        manifest_hash: here.summary.manifest_hash,
+        content_hash: Some(here.content()),
+        first: 0,
+        count: 2,
+    };
+    let answer = |edit: &dyn Fn(&mut Sim, &mut GetChunks)| {
+        let mut sim = Sim::new(1);
+        sim.local.scanned.insert(game("g"), here.scanned());
+        let mut request = request.clone();
+        edit(&mut sim, &mut request);
+        sim.ask_here(InboundId { conn: ConnId(5), stream: 4 }, Request::GetChunks(request));
+        match sim.answers.pop() {
+            None => None,
+            Some((_, Answer::Error(error))) => Some(error.code),
+            Some(other) => panic!("{other:?}"),
+        }
+    };
+    let scanned = |edit: &dyn Fn(&mut crate::types::ScannedGame)| {
+        let mut scanned = (*here.scanned()).clone();
+        edit(&mut scanned);
+        std::sync::Arc::new(scanned)
+    };
+    let put = |sim: &mut Sim, scanned| drop(sim.local.scanned.insert(game("g"), scanned));
+    use WireErrorCode::{BadRequest, Busy, Changed, NotServed};
+    assert_eq!(answer(&|_, _| {}), None);
+    assert_eq!(answer(&|_, request| request.content_hash = None), None);
+    assert_eq!(answer(&|_, request| request.count = 0), Some(BadRequest));
+    assert_eq!(answer(&|_, request| (request.first, request.count) = (2, u32::MAX)), Some(BadRequest));
+    assert_eq!(answer(&|_, request| request.manifest_hash.0[0] ^= 1), Some(Changed));
+    assert_eq!(answer(&|sim, _| put(sim, scanned(&|game| game.content_hash = None))), Some(Changed));
+    assert_eq!(
+        answer(&|_, request| request.content_hash = Some(offer("g", "1", &[4 * MIB], 1).content())),
+        Some(Changed)
+    );
+    assert_eq!(answer(&|sim, _| put(sim, scanned(&|game| game.downloaded = false))), Some(NotServed));
+    assert_eq!(answer(&|sim, _| put(sim, scanned(&|game| game.unportable = Some("NUL".into())))), Some(NotServed));
+    assert_eq!(answer(&|sim, _| sim.local.not_admitted.extend([game("g")])), Some(NotServed));
+    assert_eq!(answer(&|sim, _| sim.local.scanned.clear()), Some(NotServed));
+    let begin = |sim: &mut Sim, _: &mut GetChunks| {
+        sim.peer(1, &offer("g", "2", &[4 * MIB], 0));
+        sim.download("g").unwrap();
+    };
+    assert_eq!(answer(&begin), Some(NotServed));
+    let flood = |sim: &mut Sim, request: &mut GetChunks| {
+        for stream in 0..sim.config.limits.inbound_runs_per_peer as u64 {
+            let from = InboundId { conn: ConnId(5), stream: 100 + stream };
+            sim.ask_here(from, Request::GetChunks(request.clone()));
+        }
+    };
+    assert_eq!(answer(&flood), Some(Busy));
+}
+
+#[test]
+fn files_are_touched_only_when_nothing_of_them_is_sent_any_more() {
+    let here = offer("g", "1", &[4 * MIB], 0);
+    let mut sim = Sim::new(1);
+    sim.keep_sends = true;
+    sim.local.scanned.insert(game("g"), here.scanned());
+    let manifest = Request::GetManifest { game_id: game("g"), manifest_hash: here.summary.manifest_hash };
+    let (one, two) = (InboundId { conn: ConnId(5), stream: 4 }, InboundId { conn: ConnId(6), stream: 4 });
+    sim.ask_here(one, manifest.clone());
+    sim.ask_here(two, manifest);
+    sim.peer(1, &offer("g", "2", &[4 * MIB], 0));
+    sim.download("g").unwrap();
+    assert_eq!(sim.stops, [game("g")]);
+    sim.run();
+    assert!(sim.jobs.is_empty(), "two sends are not over");
+    sim.end_send(one, true);
+    sim.run();
+    assert!(sim.jobs.is_empty(), "one send is not over");
+    assert!(sim.effects.contains(&TransferEffect::Rescan { game: game("g") }));
+    sim.end_send(two, false);
+    sim.run();
+    finished(&sim);
+    assert_eq!(sim.transfers.bytes_sent(), 14);
+}
+
+#[test]
+fn progress_is_reported_at_its_pace_and_only_when_bytes_moved() {
+    let mut sim = Sim::new(1);
+    sim.peer(1, &offer("g", "1", &[50 * MIB], 0));
+    sim.download("g").unwrap();
+    let mut reports: Vec<(Instant, u64, u64)> = Vec::new();
+    let mut stalled = false;
+    while sim.step() {
+        let Some(PeerEvent::DownloadProgress { bytes, bytes_per_second, .. }) = sim.log.last() else { continue };
+        if reports.last().is_none_or(|last| last.1 != *bytes) {
+            reports.push((sim.now, *bytes, *bytes_per_second));
+        }
+        if reports.len() == 4 && !std::mem::replace(&mut stalled, true) {
+            sim.disconnect(1);
+            sim.now += Duration::from_secs(5);
+            sim.connect(1);
+        }
+    }
+    finished(&sim);
+    let events = sim.log.iter().filter(|event| matches!(event, PeerEvent::DownloadProgress { .. })).count();
+    assert_eq!(events, reports.len(), "no report without news");
+    assert!((8..=11).contains(&events), "{events}");
+    assert!(reports.windows(2).all(|pair| pair[1].0 - pair[0].0 >= sim.config.timers.progress_every));
+    assert!((9_000_000..=10_500_000).contains(&reports[3].2), "{reports:?}");
+}

@@ -1,0 +1,610 @@
+//! Everything around the transfers, in virtual time: sources with a rate and manners, a disk, a local library.
+//!
+//! It counts landing buffers and written chunks on its own and panics when a rule of the contract is broken.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::{Effects, LocalView, TransferEffect, Transfers};
+use crate::api::{CommandResult, PeerEvent};
+use crate::config::Config;
+use crate::engine::context::{Cx, Ids, Source, SourceDirectory};
+use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure};
+use crate::proto::{Answer, ManifestAnswer, Request, WireError, WireErrorCode};
+use crate::types::{
+    Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
+    Fingerprint, GameId, GameSummary, Job, JobDone, JobError, Manifest, PeerId, RelPath, ScannedGame, content_hash,
+};
+
+const LATENCY: Duration = Duration::from_millis(1);
+const DISK_SECONDS_PER_BATCH: f64 = 0.001;
+
+/// A game as somebody has it.
+#[derive(Clone)]
+pub(super) struct Offer {
+    pub(super) summary: Arc<GameSummary>,
+    pub(super) manifest: Manifest,
+    pub(super) chunks: Vec<ChunkHash>,
+}
+
+/// A game of these file sizes; `salt` stands for the bytes.
+pub(super) fn offer(id: &str, version: &str, sizes: &[u64], salt: u8) -> Offer {
+    let mut files = vec![file("version.ini", 20)];
+    files.extend(sizes.iter().enumerate().map(|(i, size)| file(&format!("data/{i:05}"), *size)));
+    let manifest = Manifest::new(files).unwrap();
+    let chunks: Vec<_> =
+        (0..manifest.chunk_count()).map(|i| ChunkHash::of(format!("{id} {version} {salt} {i}").as_bytes())).collect();
+    let summary = GameSummary {
+        id: id.parse().unwrap(),
+        name: id.to_owned(),
+        eti_version: Some(version.to_owned()),
+        size: manifest.bytes(),
+        downloaded: true,
+        installed: false,
+        manifest_hash: manifest.hash(),
+        content_hash: Some(content_hash(&manifest, &chunks)),
+        availability: Availability::Ready,
+    };
+    Offer { summary: Arc::new(summary), manifest, chunks }
+}
+
+fn file(path: &str, size: u64) -> FileEntry {
+    FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false }
+}
+
+impl Offer {
+    pub(super) fn content(&self) -> ContentHash {
+        content_hash(&self.manifest, &self.chunks)
+    }
+
+    /// The same game before its owner has hashed it.
+    pub(super) fn unhashed(&self) -> Self {
+        let summary = GameSummary { content_hash: None, ..(*self.summary).clone() };
+        Self { summary: Arc::new(summary), ..self.clone() }
+    }
+
+    pub(super) fn scanned(&self) -> Arc<ScannedGame> {
+        Arc::new(ScannedGame {
+            id: self.summary.id.clone(),
+            eti_version: self.summary.eti_version.clone(),
+            size: self.summary.size,
+            downloaded: true,
+            installed: false,
+            manifest_hash: self.summary.manifest_hash,
+            content_hash: self.summary.content_hash,
+            fingerprint: Fingerprint([0; 16]),
+            unportable: None,
+        })
+    }
+}
+
+pub(super) struct Peer {
+    pub(super) conn: Option<ConnId>,
+    pub(super) offers: BTreeMap<GameId, Offer>,
+    /// Bytes per second.
+    pub(super) rate: f64,
+    /// Chunks that it sends wrong, every time.
+    pub(super) bad: BTreeSet<u32>,
+    /// What it answers instead of chunks.
+    pub(super) refuse: Option<RunFailure>,
+    /// What it answers instead of its manifest.
+    pub(super) manifest_override: Option<Result<(Answer, Vec<ChunkHash>), RunFailure>>,
+    /// It takes requests and says nothing.
+    pub(super) silent: bool,
+    queue: VecDeque<Run>,
+    /// Changes whenever the run in front does.
+    token: u64,
+    pub(super) requests: usize,
+}
+
+struct Run {
+    request: RequestId,
+    download: DownloadId,
+    game: GameId,
+    content: Option<ContentHash>,
+    batches: VecDeque<ChunkRange>,
+}
+
+struct Landing {
+    plan: Arc<DownloadPlan>,
+    written: Vec<bool>,
+    writing: usize,
+    /// Contents that its sources had when they sent something.
+    contents: BTreeSet<Option<ContentHash>>,
+}
+
+enum Happening {
+    Answer(RequestId, Result<(Answer, Vec<ChunkHash>), RunFailure>),
+    Refuse(RequestId, RunFailure),
+    Step(PeerId, u64),
+    Wrote { download: DownloadId, request: RequestId, range: ChunkRange, bad: Vec<ChunkIndex> },
+    Job(JobDone),
+    SendDone(InboundId),
+}
+
+#[derive(Default)]
+pub(super) struct Local {
+    pub(super) scanned: BTreeMap<GameId, Arc<ScannedGame>>,
+    pub(super) listed: BTreeSet<GameId>,
+    pub(super) not_admitted: BTreeSet<GameId>,
+    pub(super) version: Option<String>,
+    pub(super) content: Option<ContentHash>,
+}
+
+impl LocalView for Local {
+    fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>> {
+        self.scanned.get(game).cloned()
+    }
+    fn summary(&self, _: &GameId) -> Option<Arc<GameSummary>> {
+        None
+    }
+    fn listed_by_peers(&self, game: &GameId) -> bool {
+        self.listed.contains(game)
+    }
+    fn admits(&self, game: &GameId) -> bool {
+        !self.not_admitted.contains(game)
+    }
+    fn expected_version(&self, _: &GameId) -> Option<String> {
+        self.version.clone()
+    }
+    fn expected_content(&self, _: &GameId) -> Option<ContentHash> {
+        self.content
+    }
+    fn compare_versions(&self, _: &GameId, a: &str, b: &str) -> Ordering {
+        a.cmp(b)
+    }
+}
+
+struct Directory<'a>(&'a BTreeMap<PeerId, Peer>);
+
+impl SourceDirectory for Directory<'_> {
+    fn sources(&self, game: &GameId) -> Vec<Source> {
+        let source = |(peer_id, peer): (&PeerId, &Peer)| {
+            let summary = peer.offers.get(game)?.summary.clone();
+            Some(Source { peer_id: *peer_id, conn: peer.conn?, summary })
+        };
+        self.0.iter().filter_map(source).collect()
+    }
+}
+
+pub(super) struct Sim {
+    pub(super) now: Instant,
+    pub(super) config: Config,
+    pub(super) transfers: Transfers,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) local: Local,
+    out: VecDeque<Output>,
+    ids: Ids,
+    agenda: BTreeMap<(Instant, u64), Happening>,
+    number: u64,
+    fetches: BTreeMap<RequestId, (PeerId, usize)>,
+    landings: BTreeMap<DownloadId, Landing>,
+    disk_free_at: Instant,
+    sends: BTreeMap<InboundId, GameId>,
+    /// What the disk answers from now on.
+    pub(super) disk_error: Option<JobError>,
+    pub(super) keep_sends: bool,
+    pub(super) log: Vec<PeerEvent>,
+    pub(super) effects: Effects,
+    pub(super) replies: Vec<(CommandId, CommandResult)>,
+    pub(super) answers: Vec<(InboundId, Answer)>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) stops: Vec<GameId>,
+    pub(super) most_buffers: usize,
+    last_command: u64,
+}
+
+pub(super) fn peer_id(n: u8) -> PeerId {
+    PeerId::from_spki_sha256(&[n; 32])
+}
+
+pub(super) fn game(id: &str) -> GameId {
+    id.parse().unwrap()
+}
+
+impl Sim {
+    #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    pub(super) fn new(seed: u64) -> Self {
+        let config = Config::new("games".into(), "state".into());
+        let now = Instant::now();
+        Self {
+            now,
+            transfers: Transfers::new(&config),
+            config,
+            peers: BTreeMap::new(),
+            local: Local::default(),
+            out: VecDeque::new(),
+            ids: Ids::new(seed),
+            agenda: BTreeMap::new(),
+            number: 0,
+            fetches: BTreeMap::new(),
+            landings: BTreeMap::new(),
+            disk_free_at: now,
+            sends: BTreeMap::new(),
+            disk_error: None,
+            keep_sends: false,
+            log: Vec::new(),
+            effects: Vec::new(),
+            replies: Vec::new(),
+            answers: Vec::new(),
+            jobs: Vec::new(),
+            stops: Vec::new(),
+            most_buffers: 0,
+            last_command: 0,
+        }
+    }
+
+    /// A connected peer with one game, 10 MB/s.
+    pub(super) fn peer(&mut self, n: u8, offer: &Offer) -> &mut Peer {
+        self.number += 1;
+        let conn = ConnId(self.number);
+        self.local.listed.insert(offer.summary.id.clone());
+        let peer = self.peers.entry(peer_id(n)).or_insert_with(|| Peer {
+            conn: Some(conn),
+            offers: BTreeMap::new(),
+            rate: 10e6,
+            bad: BTreeSet::new(),
+            refuse: None,
+            manifest_override: None,
+            silent: false,
+            queue: VecDeque::new(),
+            token: 0,
+            requests: 0,
+        });
+        peer.offers.insert(offer.summary.id.clone(), offer.clone());
+        peer
+    }
+
+    pub(super) fn disconnect(&mut self, n: u8) {
+        let peer = self.peers.get_mut(&peer_id(n)).unwrap();
+        let Some(conn) = peer.conn.take() else { return };
+        peer.token += 1;
+        for run in std::mem::take(&mut peer.queue) {
+            self.fetches.remove(&run.request);
+        }
+        self.fetches.retain(|_, (owner, _)| *owner != peer_id(n));
+        self.with(|transfers, cx, sources, local| transfers.connection_down(cx, sources, local, conn));
+    }
+
+    pub(super) fn connect(&mut self, n: u8) {
+        self.number += 1;
+        let conn = ConnId(self.number);
+        self.peers.get_mut(&peer_id(n)).unwrap().conn.get_or_insert(conn);
+        self.sources_changed();
+    }
+
+    pub(super) fn sources_changed(&mut self) {
+        self.with(|transfers, cx, sources, local| transfers.sources_changed(cx, sources, local));
+    }
+
+    /// Hands in one input and does what comes of it.
+    pub(super) fn with(
+        &mut self,
+        input: impl FnOnce(&mut Transfers, &mut Cx<'_>, &dyn SourceDirectory, &dyn LocalView) -> Effects,
+    ) {
+        let mut cx = Cx { now: self.now, config: &self.config, out: &mut self.out, ids: &mut self.ids };
+        let effects = input(&mut self.transfers, &mut cx, &Directory(&self.peers), &self.local);
+        while let Some(output) = self.out.pop_front() {
+            self.perform(output);
+        }
+        for effect in effects {
+            if let TransferEffect::OperationEnded { game, scanned: Some(scanned) } = &effect {
+                match scanned {
+                    Some(scanned) => self.local.scanned.insert(game.clone(), scanned.clone()),
+                    None => self.local.scanned.remove(game),
+                };
+            }
+            if let TransferEffect::Event(event) = &effect {
+                self.log.push((**event).clone());
+            }
+            self.effects.push(effect);
+        }
+        self.transfers.check_invariants();
+        let held: usize = self.fetches.values().map(|(_, batches)| batches).sum::<usize>()
+            + self.landings.values().map(|landing| landing.writing).sum::<usize>();
+        assert_eq!(held, self.transfers.buffers_held(), "both sides count the same buffers");
+        assert!(held <= self.config.limits.landing_buffers, "{held} landing buffers are in use");
+        self.most_buffers = self.most_buffers.max(held);
+    }
+
+    fn command(
+        &mut self,
+        run: impl FnOnce(&mut Transfers, &mut Cx<'_>, &dyn SourceDirectory, &dyn LocalView, CommandId) -> Effects,
+    ) -> Option<CommandResult> {
+        self.last_command += 1;
+        let id = CommandId(self.last_command);
+        self.with(|transfers, cx, sources, local| run(transfers, cx, sources, local, id));
+        let at = self.replies.iter().position(|(other, _)| *other == id)?;
+        Some(self.replies.remove(at).1)
+    }
+
+    pub(super) fn download(&mut self, id: &str) -> CommandResult {
+        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game(id), true))
+            .unwrap()
+    }
+
+    pub(super) fn cancel(&mut self, id: &str) -> CommandResult {
+        self.command(|t, cx, sources, local, command| t.command_cancel(cx, sources, local, command, game(id))).unwrap()
+    }
+
+    /// `None`: the answer comes later.
+    pub(super) fn get_game(&mut self, id: &str) -> Option<CommandResult> {
+        self.command(|t, cx, sources, local, command| t.command_get_game(cx, sources, local, command, game(id)))
+    }
+
+    pub(super) fn shutdown(&mut self) {
+        self.with(|transfers, cx, sources, local| transfers.shutdown(cx, sources, local));
+    }
+
+    /// Lets the next thing happen. False: nothing is left to happen.
+    pub(super) fn step(&mut self) -> bool {
+        let timeout = self.transfers.next_timeout();
+        let next = self.agenda.keys().next().copied();
+        match (next, timeout) {
+            (Some(key), timeout) if timeout.is_none_or(|timeout| key.0 <= timeout) => {
+                self.now = self.now.max(key.0);
+                let happening = self.agenda.remove(&key).unwrap();
+                self.happen(happening);
+            }
+            (_, Some(timeout)) => {
+                self.now = self.now.max(timeout);
+                self.with(|transfers, cx, sources, local| transfers.timeout(cx, sources, local));
+                let next = self.transfers.next_timeout();
+                assert!(next.is_none_or(|next| next > self.now), "a timeout changed nothing: it would spin");
+            }
+            (None, None) => return false,
+            (Some(_), None) => unreachable!(),
+        }
+        true
+    }
+
+    /// Until nothing is left to happen.
+    pub(super) fn run(&mut self) {
+        for _ in 0..2_000_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("it does not come to an end");
+    }
+
+    pub(super) fn run_until(&mut self, what: impl Fn(&Sim) -> bool) {
+        while !what(self) {
+            assert!(self.step(), "it never happened");
+        }
+    }
+
+    /// A peer asks for a chunk of a game that lies here.
+    pub(super) fn ask_here(&mut self, from: InboundId, request: Request) {
+        self.with(|transfers, cx, _, local| {
+            match request {
+                Request::GetManifest { game_id, manifest_hash } => {
+                    transfers.request_get_manifest(cx, local, from, game_id, manifest_hash);
+                }
+                Request::GetChunks(request) => transfers.request_get_chunks(cx, local, from, request),
+                other => panic!("{other:?}"),
+            }
+            Vec::new()
+        });
+    }
+
+    pub(super) fn end_send(&mut self, to: InboundId, changed: bool) {
+        self.sends.remove(&to);
+        self.with(|transfers, cx, sources, local| transfers.send_done(cx, sources, local, to, 7, changed));
+    }
+
+    pub(super) fn written(&self) -> usize {
+        self.landings.values().flat_map(|landing| &landing.written).filter(|written| **written).count()
+    }
+
+    fn at(&mut self, when: Instant, what: Happening) {
+        self.number += 1;
+        self.agenda.insert((when, self.number), what);
+    }
+
+    fn owner(&self, conn: ConnId) -> Option<PeerId> {
+        self.peers.iter().find(|(_, peer)| peer.conn == Some(conn)).map(|(peer_id, _)| *peer_id)
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Ask { request, conn, body } => {
+                let owner = self.owner(conn).expect("asked over a closed connection");
+                let peer = &self.peers[&owner];
+                let Request::GetManifest { game_id, manifest_hash } = *body else { panic!("{body:?}") };
+                let answer =
+                    peer.manifest_override.clone().unwrap_or_else(|| manifest_of(peer, &game_id, manifest_hash));
+                self.at(self.now + LATENCY, Happening::Answer(request, answer));
+            }
+            Output::Fetch { request, conn, download, content_hash, range } => {
+                let owner = self.owner(conn).expect("fetched over a closed connection");
+                let landing = self.landings.get_mut(&download).expect("it was prepared");
+                let batches: VecDeque<_> = landing.plan.manifest.batches(range).map(|batch| batch.range).collect();
+                let game = landing.plan.game.clone();
+                assert_eq!(batches.iter().map(|batch| batch.count).sum::<u32>(), range.count);
+                assert!(self.fetches.insert(request, (owner, batches.len())).is_none());
+                let peer = self.peers.get_mut(&owner).unwrap();
+                peer.requests += 1;
+                if let Some(failure) = peer.refuse.clone() {
+                    self.at(self.now + LATENCY, Happening::Refuse(request, failure));
+                } else if !peer.silent {
+                    peer.queue.push_back(Run { request, download, game, content: content_hash, batches });
+                    if peer.queue.len() == 1 {
+                        self.begin(owner);
+                    }
+                }
+            }
+            Output::Cancel { request } => {
+                let Some((owner, _)) = self.fetches.remove(&request) else {
+                    self.agenda.retain(|_, what| !matches!(what, Happening::Answer(other, _) if *other == request));
+                    return;
+                };
+                self.agenda.retain(|_, what| !matches!(what, Happening::Refuse(other, _) if *other == request));
+                let peer = self.peers.get_mut(&owner).unwrap();
+                if let Some(at) = peer.queue.iter().position(|run| run.request == request) {
+                    peer.queue.remove(at);
+                    if at == 0 {
+                        self.begin(owner);
+                    }
+                }
+            }
+            Output::Job(job) => self.start_job(job),
+            Output::StopSending { game } => {
+                self.stops.push(game.clone());
+                let ending: Vec<_> = self.sends.iter().filter(|(_, sent)| **sent == game).map(|(to, _)| *to).collect();
+                if !self.keep_sends {
+                    ending.into_iter().for_each(|to| self.at(self.now + LATENCY, Happening::SendDone(to)));
+                }
+            }
+            Output::SendManifest { to, game, .. } => drop(self.sends.insert(to, game)),
+            Output::SendChunks { to, request } => drop(self.sends.insert(to, request.game_id)),
+            Output::Answer { to, body } => self.answers.push((to, *body)),
+            Output::Reply { id, result } => self.replies.push((id, *result)),
+            Output::Event(event) => self.log.push(*event),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start_job(&mut self, job: Job) {
+        self.jobs.push(job.clone());
+        let result = self.disk_error.clone().map_or(Ok(()), Err);
+        let done = match job {
+            Job::PrepareDownload { download, plan, .. } => {
+                assert!(!self.sends.values().any(|game| *game == plan.game), "files that are being sent were touched");
+                let written = vec![false; plan.manifest.chunk_count() as usize];
+                let landing = Landing { plan, written, writing: 0, contents: BTreeSet::new() };
+                assert!(self.landings.insert(download, landing).is_none());
+                JobDone::DownloadPrepared { download, result }
+            }
+            Job::CommitDownload { download } => {
+                let landing = &self.landings[&download];
+                assert!(landing.written.iter().all(|written| *written) && landing.writing == 0);
+                assert!(landing.contents.len() <= 1, "contents were mixed");
+                let plan = &landing.plan;
+                let scanned = Arc::new(ScannedGame {
+                    id: plan.game.clone(),
+                    eti_version: Some("?".to_owned()),
+                    size: plan.manifest.bytes(),
+                    downloaded: true,
+                    installed: false,
+                    manifest_hash: plan.manifest_hash,
+                    content_hash: plan.content.as_ref().map(|content| content.hash),
+                    fingerprint: Fingerprint([0; 16]),
+                    unportable: None,
+                });
+                JobDone::DownloadCommitted { download, result: result.map(|()| scanned) }
+            }
+            Job::AbandonDownload { download, .. } => {
+                let landing = self.landings.remove(&download).expect("it was prepared, and not abandoned before");
+                assert_eq!(landing.writing, 0, "abandoned under the hands of a writer");
+                JobDone::DownloadAbandoned { download, result: Ok(None) }
+            }
+            other => panic!("{other:?}"),
+        };
+        self.at(self.now + 5 * LATENCY, Happening::Job(done));
+    }
+
+    /// The run in front of a peer's queue changed.
+    fn begin(&mut self, owner: PeerId) {
+        let peer = self.peers.get_mut(&owner).unwrap();
+        peer.token += 1;
+        let Some(run) = peer.queue.front() else { return };
+        let bytes = self.landings[&run.download].plan.manifest.range_bytes(run.batches[0]);
+        let span = LATENCY + Duration::from_secs_f64(bytes as f64 / peer.rate);
+        let token = peer.token;
+        self.at(self.now + span, Happening::Step(owner, token));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Answer(request, result) => {
+                if self.transfers.owns(request) {
+                    self.with(|transfers, cx, sources, local| transfers.answered(cx, sources, local, request, result));
+                }
+            }
+            Happening::Refuse(request, failure) => {
+                if self.fetches.remove(&request).is_some() {
+                    self.with(|t, cx, sources, local| t.run_done(cx, sources, local, request, Err(failure)));
+                }
+            }
+            Happening::Step(owner, token) if self.peers[&owner].token == token => self.land(owner),
+            Happening::Step(..) => {}
+            Happening::Wrote { download, request, range, bad } => {
+                let landing = self.landings.get_mut(&download).expect("writers end before the landing does");
+                landing.writing -= 1;
+                let error = self.disk_error.clone();
+                for chunk in range.iter().filter(|chunk| error.is_none() && !bad.contains(chunk)) {
+                    let was = std::mem::replace(&mut landing.written[chunk.0 as usize], true);
+                    assert!(!was, "chunk {} was written twice", chunk.0);
+                }
+                self.with(|transfers, cx, sources, local| {
+                    transfers.batch_done(cx, sources, local, download, request, range, &bad, error)
+                });
+            }
+            Happening::Job(done) => self.with(|transfers, cx, sources, local| match done {
+                JobDone::DownloadPrepared { download, result } => {
+                    transfers.download_prepared(cx, sources, local, download, result)
+                }
+                JobDone::DownloadCommitted { download, result } => {
+                    transfers.download_committed(cx, sources, local, download, result)
+                }
+                JobDone::DownloadAbandoned { download, result } => {
+                    transfers.download_abandoned(cx, sources, local, download, result)
+                }
+                other => panic!("{other:?}"),
+            }),
+            Happening::SendDone(to) => self.end_send(to, false),
+        }
+    }
+
+    /// The batch at the head of a peer's queue has landed.
+    fn land(&mut self, owner: PeerId) {
+        let peer = self.peers.get_mut(&owner).unwrap();
+        let run = peer.queue.front_mut().unwrap();
+        let (request, download) = (run.request, run.download);
+        let range = run.batches.pop_front().unwrap();
+        let offered = peer.offers.get(&run.game).map(Offer::content);
+        assert!(run.content.is_none() || run.content == offered, "asked for a content that the source does not have");
+        let over = run.batches.is_empty();
+        let bad: Vec<_> = range.iter().filter(|chunk| peer.bad.contains(&chunk.0)).collect();
+        if over {
+            peer.queue.pop_front();
+            self.fetches.remove(&request);
+        } else if let Some((_, batches)) = self.fetches.get_mut(&request) {
+            *batches -= 1;
+        }
+        let landing = self.landings.get_mut(&download).unwrap();
+        landing.writing += 1;
+        landing.contents.insert(offered);
+        self.disk_free_at = self.disk_free_at.max(self.now) + Duration::from_secs_f64(DISK_SECONDS_PER_BATCH);
+        self.at(self.disk_free_at, Happening::Wrote { download, request, range, bad });
+        self.begin(owner);
+        self.with(|transfers, cx, sources, local| transfers.batch_landed(cx, sources, local, request, range));
+        if over {
+            self.with(|transfers, cx, sources, local| transfers.run_done(cx, sources, local, request, Ok(())));
+        }
+    }
+}
+
+fn manifest_of(
+    peer: &Peer,
+    game: &GameId,
+    manifest_hash: crate::types::ManifestHash,
+) -> Result<(Answer, Vec<ChunkHash>), RunFailure> {
+    let Some(offer) = peer.offers.get(game).filter(|offer| offer.summary.manifest_hash == manifest_hash) else {
+        let error = WireError { code: WireErrorCode::Changed, message: String::new() };
+        return Err(RunFailure::Refused(error));
+    };
+    let content_hash = offer.summary.content_hash;
+    let answer = ManifestAnswer {
+        game_id: game.clone(),
+        manifest_hash,
+        files: offer.manifest.files().to_vec(),
+        chunk_size: CHUNK_SIZE,
+        chunk_count: offer.manifest.chunk_count(),
+        content_hash,
+    };
+    Ok((Answer::Manifest(answer), content_hash.map_or(Vec::new(), |_| offer.chunks.clone())))
+}
