@@ -1,0 +1,202 @@
+//! Runs each task on the thread that picked it up.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::landing::Landing;
+use super::serve::ServedGame;
+use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
+use crate::index::GameDir;
+use crate::types::{
+    ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash, OpenedLibrary,
+    ScannedGame,
+};
+
+/// Most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// What the worker threads share.
+#[derive(Default)]
+pub(super) struct Context {
+    /// The game directory that is in use.
+    game_dir: Mutex<Option<Arc<GameDir>>>,
+    downloads: Mutex<HashMap<DownloadId, Arc<Download>>>,
+    /// Set to end the hashing of a game, under way or queued.
+    hashing: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
+}
+
+/// A download ends in the directory where it began, also when another one was opened meanwhile.
+struct Download {
+    landing: Landing,
+    home: Arc<GameDir>,
+}
+
+impl Context {
+    pub(super) fn job(&self, job: Job) -> JobDone {
+        match job {
+            Job::Resolve { token, host } => JobDone::Resolved { token, result: resolve(&host) },
+            Job::OpenLibrary { dir } => JobDone::LibraryOpened(self.open_library(&dir)),
+            Job::ScanGame { game, known } => {
+                let result = self.home().and_then(|home| home.scan_game(&game, known.as_deref()));
+                JobDone::GameScanned { game, result }
+            }
+            Job::ScanAll { known } => JobDone::AllScanned(self.home().and_then(|home| home.scan_all(&known))),
+            Job::SaveIndex { index } => {
+                let result = self.home().and_then(|home| home.save_index(&index));
+                JobDone::IndexSaved { stamp: index.stamp(), result }
+            }
+            Job::HashGame { game, manifest_hash } => {
+                let result = self.hash_game(&game, manifest_hash);
+                JobDone::GameHashed { game, manifest_hash, result }
+            }
+            Job::PrepareDownload { download, plan, reserved_bytes } => {
+                JobDone::DownloadPrepared { download, result: self.prepare(download, plan, reserved_bytes) }
+            }
+            Job::CommitDownload { download } => JobDone::DownloadCommitted { download, result: self.commit(download) },
+            Job::AbandonDownload { download, keep } => {
+                JobDone::DownloadAbandoned { download, result: self.abandon(download, keep) }
+            }
+        }
+    }
+
+    pub(super) fn write(&self, task: WriteBatch) -> Written {
+        let WriteBatch { token, download, batch, buf, hashes } = task;
+        let written = self.download(download).and_then(|to| to.landing.write(batch, &buf, hashes.as_deref()));
+        let (bad, error) = match written {
+            Ok(bad) => (bad, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Written { token, download, batch, bad, error }
+    }
+
+    pub(super) fn open_served(&self, task: OpenServed) -> Opened {
+        let OpenServed { token, game, manifest_hash } = task;
+        let result = self.home().and_then(|home| {
+            let listed = home.read_manifest(&game, manifest_hash)?;
+            Ok(Arc::new(ServedGame::new(game.clone(), home.root(&game)?, listed)))
+        });
+        Opened { token, game, result }
+    }
+
+    pub(super) fn read(&self, task: ReadBatch) -> ReadDone {
+        let ReadBatch { token, game, batch, mut buf, hash } = task;
+        let read = game.read_batch(batch, &mut buf, hash);
+        if let (Err(JobError { kind: JobErrorKind::Changed, .. }), Ok(home)) = (&read, self.home()) {
+            // A change deep in the tree does not show in the fingerprint.
+            home.distrust(game.game());
+        }
+        let result = read.map(|hashes| ReadChunks { bytes: buf.into_bytes(batch.bytes as usize), hashes });
+        ReadDone { token, batch, result }
+    }
+
+    /// A hash of `game` was queued: from now on it can be cancelled.
+    pub(super) fn hash_queued(&self, game: &GameId) {
+        lock(&self.hashing).insert(game.clone(), Arc::default());
+    }
+
+    pub(super) fn cancel_hash(&self, game: &GameId) {
+        if let Some(cancel) = lock(&self.hashing).get(game) {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn cancel_all_hashes(&self) {
+        lock(&self.hashing).values().for_each(|cancel| cancel.store(true, Ordering::Relaxed));
+    }
+
+    fn open_library(&self, path: &Path) -> Result<OpenedLibrary, JobError> {
+        {
+            // The directory that is open already would be found locked, by ourselves.
+            let mut current = lock(&self.game_dir);
+            if current.as_ref().is_some_and(|open| same_dir(open.dir().path(), path)) {
+                *current = None;
+            }
+        }
+        let (game_dir, opened) = GameDir::open(path)?;
+        *lock(&self.game_dir) = Some(Arc::new(game_dir));
+        Ok(opened)
+    }
+
+    fn hash_game(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ContentHash, JobError> {
+        let cancel = lock(&self.hashing).get(game).cloned().unwrap_or_default();
+        let result = if cancel.load(Ordering::Relaxed) {
+            Err(JobError::new(JobErrorKind::Cancelled, format!("hashing of {game} was cancelled")))
+        } else {
+            self.home().and_then(|home| home.hash_game(game, manifest_hash, &cancel))
+        };
+        let mut hashing = lock(&self.hashing);
+        // Not the flag of a later job for the same game.
+        if hashing.get(game).is_some_and(|flag| Arc::ptr_eq(flag, &cancel)) {
+            hashing.remove(game);
+        }
+        result
+    }
+
+    fn prepare(&self, id: DownloadId, plan: Arc<DownloadPlan>, reserved_bytes: u64) -> Result<(), JobError> {
+        let home = self.home()?;
+        if lock(&self.downloads).iter().any(|(other, to)| *other == id || *to.landing.game() == plan.game) {
+            return Err(JobError::new(JobErrorKind::InUse, format!("{} is being downloaded already", plan.game)));
+        }
+        let previous = home.previous_manifest(&plan.game);
+        let landing = Landing::prepare(home.dir(), plan, previous.as_ref(), reserved_bytes)?;
+        lock(&self.downloads).insert(id, Arc::new(Download { landing, home }));
+        Ok(())
+    }
+
+    fn commit(&self, id: DownloadId) -> Result<Arc<ScannedGame>, JobError> {
+        let to = self.download(id)?;
+        // After an error it stays, to be abandoned.
+        let landed = to.landing.commit()?;
+        lock(&self.downloads).remove(&id);
+        let game = to.landing.game();
+        if let Err(error) = to.home.save_content(game, &landed) {
+            // The game is whole without it; it will be hashed again.
+            tracing::warn!(%game, %error, "the hashes of a downloaded game could not be kept");
+        }
+        to.home.scan_game(game, None)?.ok_or_else(|| {
+            JobError::new(JobErrorKind::Changed, format!("{game} vanished right after its download was complete"))
+        })
+    }
+
+    fn abandon(&self, id: DownloadId, keep: bool) -> Result<Option<Arc<ScannedGame>>, JobError> {
+        let to = self.download(id)?;
+        lock(&self.downloads).remove(&id);
+        to.landing.abandon(keep)?;
+        to.home.scan_game(to.landing.game(), None)
+    }
+
+    fn download(&self, id: DownloadId) -> Result<Arc<Download>, JobError> {
+        let found = lock(&self.downloads).get(&id).cloned();
+        found.ok_or_else(|| JobError::new(JobErrorKind::Cancelled, format!("there is no download {}", id.0)))
+    }
+
+    fn home(&self) -> Result<Arc<GameDir>, JobError> {
+        let open = lock(&self.game_dir).clone();
+        open.ok_or_else(|| JobError::new(JobErrorKind::Io, "no game directory is open"))
+    }
+}
+
+/// Blocks for as long as the system's resolver takes.
+fn resolve(host: &str) -> Result<Vec<SocketAddr>, JobError> {
+    let addrs =
+        host.to_socket_addrs().map_err(|e| JobError::new(JobErrorKind::Io, format!("cannot resolve {host:?}: {e}")))?;
+    let mut unique = Vec::new();
+    for addr in addrs {
+        if unique.len() < MAX_ADDRESSES && !unique.contains(&addr) {
+            unique.push(addr);
+        }
+    }
+    Ok(unique)
+}
+
+fn same_dir(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// A thread that panicked left nothing half done in these maps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,240 @@
+//! The receiving side: a game on its way to the disk.
+//!
+//! ```text
+//! prepare ──► write, write, … ──► commit   (the sentinel is there, and everything under it is durable)
+//!                            └──► abandon  (no sentinel; what was written is taken away, or kept)
+//! ```
+//!
+//! The order makes the promise hold at every instant: the old sentinel goes durably before the first byte is
+//! overwritten, and the new one comes when every byte and every name is durable. `version.ini` itself is held in
+//! memory until then. A chunk is written only after its bytes matched their hash.
+
+mod commit;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use super::handles::Handles;
+use crate::fs::{Dir, File};
+use crate::index::ServedManifest;
+use crate::types::{
+    Batch, CHUNK_SIZE, ChunkHash, ChunkIndex, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest,
+    RelPath,
+};
+
+/// The sentinel: a game that has it is complete.
+const SENTINEL: &str = "version.ini";
+/// The old sentinel while a game is being replaced.
+const DISCARDED: &str = ".version.ini.discarded";
+/// Largest sentinel in bytes.
+const MAX_SENTINEL: u64 = 64 << 10;
+/// Bytes of a file after which the system is asked to begin writing them, so that the last fsync has little to do.
+const WRITEBACK_EVERY: u64 = 8 << 20;
+
+/// A download's files. Shared by the threads that write its batches.
+#[derive(Debug)]
+pub struct Landing {
+    plan: Arc<DownloadPlan>,
+    game_dir: Dir,
+    root: Dir,
+    /// Index of the sentinel in the manifest.
+    sentinel: usize,
+    undo: Undo,
+    /// Files that the game had before and that the new list lacks; removed before the new sentinel comes.
+    stale: Vec<RelPath>,
+    handles: Handles,
+    progress: Mutex<Progress>,
+    /// Held for reading while bytes are written; for writing by commit and abandon, which so never meet a late batch.
+    phase: RwLock<Phase>,
+}
+
+/// What `prepare` did before the first byte.
+#[derive(Clone, Debug, Default)]
+struct Undo {
+    /// The game's directory was not there.
+    made_root: bool,
+    /// Directories beneath it that were not there, outermost first.
+    made_dirs: Vec<RelPath>,
+    /// The old sentinel was set aside.
+    sentinel_aside: bool,
+    /// Old files that stood in the way were removed: the old sentinel must not come back.
+    removed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Chunks are welcome.
+    Writing,
+    /// Committing failed. It is never tried again: a second fsync would report success for bytes that were lost.
+    Failed,
+    /// The sentinel is there.
+    Committed,
+    /// Given up.
+    Abandoned,
+}
+
+/// Which chunks are where.
+#[derive(Debug)]
+struct Progress {
+    /// For each chunk whether it is written (or held, for the sentinel).
+    written: Vec<bool>,
+    /// What each chunk hashed to, if the plan does not say.
+    hashes: Option<Vec<ChunkHash>>,
+    missing: u32,
+    /// Files that were opened for writing: their length is set, and they are ours to remove.
+    begun: Vec<bool>,
+    sentinel: Vec<u8>,
+}
+
+/// What is known of a chunk that comes with verified bytes.
+enum ChunkState {
+    Missing,
+    /// It is written already.
+    Same,
+    /// Other bytes are written: its source has changed.
+    Different,
+}
+
+/// A committed download: what to keep of it in the index.
+pub type Landed = ServedManifest;
+
+impl Landing {
+    /// Verifies the chunks of `batch`, whose bytes lie one after the other at the front of `bytes`, and writes the good
+    /// ones. `hashes` came with them and count only when the plan does not know the content: one for each chunk.
+    /// Returns the chunks that did not match. A chunk that was written before is left as it is.
+    ///
+    /// # Errors
+    /// When the disk refuses; [`JobErrorKind::Cancelled`] after the end of the download.
+    pub fn write(&self, batch: Batch, bytes: &[u8], hashes: Option<&[ChunkHash]>) -> Result<Vec<ChunkIndex>, JobError> {
+        let _writing = self.writing()?;
+        let mut bad = Vec::new();
+        let mut rest = bytes;
+        for (nth, index) in batch.range.iter().enumerate() {
+            let chunk = self.manifest().chunk(index).ok_or_else(|| self.not_of_this_plan(batch))?;
+            let (bytes, tail) =
+                rest.split_at_checked(chunk.len as usize).ok_or_else(|| self.not_of_this_plan(batch))?;
+            rest = tail;
+            let expected = match &self.plan.content {
+                Some(content) => content.chunks.get(index.0 as usize),
+                None => hashes.and_then(|hashes| hashes.get(nth)),
+            };
+            let hash = ChunkHash::of(bytes);
+            if expected != Some(&hash) {
+                bad.push(index);
+                continue;
+            }
+            match self.progress().state(index, &hash) {
+                ChunkState::Missing => {}
+                ChunkState::Same => continue,
+                ChunkState::Different => {
+                    bad.push(index);
+                    continue;
+                }
+            }
+            if chunk.file == self.sentinel {
+                self.progress().sentinel = bytes.to_vec();
+            } else {
+                let file = self.file(chunk.file)?;
+                file.write_all_at(bytes, chunk.offset)?;
+                let end = chunk.offset + u64::from(chunk.len);
+                if end.is_multiple_of(WRITEBACK_EVERY) {
+                    file.start_writeback(end - WRITEBACK_EVERY, WRITEBACK_EVERY);
+                }
+            }
+            self.progress().set_written(index, hash);
+        }
+        Ok(bad)
+    }
+
+    /// Which game.
+    pub fn game(&self) -> &GameId {
+        &self.plan.game
+    }
+
+    /// What it writes.
+    pub fn plan(&self) -> &DownloadPlan {
+        &self.plan
+    }
+
+    fn manifest(&self) -> &Manifest {
+        &self.plan.manifest
+    }
+
+    /// The files but the sentinel, with their index.
+    fn data_files(&self) -> impl Iterator<Item = (usize, &FileEntry)> {
+        self.manifest().files().iter().enumerate().filter(|(index, _)| *index != self.sentinel)
+    }
+
+    /// An open file of the plan. At its first use it gets its final length.
+    fn file(&self, index: usize) -> Result<Arc<File>, JobError> {
+        self.handles.get(index, || {
+            let Some(entry) = self.manifest().files().get(index) else {
+                return Err(JobError::new(JobErrorKind::Io, format!("{} has no file {index}", self.game())));
+            };
+            let file = self.root.create_write(&entry.path, entry.exec)?;
+            if self.progress().begin(index) {
+                // A small file is written in one piece anyway: only an old, longer one must be cut.
+                if entry.size > CHUNK_SIZE { file.reserve(entry.size)? } else { file.set_len(entry.size)? }
+            }
+            Ok(file)
+        })
+    }
+
+    fn writing(&self) -> Result<RwLockReadGuard<'_, Phase>, JobError> {
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        match *phase {
+            Phase::Writing => Ok(phase),
+            _ => Err(JobError::new(JobErrorKind::Cancelled, format!("the download of {} is over", self.game()))),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn not_of_this_plan(&self, batch: Batch) -> JobError {
+        JobError::new(JobErrorKind::Io, format!("the plan of {} has no batch {batch:?}", self.game()))
+    }
+}
+
+impl Progress {
+    fn new(plan: &DownloadPlan) -> Self {
+        let chunks = plan.manifest.chunk_count();
+        Self {
+            written: vec![false; chunks as usize],
+            hashes: plan.content.is_none().then(|| vec![ChunkHash([0; 32]); chunks as usize]),
+            missing: chunks,
+            begun: vec![false; plan.manifest.files().len()],
+            sentinel: Vec::new(),
+        }
+    }
+
+    fn state(&self, index: ChunkIndex, hash: &ChunkHash) -> ChunkState {
+        let at = index.0 as usize;
+        if self.written.get(at) != Some(&true) {
+            return ChunkState::Missing;
+        }
+        match &self.hashes {
+            Some(hashes) if hashes.get(at) != Some(hash) => ChunkState::Different,
+            _ => ChunkState::Same,
+        }
+    }
+
+    fn set_written(&mut self, index: ChunkIndex, hash: ChunkHash) {
+        let at = index.0 as usize;
+        if let Some(written @ false) = self.written.get_mut(at) {
+            *written = true;
+            self.missing -= 1;
+            if let Some(slot) = self.hashes.as_mut().and_then(|hashes| hashes.get_mut(at)) {
+                *slot = hash;
+            }
+        }
+    }
+
+    /// Whether the file is used for the first time. From now on it is ours to remove.
+    fn begin(&mut self, file: usize) -> bool {
+        self.begun.get_mut(file).is_some_and(|begun| !std::mem::replace(begun, true))
+    }
+}

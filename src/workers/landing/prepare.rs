@@ -1,0 +1,228 @@
+//! Before the first byte: is there room, is the way free, and the old sentinel is durably gone.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::{DISCARDED, Handles, Landing, MAX_SENTINEL, Phase, Progress, SENTINEL, Undo};
+use crate::fs::{Dir, EntryKind, FsError};
+use crate::types::{DownloadPlan, GameId, JobError, JobErrorKind, Manifest, RelPath};
+
+/// File systems give space in blocks: what a file takes is rounded up to this many bytes.
+const BLOCK: u64 = 4096;
+
+impl Landing {
+    /// Makes ready to write `plan` beneath `game_dir`. `previous`: the files that the game has now, when they are known.
+    /// `reserved_bytes`: what other downloads will still write to the same file system.
+    ///
+    /// # Errors
+    /// Nothing of the game has changed when it fails, but for directories and for old files that had to make way.
+    /// [`JobErrorKind::DiskFull`] names what is needed and what is free; [`JobErrorKind::UnsafePath`]: a link or a
+    /// special file lies where a file or directory belongs; [`JobErrorKind::Verification`]: not a plan.
+    pub fn prepare(
+        game_dir: &Dir,
+        plan: Arc<DownloadPlan>,
+        previous: Option<&Manifest>,
+        reserved_bytes: u64,
+    ) -> Result<Self, JobError> {
+        let sentinel = check_plan(&plan)?;
+        let name = plan.game.as_str();
+        let made_root = match game_dir.entry(name)?.map(|entry| entry.kind) {
+            None => true,
+            Some(EntryKind::Dir) => false,
+            Some(_) => return Err(in_the_way(&plan.game, "its folder's name is taken by something else")),
+        };
+        let replaced = Replaced::new(&plan.manifest, previous);
+        let mut needed = Survey::default();
+        if made_root {
+            plan.manifest.files().iter().for_each(|file| needed.add(file.size, 0));
+        } else {
+            needed.look(&game_dir.subdir(name)?, &plan, &replaced)?;
+        }
+        check_space(game_dir, &plan.game, needed.bytes, reserved_bytes)?;
+
+        let root = game_dir.make_subdir(name)?;
+        let mut undo = Undo { made_root, ..Undo::default() };
+        if let Err(error) = make_way(&root, &plan.manifest, &needed.shared, &replaced.in_way, &mut undo) {
+            // The error that stopped it matters more than one met while tidying up.
+            let _ = undo.roll_back(game_dir, &root, &plan.game);
+            return Err(error.into());
+        }
+        Ok(Self {
+            game_dir: game_dir.clone(),
+            root,
+            sentinel,
+            undo,
+            stale: replaced.stale,
+            handles: Handles::default(),
+            progress: Mutex::new(Progress::new(&plan)),
+            phase: RwLock::new(Phase::Writing),
+            plan,
+        })
+    }
+}
+
+impl Undo {
+    /// Back to where `prepare` began. The old sentinel comes back only if nothing that it speaks for was touched.
+    pub(super) fn roll_back(&self, game_dir: &Dir, root: &Dir, game: &GameId) -> Result<(), FsError> {
+        for dir in self.made_dirs.iter().rev() {
+            root.remove_dir_if_empty(dir)?;
+        }
+        if self.sentinel_aside {
+            if self.removed {
+                root.remove_file(DISCARDED)?;
+            } else {
+                root.rename(DISCARDED, SENTINEL)?;
+            }
+        }
+        root.sync()?;
+        if self.made_root && game_dir.remove_subdir_if_empty(game.as_str())? {
+            game_dir.sync()?;
+        }
+        Ok(())
+    }
+}
+
+/// The index of the sentinel among the plan's files.
+fn check_plan(plan: &DownloadPlan) -> Result<usize, JobError> {
+    let fail =
+        |why: &str| Err(JobError::new(JobErrorKind::Verification, format!("cannot download {}: {why}", plan.game)));
+    if let Some(content) = &plan.content
+        && content.chunks.len() != plan.manifest.chunk_count() as usize
+    {
+        return fail("the number of its hashes is not the number of its chunks");
+    }
+    match plan.manifest.files().iter().enumerate().find(|(_, file)| file.path.as_str() == SENTINEL) {
+        None => fail("its list of files has no version.ini"),
+        Some((_, file)) if file.size > MAX_SENTINEL => fail("its version.ini is larger than 64 KiB"),
+        Some((index, _)) => Ok(index),
+    }
+}
+
+/// What becomes of the files that the game has now and the new list lacks.
+struct Replaced {
+    /// Must go before the new files come: the same name in another spelling, or a file where a directory is needed or
+    /// the other way round.
+    in_way: Vec<RelPath>,
+    /// Go when the new files are complete.
+    stale: Vec<RelPath>,
+}
+
+impl Replaced {
+    fn new(new: &Manifest, previous: Option<&Manifest>) -> Self {
+        let (mut in_way, mut stale) = (Vec::new(), Vec::new());
+        if let Some(previous) = previous {
+            let keep: HashSet<&RelPath> = new.files().iter().map(|file| &file.path).collect();
+            let files: HashSet<String> = keep.iter().map(|path| path.collision_key()).collect();
+            let dirs: HashSet<String> =
+                directories(new.files().iter().map(|file| &file.path)).iter().map(RelPath::collision_key).collect();
+            for file in previous.files().iter().filter(|file| !keep.contains(&file.path)) {
+                let key = file.path.collision_key();
+                let beneath_file = ancestors(&file.path).any(|dir| files.contains(&dir.collision_key()));
+                let blocks = files.contains(&key) || dirs.contains(&key) || beneath_file;
+                if blocks { &mut in_way } else { &mut stale }.push(file.path.clone());
+            }
+        }
+        Self { in_way, stale }
+    }
+}
+
+/// What is on the disk already.
+#[derive(Default)]
+struct Survey {
+    /// Space that the plan still takes.
+    bytes: u64,
+    /// Files with several names: writing through one would change what the others show.
+    shared: Vec<RelPath>,
+}
+
+impl Survey {
+    fn look(&mut self, root: &Dir, plan: &DownloadPlan, replaced: &Replaced) -> Result<(), JobError> {
+        let makes_way = |dir: &RelPath| replaced.in_way.iter().any(|path| ancestors(path).any(|above| above == *dir));
+        for file in plan.manifest.files() {
+            let entry = match root.entry_beneath(&file.path) {
+                // A file where a directory is needed: it is in the way, or making the directory will fail.
+                Err(e) if e.source.kind() == io::ErrorKind::NotADirectory => None,
+                other => other?,
+            };
+            match entry {
+                None => self.add(file.size, 0),
+                Some(entry) if entry.kind == EntryKind::File && entry.links == 1 => self.add(file.size, entry.size),
+                Some(entry) if entry.kind == EntryKind::File => {
+                    self.add(file.size, 0);
+                    self.shared.push(file.path.clone());
+                }
+                Some(entry) if entry.kind == EntryKind::Dir && makes_way(&file.path) => self.add(file.size, 0),
+                Some(_) => {
+                    return Err(in_the_way(&plan.game, &format!("{} is not a regular file there", file.path)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, size: u64, present: u64) {
+        self.bytes += (size.div_ceil(BLOCK) * BLOCK).saturating_sub(present);
+    }
+}
+
+fn check_space(dir: &Dir, game: &GameId, needed: u64, reserved: u64) -> Result<(), JobError> {
+    let free = dir.free_bytes()?;
+    if needed <= free.saturating_sub(reserved) {
+        return Ok(());
+    }
+    let mut message = format!("not enough space for {game}: it needs {needed} bytes, {free} are free");
+    if reserved > 0 {
+        message += &format!(", of which other downloads will take {reserved}");
+    }
+    Err(JobError::new(JobErrorKind::DiskFull, message))
+}
+
+/// The changes, in an order that can be undone as long as no old file was removed.
+fn make_way(
+    root: &Dir,
+    manifest: &Manifest,
+    shared: &[RelPath],
+    in_way: &[RelPath],
+    undo: &mut Undo,
+) -> Result<(), FsError> {
+    if root.exists(SENTINEL)? {
+        root.rename(SENTINEL, DISCARDED)?;
+        undo.sentinel_aside = true;
+    }
+    // Also when there was none: that it is gone must be durable, whoever removed it.
+    root.sync()?;
+    for path in shared.iter().chain(in_way).filter(|path| path.as_str() != SENTINEL) {
+        undo.removed |= root.remove_file_beneath(path)?;
+    }
+    for dir in directories(in_way).iter().rev() {
+        root.remove_dir_if_empty(dir)?;
+    }
+    for dir in directories(manifest.files().iter().map(|file| &file.path)) {
+        if root.make_dir(&dir)? {
+            undo.made_dirs.push(dir);
+        }
+    }
+    Ok(())
+}
+
+/// Every directory above these paths, each after the one that holds it.
+pub(super) fn directories<'a>(paths: impl IntoIterator<Item = &'a RelPath>) -> BTreeSet<RelPath> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        for dir in ancestors(path) {
+            if !all.insert(dir) {
+                break;
+            }
+        }
+    }
+    all
+}
+
+fn ancestors(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    std::iter::successors(path.parent(), RelPath::parent)
+}
+
+fn in_the_way(game: &GameId, why: &str) -> JobError {
+    JobError::new(JobErrorKind::UnsafePath, format!("cannot write {game}: {why}"))
+}

@@ -1,0 +1,266 @@
+//! The threads. Three kinds, so that none waits for what another is about:
+//!
+//! - *bulk*: verify and write, read, compute; never waits for anything but bytes on a disk,
+//! - *jobs*: scans, fsyncs, directories; may wait for seconds,
+//! - *background*: hashes games at the lowest priority the system has, for minutes.
+//!
+//! Names are resolved on a thread of their own that nobody waits for: a dead name server must not hold up a shutdown.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::jobs::Context;
+use super::task::{Task, TaskDone};
+use crate::types::{GameId, Job, JobDone};
+
+/// Tasks of one kind that may be queued, running, or done and not yet fetched. Bulk tasks hold a buffer each, so that
+/// the buffer pools bind first.
+const MAX_OUTSTANDING: usize = 256;
+/// More than this many bulk threads do not make one machine's disk and network faster.
+const MAX_AUTO_THREADS: usize = 8;
+
+/// Called when the first result waits; from any thread, so that it must be quick and must not call back.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The workers, as their one user sees them. Dropping it waits for running tasks; results are lost.
+pub struct Workers<C> {
+    lanes: [Lane<C>; Kind::COUNT],
+    results: Receiver<TaskDone<C>>,
+    shared: Arc<Shared<C>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One kind's queue, and how much of it is under way.
+struct Lane<C> {
+    queue: Option<Sender<Task<C>>>,
+    outstanding: usize,
+}
+
+struct Shared<C> {
+    context: Context,
+    results: Sender<TaskDone<C>>,
+    /// Whether the user was woken and has not yet found the results empty.
+    woken: AtomicBool,
+    wake: Wake,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Bulk,
+    Jobs,
+    Background,
+    Names,
+}
+
+impl Kind {
+    const COUNT: usize = 4;
+    const ALL: [Self; Self::COUNT] = [Self::Bulk, Self::Jobs, Self::Background, Self::Names];
+
+    fn of<C>(task: &Task<C>) -> Self {
+        match task {
+            Task::Job(Job::Resolve { .. }) => Self::Names,
+            Task::Job(Job::HashGame { .. }) => Self::Background,
+            Task::Job(_) | Task::OpenServed(_) => Self::Jobs,
+            Task::Write(_) | Task::Read(_) | Task::Compute(_) => Self::Bulk,
+        }
+    }
+
+    /// Agrees with [`of`](Self::of) for the task that it came of.
+    fn of_done<C>(done: &TaskDone<C>) -> Self {
+        match done {
+            TaskDone::Job(JobDone::Resolved { .. }) => Self::Names,
+            TaskDone::Job(JobDone::GameHashed { .. }) => Self::Background,
+            TaskDone::Job(_) | TaskDone::Opened(_) => Self::Jobs,
+            TaskDone::Written(_) | TaskDone::Read(_) | TaskDone::Computed(_) => Self::Bulk,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Jobs => "jobs",
+            Self::Background => "background",
+            Self::Names => "names",
+        }
+    }
+
+    fn threads(self, bulk: usize) -> usize {
+        match self {
+            Self::Bulk => bulk,
+            // A commit of one game must not hold up the scan of another, unless everything was asked to be in order.
+            Self::Jobs => bulk.min(2),
+            Self::Background | Self::Names => 1,
+        }
+    }
+}
+
+impl<C: Send + 'static> Workers<C> {
+    /// Starts the threads. `threads`: how many for bulk work; 0: one per core, at least 2.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn start(threads: usize, wake: Wake) -> io::Result<Self> {
+        let bulk = match threads {
+            0 => std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, MAX_AUTO_THREADS)),
+            n => n,
+        };
+        let (result_in, results) = unbounded();
+        let shared =
+            Arc::new(Shared { context: Context::default(), results: result_in, woken: AtomicBool::new(false), wake });
+        let mut workers = Self {
+            lanes: std::array::from_fn(|_| Lane { queue: None, outstanding: 0 }),
+            results,
+            shared: Arc::clone(&shared),
+            threads: Vec::new(),
+        };
+        for (kind, lane) in Kind::ALL.into_iter().zip(&mut workers.lanes) {
+            let (queue_in, queue) = bounded(MAX_OUTSTANDING);
+            lane.queue = Some(queue_in);
+            for number in 0..kind.threads(bulk) {
+                let (queue, shared) = (queue.clone(), Arc::clone(&shared));
+                let thread = std::thread::Builder::new()
+                    .name(format!("lan-{}-{number}", kind.name()))
+                    .spawn(move || work(kind, &queue, &shared))?;
+                if kind != Kind::Names {
+                    workers.threads.push(thread);
+                }
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Queues a task, or gives it back when as many of its kind are under way as may be: try again after a result came.
+    /// Never blocks.
+    pub fn try_submit(&mut self, task: Task<C>) -> Result<(), Task<C>> {
+        let lane = self.lane(Kind::of(&task));
+        if lane.outstanding >= MAX_OUTSTANDING {
+            return Err(task);
+        }
+        let Some(queue) = lane.queue.clone() else { return Err(task) };
+        lane.outstanding += 1;
+        if let Task::Job(Job::HashGame { game, .. }) = &task {
+            self.shared.context.hash_queued(game);
+        }
+        queue.try_send(task).map_err(|refused| {
+            // Cannot happen: the queue has room for all that may be outstanding.
+            let task = refused.into_inner();
+            self.lane(Kind::of(&task)).outstanding -= 1;
+            task
+        })
+    }
+
+    /// The next result; `None`: there is none now, and the wake-up call will come with the next one.
+    pub fn try_next(&mut self) -> Option<TaskDone<C>> {
+        let done = self.results.try_recv().or_else(|_| {
+            // In this order: a result that comes after the look below finds the flag down and wakes us.
+            self.shared.woken.store(false, Ordering::SeqCst);
+            self.results.try_recv()
+        });
+        let done = done.ok()?;
+        let lane = self.lane(Kind::of_done(&done));
+        lane.outstanding = lane.outstanding.saturating_sub(1);
+        Some(done)
+    }
+
+    /// Makes the hashing of a game end soon; its result still comes.
+    pub fn cancel_hash(&self, game: &GameId) {
+        self.shared.context.cancel_hash(game);
+    }
+
+    /// Tasks that are queued, running, or done and not yet fetched, of all kinds.
+    pub fn outstanding(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.outstanding).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_results(&self) -> usize {
+        self.results.len()
+    }
+
+    fn lane(&mut self, kind: Kind) -> &mut Lane<C> {
+        &mut self.lanes[kind as usize]
+    }
+}
+
+impl<C> Drop for Workers<C> {
+    fn drop(&mut self) {
+        self.shared.context.cancel_all_hashes();
+        self.lanes.iter_mut().for_each(|lane| lane.queue = None);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for Workers<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Workers");
+        for (kind, lane) in Kind::ALL.iter().zip(&self.lanes) {
+            out.field(kind.name(), &lane.outstanding);
+        }
+        out.finish()
+    }
+}
+
+fn work<C>(kind: Kind, queue: &Receiver<Task<C>>, shared: &Shared<C>) {
+    if kind == Kind::Background {
+        lower_priority();
+    }
+    for task in queue {
+        let done = shared.run(task);
+        // The user is gone: nobody waits for the rest either.
+        if shared.results.send(done).is_err() {
+            return;
+        }
+        if !shared.woken.swap(true, Ordering::SeqCst) {
+            (shared.wake)();
+        }
+    }
+}
+
+impl<C> Shared<C> {
+    fn run(&self, task: Task<C>) -> TaskDone<C> {
+        match task {
+            Task::Job(job) => TaskDone::Job(self.context.job(job)),
+            Task::Write(batch) => TaskDone::Written(self.context.write(batch)),
+            Task::OpenServed(task) => TaskDone::Opened(self.context.open_served(task)),
+            Task::Read(task) => TaskDone::Read(self.context.read(task)),
+            Task::Compute(work) => TaskDone::Computed(work.run()),
+        }
+    }
+}
+
+/// A game may be running on this machine: hashing gets what is left over.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn lower_priority() {
+    const LOWEST: i32 = 19;
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: both calls take numbers only. On Linux, 0 means the calling thread alone in both. A refusal is harmless.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+    }
+}
+
+/// A game may be running on this machine: hashing gets what is left over.
+#[cfg(windows)]
+fn lower_priority() {
+    /// Processor, disk and memory at background priority, for the calling thread.
+    const THREAD_MODE_BACKGROUND_BEGIN: i32 = 0x0001_0000;
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetCurrentThread() -> std::os::windows::io::RawHandle;
+        fn SetThreadPriority(thread: std::os::windows::io::RawHandle, priority: i32) -> i32;
+    }
+    // SAFETY: the pseudo-handle of the calling thread is always valid. A refusal is harmless.
+    unsafe { SetThreadPriority(GetCurrentThread(), THREAD_MODE_BACKGROUND_BEGIN) };
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+fn lower_priority() {}
