@@ -1,0 +1,134 @@
+//! Events as sentences.
+
+use std::io::{self, Write};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+
+use crate::api::{Operation, PeerEvent};
+
+/// Writes each event as a line until `events` ends. Progress is left out: it belongs to a progress bar.
+pub fn serve(mut output: impl Write + Send + 'static, events: Receiver<PeerEvent>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("events".into()).spawn(move || {
+        for event in events.iter() {
+            if let Some(line) = describe(&event) {
+                // A terminal that went away is no reason to stop serving games.
+                let _ = writeln!(output, "{line}");
+            }
+        }
+    })
+}
+
+/// The event in words; `None` for what is only noise on a terminal. One line, no control characters.
+pub fn describe(event: &PeerEvent) -> Option<String> {
+    let text = match event {
+        PeerEvent::LocalPeerReady { peer_id, listen_addr, control } => {
+            let door = control.as_ref().map(|url| format!(", control at {url}")).unwrap_or_default();
+            format!("ready: {peer_id} on {listen_addr}{door}")
+        }
+        PeerEvent::PeerDiscovered { peer_id, addr } => format!("peer found: {peer_id} at {addr}"),
+        PeerEvent::PeerConnected { peer_id, addr, hostname, game_count } => {
+            let name = hostname.clone().unwrap_or_else(|| peer_id.to_string());
+            format!("peer connected: {name} at {addr}, {}", games(*game_count))
+        }
+        PeerEvent::PeerLibraryChanged { peer_id, rev, game_count } => {
+            format!("peer {peer_id} now has {} (revision {rev})", games(*game_count))
+        }
+        PeerEvent::PeerLost { peer_id, reason } => format!("peer gone: {peer_id} ({reason})"),
+        PeerEvent::LocalLibraryChanged { rev, games: count, .. } => {
+            format!("library here: {} (revision {rev})", games(*count))
+        }
+        PeerEvent::ActiveOperationsChanged { operations } if operations.is_empty() => "nothing is running".into(),
+        PeerEvent::ActiveOperationsChanged { operations } => {
+            let running = operations.iter().map(|row| {
+                let what = match row.operation {
+                    Operation::Queued => "waiting to download",
+                    Operation::Downloading => "downloading",
+                };
+                format!("{what} {}", row.game)
+            });
+            running.collect::<Vec<_>>().join(", ")
+        }
+        PeerEvent::GotGameFiles { game, files, bytes } => format!("{game}: {files} files, {}", size(*bytes)),
+        PeerEvent::DownloadBegin { game, bytes, sources } => {
+            format!("{game}: download of {} from {sources} source(s) begins", size(*bytes))
+        }
+        PeerEvent::DownloadProgress { .. } => return None,
+        PeerEvent::DownloadSourceBanned { game, peer_id, reason } => {
+            format!("{game}: {peer_id} is not asked any more: {reason}")
+        }
+        PeerEvent::DownloadFinished { game, bytes, duration_ms, mbit_per_s, .. } => {
+            let seconds = *duration_ms as f64 / 1000.0;
+            format!("{game}: downloaded and verified, {} in {seconds:.1} s ({mbit_per_s:.0} Mbit/s)", size(*bytes))
+        }
+        PeerEvent::DownloadFailed { game, message, .. } => format!("{game}: download failed: {message}"),
+        PeerEvent::RuntimeError { message, .. } => format!("problem: {message}"),
+    };
+    // Names and messages may come from the network: none of them may steer the terminal.
+    Some(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+}
+
+fn games(count: usize) -> String {
+    if count == 1 { "1 game".into() } else { format!("{count} games") }
+}
+
+/// Bytes with a binary unit and three significant digits or so: `1.20 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if value < 10.0 {
+        format!("{value:.2} {unit}")
+    } else if value < 100.0 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ErrorCode;
+    use crate::types::PeerId;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1 << 20, "1.00 MiB"),
+            (1_288_490_188, "1.20 GiB"),
+            (150 << 30, "150 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn text_from_the_network_cannot_steer_the_terminal() {
+        let event = PeerEvent::PeerConnected {
+            peer_id: PeerId::from_spki_sha256(&[1; 32]),
+            addr: "192.168.0.9:7".parse().unwrap(),
+            hostname: Some("\u{1b}[2Jevil\r\n".into()),
+            game_count: 1,
+        };
+        let line = describe(&event).unwrap();
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.contains("1 game") && line.contains("192.168.0.9:7"));
+        let error = PeerEvent::RuntimeError { code: ErrorCode::Io, message: "a\nb".into() };
+        assert!(!describe(&error).unwrap().contains('\n'));
+    }
+}

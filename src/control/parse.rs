@@ -1,0 +1,189 @@
+//! From a JSON object to a [`PeerCommand`], with errors that name the field.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use crate::api::{CommandError, ErrorCode, PeerCommand};
+use crate::types::GameId;
+
+/// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
+const MAX_COUNT: u64 = 1_000_000;
+const MAX_TIMEOUT_MS: u64 = 86_400_000;
+
+/// The command in `object`: `cmd` names it, `id` is the caller's own, every other member is a field of the command.
+/// A member that the command does not have is refused: a misspelt option must not quietly do the opposite.
+///
+/// # Errors
+/// `unknown-command` when `cmd` names none, `bad-argument` when a field is missing, wrong or unknown.
+pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, CommandError> {
+    let name = match object.get("cmd") {
+        Some(Value::String(name)) => name.as_str(),
+        Some(_) => return Err(unknown("cmd: expected a string that names a command")),
+        None => return Err(unknown("cmd is missing: expected a string that names a command")),
+    };
+    let fields = Fields { command: name, object };
+    match name {
+        "status" => fields.only(&[], PeerCommand::Status),
+        "list-peers" => fields.only(&[], PeerCommand::ListPeers),
+        "list-games" => fields.only(&[], PeerCommand::ListGames),
+        "shutdown" => fields.only(&[], PeerCommand::Shutdown),
+        "connect" => fields.only(&["addr"], PeerCommand::Connect { addr: fields.host_port("addr")? }),
+        "set-game-dir" => fields.only(&["path"], PeerCommand::SetGameDir { path: fields.path("path")? }),
+        "get-game" => fields.only(&["game"], PeerCommand::GetGame { game: fields.game()? }),
+        "fetch-latest" => fields.only(&["game"], PeerCommand::FetchLatest { game: fields.game()? }),
+        "cancel-download" => fields.only(&["game"], PeerCommand::CancelDownload { game: fields.game()? }),
+        "download" => {
+            let install = fields.optional_bool("install")?.unwrap_or(true);
+            fields.only(&["game", "install"], PeerCommand::Download { game: fields.game()?, install })
+        }
+        "wait-peers" => {
+            let count = fields.number("count", MAX_COUNT)? as usize;
+            let timeout_ms = fields.number("timeout_ms", MAX_TIMEOUT_MS)?;
+            fields.only(&["count", "timeout_ms"], PeerCommand::WaitPeers { count, timeout_ms })
+        }
+        other => Err(unknown(format!("there is no command {:?}", shorten(other)))),
+    }
+}
+
+fn unknown(message: impl Into<String>) -> CommandError {
+    CommandError::new(ErrorCode::UnknownCommand, message)
+}
+
+/// Enough of a caller's text to recognise it.
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+struct Fields<'a> {
+    command: &'a str,
+    object: &'a Map<String, Value>,
+}
+
+impl Fields<'_> {
+    /// `command`, unless the object has a member beyond `names`.
+    fn only(&self, names: &[&str], command: PeerCommand) -> Result<PeerCommand, CommandError> {
+        let stranger =
+            self.object.keys().find(|key| !matches!(key.as_str(), "id" | "cmd") && !names.contains(&key.as_str()));
+        match stranger {
+            None => Ok(command),
+            Some(key) if names.is_empty() => Err(self.bad(&shorten(key), "no such field; the command has none")),
+            Some(key) => Err(self.bad(&shorten(key), &format!("no such field; the command has {}", names.join(", ")))),
+        }
+    }
+
+    fn bad(&self, field: &str, what: &str) -> CommandError {
+        CommandError::new(ErrorCode::BadArgument, format!("{}: {field}: {what}", self.command))
+    }
+
+    fn wrong(&self, field: &str, expected: &str) -> CommandError {
+        match self.object.get(field) {
+            None => self.bad(field, &format!("missing; expected {expected}")),
+            Some(_) => self.bad(field, &format!("expected {expected}")),
+        }
+    }
+
+    fn text(&self, field: &str, expected: &str) -> Result<&str, CommandError> {
+        self.object.get(field).and_then(Value::as_str).ok_or_else(|| self.wrong(field, expected))
+    }
+
+    fn game(&self) -> Result<GameId, CommandError> {
+        let text = self.text("game", "the id of a game, a string")?;
+        text.parse().map_err(|error| self.bad("game", &format!("{error}")))
+    }
+
+    fn host_port(&self, field: &str) -> Result<String, CommandError> {
+        let expected = "HOST:PORT or [IPV6]:PORT, a string";
+        let text = self.text(field, expected)?;
+        if !crate::config::is_host_port(text) {
+            return Err(self.wrong(field, expected));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn path(&self, field: &str) -> Result<PathBuf, CommandError> {
+        let expected = "the path of a directory, a string";
+        let text = self.text(field, expected)?;
+        if text.is_empty() || text.contains('\0') {
+            return Err(self.wrong(field, expected));
+        }
+        Ok(PathBuf::from(text))
+    }
+
+    fn optional_bool(&self, field: &str) -> Result<Option<bool>, CommandError> {
+        match self.object.get(field) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.wrong(field, "true or false")),
+        }
+    }
+
+    fn number(&self, field: &str, most: u64) -> Result<u64, CommandError> {
+        let value = self.object.get(field).and_then(Value::as_u64).filter(|number| *number <= most);
+        value.ok_or_else(|| self.wrong(field, &format!("a whole number from 0 to {most}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(value: Value) -> Result<PeerCommand, CommandError> {
+        parse_command(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn what_a_command_serializes_to_is_parsed_back() {
+        let game: GameId = "quake".parse().unwrap();
+        for command in [
+            PeerCommand::Status,
+            PeerCommand::ListPeers,
+            PeerCommand::ListGames,
+            PeerCommand::Connect { addr: "[fe80::1%3]:4711".into() },
+            PeerCommand::SetGameDir { path: "/games".into() },
+            PeerCommand::GetGame { game: game.clone() },
+            PeerCommand::FetchLatest { game: game.clone() },
+            PeerCommand::Download { game: game.clone(), install: false },
+            PeerCommand::CancelDownload { game },
+            PeerCommand::WaitPeers { count: 3, timeout_ms: 500 },
+            PeerCommand::Shutdown,
+        ] {
+            let mut object = serde_json::to_value(&command).unwrap();
+            object["id"] = json!([1, "x"]);
+            assert_eq!(object["cmd"], command.name());
+            assert_eq!(parse(object), Ok(command));
+        }
+        let default = parse(json!({"cmd": "download", "game": "quake"})).unwrap();
+        assert!(matches!(default, PeerCommand::Download { install: true, .. }));
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_together_with_what_is_expected() {
+        for (object, expected) in [
+            (json!({"cmd": "download"}), "download: game: missing; expected the id of a game"),
+            (json!({"cmd": "download", "game": 3}), "download: game: expected the id of a game"),
+            (json!({"cmd": "download", "game": "../etc"}), "download: game: not a game id"),
+            (json!({"cmd": "get-game", "game": "local"}), "get-game: game: not a game id"),
+            (json!({"cmd": "download", "game": "q", "install": "no"}), "download: install: expected true or false"),
+            (json!({"cmd": "download", "game": "q", "instal": false}), "instal: no such field"),
+            (json!({"cmd": "status", "game": "q"}), "status: game: no such field; the command has none"),
+            (json!({"cmd": "connect", "addr": "nowhere"}), "connect: addr: expected HOST:PORT"),
+            (json!({"cmd": "set-game-dir", "path": ""}), "set-game-dir: path: expected the path"),
+            (json!({"cmd": "wait-peers", "count": -1, "timeout_ms": 1}), "wait-peers: count: expected a whole number"),
+            (json!({"cmd": "wait-peers", "count": 1}), "wait-peers: timeout_ms: missing; expected a whole number"),
+        ] {
+            let error = parse(object).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadArgument);
+            assert!(error.message.contains(expected), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_command_of_another_version_is_unknown() {
+        for object in [json!({"cmd": "install", "game": "q"}), json!({"cmd": 3}), json!({}), json!({"cmd": "Status"})] {
+            assert_eq!(parse(object).unwrap_err().code, ErrorCode::UnknownCommand);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One running daemon, one door, the signals: until the daemon has stopped.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::api::{PeerCommand, PeerEvent};
+
+use super::{Commands, Reply, Signals, Stopped, human, jsonl, shut_down};
+
+/// How long the last lines may take to leave when nobody reads them.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Who sits in front of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// A program, on stdin and stdout.
+    Jsonl,
+    /// A person, who reads stderr.
+    Human,
+}
+
+/// A daemon that was started.
+pub struct Running<C> {
+    /// Where commands go.
+    pub commands: C,
+    /// What happens; ends when the daemon has stopped.
+    pub events: Receiver<PeerEvent>,
+    /// Waits until the daemon has stopped.
+    pub join: Box<dyn FnOnce() + Send>,
+}
+
+/// Serves `door` until the daemon has stopped, because of a command, a signal, the end of the input or an output that
+/// nobody reads. `true`: somebody asked for it; `false`: it stopped by itself.
+///
+/// # Errors
+/// A thread could not be started; the daemon was then shut down.
+pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io::Result<bool> {
+    let Running { commands, events, join } = running;
+    let asked = Arc::new(AtomicBool::new(false));
+    let commands = {
+        let asked = Arc::clone(&asked);
+        move |command: PeerCommand, reply: Reply| -> Result<(), Stopped> {
+            if command == PeerCommand::Shutdown {
+                asked.store(true, Ordering::Relaxed);
+            }
+            commands.send(command, reply)
+        }
+    };
+    let serve = || -> io::Result<_> {
+        let stop = commands.clone();
+        signals.forward(move || shut_down(&stop)).map_err(io::Error::other)?;
+        let (done, finished) = crossbeam_channel::bounded::<()>(1);
+        let output = match door {
+            Door::Jsonl => jsonl::serve(io::stdin(), io::stdout(), commands.clone(), events)?,
+            Door::Human => human::serve(io::stderr(), events)?,
+        };
+        // Ends when the output has: `done` is dropped then.
+        std::thread::Builder::new().name("output-end".into()).spawn(move || {
+            let _ = output.join();
+            drop(done);
+        })?;
+        Ok(finished)
+    };
+    let served = serve();
+    if served.is_err() {
+        shut_down(&commands);
+    }
+    join();
+    // A reader that stopped reading must not keep the process.
+    let _ = served?.recv_timeout(LAST_LINES);
+    Ok(asked.load(Ordering::Relaxed))
+}

@@ -1,0 +1,76 @@
+//! How long a stream is waited for, and what follows when that is over.
+
+use super::*;
+
+impl Streams {
+    /// When [`Streams::expire`] has something to do.
+    pub(in crate::reactor) fn next_deadline(&mut self) -> Option<Instant> {
+        // Streams that ended in time leave their entries behind: they must not cost a wake-up.
+        while let Some(&Reverse((_, conn, number))) = self.deadlines.peek()
+            && self.stream(conn, number).is_none_or(|stream| stream.deadline.is_none())
+        {
+            self.deadlines.pop();
+        }
+        let first = self.deadlines.peek().map(|Reverse((at, ..))| *at);
+        [first, self.sweep_at, self.evict_at].into_iter().flatten().min()
+    }
+
+    /// Ends what has run out of time.
+    pub(in crate::reactor) fn expire(&mut self, cx: &mut Shell<'_>) {
+        if self.sweep_at.is_some_and(|at| at <= cx.now) {
+            self.sweep_at = self.open_games.forget_unused().then(|| cx.now + OPEN_GAMES_SWEEP);
+        }
+        while let Some(&Reverse((at, conn, number))) = self.deadlines.peek() {
+            if at > cx.now {
+                break;
+            }
+            self.deadlines.pop();
+            let Some(deadline) = self.stream(conn, number).and_then(|stream| stream.deadline) else { continue };
+            if deadline > cx.now {
+                self.deadlines.push(Reverse((deadline, conn, number)));
+                continue;
+            }
+            self.expired(cx, conn, number);
+        }
+    }
+
+    pub(super) fn expired(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64) {
+        match self.kind(conn, number) {
+            Some(Kind::Asking(_)) => {
+                cx.endpoint.stop_sending(conn, number, StreamCode::Cancelled.number());
+                self.end_ask(cx, conn, number, Err(RunFailure::Timeout));
+            }
+            Some(Kind::Fetching { .. }) => self.end_fetch(cx, conn, number, Err(RunFailure::Timeout)),
+            Some(Kind::Telling(_)) => {
+                cx.endpoint.reset(conn, number, StreamCode::Busy.number());
+                self.forget(conn, number);
+            }
+            Some(Kind::Hearing(_) | Kind::Inbound { state: Inbound::Reading(_), .. }) => {
+                self.protocol_fault(cx, conn, CloseCode::Timeout, "a frame was not finished in time");
+            }
+            Some(Kind::Inbound { state: Inbound::Answering(_), .. }) => {
+                cx.endpoint.reset(conn, number, StreamCode::Busy.number());
+                self.forget(conn, number);
+            }
+            Some(Kind::Inbound { state: Inbound::Sending(_), .. }) => {
+                self.stop_send(cx, conn, number, StreamCode::Busy, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Has a stream looked at when its patience may have ended.
+    pub(super) fn arm(&mut self, deadline: Instant, conn: Conn, number: u64) {
+        // Entries of streams that ended in time are left behind: short streams must not pile them up.
+        if self.deadlines.len() >= self.deadlines_limit.max(MIN_DEADLINES) {
+            let conns = &self.conns;
+            let waits = |conn: &Conn, number: &u64| {
+                let stream = conns.get(conn).and_then(|connection| connection.streams.get(number));
+                stream.is_some_and(|stream| stream.deadline.is_some())
+            };
+            self.deadlines.retain(|Reverse((_, conn, number))| waits(conn, number));
+            self.deadlines_limit = self.deadlines.len() * 2;
+        }
+        self.deadlines.push(Reverse((deadline, conn, number)));
+    }
+}

@@ -1,0 +1,3 @@
+//! What only the command line runs.
+
+pub mod demo;
