@@ -1,0 +1,79 @@
+//! The pages against the code: every word of the control vocabulary is explained, every link leads somewhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(root().join(path.as_ref())).unwrap_or_else(|error| panic!("{:?}: {error}", path.as_ref()))
+}
+
+/// The variants of an enum of `src/api.rs`, in kebab-case as they are on the wire.
+fn variants(name: &str) -> Vec<String> {
+    let source = read("src/api.rs");
+    let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap_or_else(|| panic!("enum {name}"));
+    let (body, _) = body.split_once("\n}\n").unwrap();
+    let names =
+        body.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(char::is_uppercase));
+    names.map(|line| kebab(line.trim_end_matches(['{', ',', ' ']))).collect()
+}
+
+fn kebab(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+#[test]
+fn every_command_event_and_code_is_explained() {
+    let page = read("docs/CONTROL.md");
+    for (name, least) in [("PeerCommand", 11), ("PeerEvent", 14), ("ErrorCode", 20), ("Operation", 2)] {
+        let variants = variants(name);
+        assert!(variants.len() >= least, "{name} was read: {variants:?}");
+        for word in variants {
+            assert!(page.contains(&format!("`{word}`")), "docs/CONTROL.md does not explain `{word}` of {name}");
+        }
+    }
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let mut pages = vec![PathBuf::from("README.md"), PathBuf::from("CHANGELOG.md")];
+    for dir in ["docs", "docs/decisions"] {
+        let entries = std::fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    }
+    let mut links = 0;
+    for page in pages {
+        let path = root().join(&page);
+        let text = read(&path);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(file.exists(), "{} links to {target}", path.display());
+            if !anchor.is_empty() {
+                let known = read(&file).lines().filter(|line| line.starts_with('#')).any(|line| slug(line) == anchor);
+                assert!(known, "{} links to {target}, but there is no such heading", path.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 15, "{links} links were found");
+}
+
+/// The anchor that is made of a heading.
+fn slug(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}

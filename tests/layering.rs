@@ -1,0 +1,193 @@
+//! Who may name whom: holds every `crate::…` path in `src/` against the table of modules in `docs/ARCHITECTURE.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Modules outside the pure core: they touch sockets, disks, clocks or threads.
+const ADAPTERS: [&str; 7] = ["quic", "discovery", "index", "workers", "fs", "control", "identity"];
+
+/// What a module may name; `None`: everything.
+type Rules = BTreeMap<String, Option<BTreeSet<String>>>;
+
+/// Reads the rows "| `module` | … | `a`, `b` |" of the table of modules.
+fn rules(page: &str) -> Rules {
+    let mut rules = Rules::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").map(str::trim).collect();
+        let [module, _, names] = cells.as_slice() else { continue };
+        let Some(module) = module.strip_prefix('`').and_then(|m| m.strip_suffix('`')) else { continue };
+        let module = module.trim_end_matches(".rs").trim_end_matches('/');
+        let names = match *names {
+            "everything" => None,
+            "nothing" => Some(BTreeSet::new()),
+            list => Some(list.split(',').map(|name| name.trim().trim_matches('`').to_owned()).collect()),
+        };
+        assert!(rules.insert(module.to_owned(), names).is_none(), "{module} is in the table twice");
+    }
+    rules
+}
+
+/// The top-level modules that a source text names by `crate::…` (also in braces), comments and strings left out.
+fn named_modules(source: &str) -> BTreeSet<String> {
+    let code = strip(source);
+    let mut named = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let rest = code[at + "crate::".len()..].trim_start();
+        match rest.strip_prefix('{') {
+            None => named.extend(identifier(rest)),
+            Some(group) => {
+                let mut depth = 0usize;
+                let mut expect = true;
+                for (i, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => expect = true,
+                        c if expect && !c.is_whitespace() => {
+                            named.extend(identifier(&group[i..]));
+                            expect = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    named
+}
+
+fn identifier(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+/// Takes comments and the contents of string literals away. Raw strings and character literals are rare enough in front
+/// of a path that they are not understood.
+fn strip(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut chars = source.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '/' if chars.peek() == Some(&'/') => {
+                for c in chars.by_ref() {
+                    if c == '\n' {
+                        break;
+                    }
+                }
+                out.push('\n');
+            }
+            '\'' if chars.peek() == Some(&'"') => out.push(' '),
+            '"' => {
+                while let Some(c) = chars.next() {
+                    match c {
+                        '\\' => {
+                            chars.next();
+                        }
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+                out.push(' ');
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+fn rust_files(dir: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// The top-level module that a file beneath `src/` belongs to.
+fn module_of(relative: &Path) -> String {
+    let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// One line for every path that breaks the table.
+fn breaches(rules: &Rules, module: &str, file: &str, source: &str) -> Vec<String> {
+    let Some(allowed) = rules.get(module) else {
+        return vec![format!("{file}: module `{module}` has no row in docs/ARCHITECTURE.md")];
+    };
+    let named = named_modules(source);
+    let mut out = Vec::new();
+    if let Some(allowed) = allowed {
+        for name in &named {
+            if name != module && !allowed.contains(name) {
+                out.push(format!("{file}: `{module}` may not name `{name}`"));
+            }
+        }
+    }
+    let joins = named.contains("engine") && ADAPTERS.iter().any(|adapter| named.contains(*adapter));
+    if joins && !matches!(module, "reactor" | "lib") {
+        out.push(format!("{file}: only reactor.rs and lib.rs join the engine with an adapter"));
+    }
+    out
+}
+
+#[test]
+fn every_module_names_only_what_the_table_allows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = rules(&std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).unwrap());
+    for module in ["types", "proto", "engine", "reactor", "quic", "fs"] {
+        assert!(rules.contains_key(module), "the table of modules was read: `{module}` is missing");
+    }
+    let src = root.join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    assert!(files.len() > 10, "the sources were found");
+    let mut found = Vec::new();
+    for path in files {
+        let relative = path.strip_prefix(&src).unwrap();
+        let source = std::fs::read_to_string(&path).unwrap();
+        found.extend(breaches(&rules, &module_of(relative), &relative.display().to_string(), &source));
+    }
+    assert!(found.is_empty(), "the direction of dependencies is broken:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_breach_is_seen_in_every_spelling() {
+    let rules =
+        rules("| `engine/` | x | `types`, `api` |\n| `reactor.rs` | x | everything |\n| `types.rs` | x | nothing |");
+    let of = |module: &str, source: &str| breaches(&rules, module, "f.rs", source).len();
+    assert_eq!(of("engine", "use crate::types::X;"), 0);
+    assert_eq!(of("engine", "use crate::quic::Endpoint;"), 1);
+    assert_eq!(of("engine", "fn f() { crate::fs::sync() }"), 1);
+    assert_eq!(of("engine", "use crate::{types::{A, B}, fs::Dir};"), 1);
+    assert_eq!(of("engine", "use crate::{\n    api::X,\n    workers,\n};"), 1);
+    assert_eq!(of("engine", "// use crate::fs\nlet s = \"crate::fs\";"), 0);
+    assert_eq!(of("types", "use crate::types::X; use crate::api::Y;"), 1);
+    assert_eq!(of("reactor", "use crate::engine::E; use crate::quic::Q;"), 0);
+    assert_eq!(of("unheard_of", ""), 1);
+}
+
+#[test]
+fn the_lints_that_replace_review_are_switched_on() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let manifest: toml::Table = toml::from_str(&text).unwrap();
+    let level = |tool: &str, lint: &str| manifest["lints"][tool].get(lint).and_then(|v| v.as_str()).map(str::to_owned);
+    for (tool, lint) in [
+        ("rust", "missing_docs"),
+        ("rust", "unreachable_pub"),
+        ("clippy", "disallowed_methods"),
+        ("clippy", "unwrap_used"),
+        ("clippy", "expect_used"),
+        ("clippy", "panic"),
+    ] {
+        let level = level(tool, lint);
+        assert!(matches!(level.as_deref(), Some("warn" | "deny" | "forbid")), "{tool}::{lint} is {level:?}");
+    }
+}

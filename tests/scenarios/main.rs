@@ -1,0 +1,21 @@
+//! What must work, end to end: real daemons, real sockets, own directories, most of it on a virtual LAN. The daemon is the
+//! binary that `LANSPREAD_BIN` names, else the one of the test profile.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and sets its stage with plain file calls"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod discovery;
+mod download;
+mod harness;
+mod library;
+mod serving;
+mod start;
+mod wire;

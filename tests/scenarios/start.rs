@@ -1,0 +1,123 @@
+//! Start, end, and the door itself.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, GameSpec, Home, Options, eventually};
+
+#[test]
+fn a_daemon_starts_with_its_library_and_lists_it() {
+    let installed = GameSpec::small("installed");
+    let half = GameSpec::small("half").without_sentinel();
+    let plain = GameSpec::small("plain").version("2.1");
+    let home = Home::with(&[installed.clone(), half.clone(), plain.clone()]);
+    fs::create_dir(home.game("installed").join("local")).unwrap();
+    fs::write(home.game("installed").join("local/save.dat"), "mine").unwrap();
+
+    let daemon = Daemon::start(&home, &Options::local());
+    let library = daemon.wait_event("local-library-changed");
+    assert_eq!(library["games"], 3);
+
+    let rows = daemon.games();
+    let field = |id: &str, field: &str| rows[id][field].clone();
+    assert_eq!(rows.keys().collect::<Vec<_>>(), ["half", "installed", "plain"]);
+    assert_eq!((field("plain", "downloaded"), field("plain", "installed")), (json!(true), json!(false)));
+    assert_eq!((field("installed", "downloaded"), field("installed", "installed")), (json!(true), json!(true)));
+    assert_eq!((field("half", "downloaded"), field("half", "installed")), (json!(false), json!(false)));
+    assert_eq!(field("plain", "version"), "2.1");
+    assert_eq!(field("half", "version"), Value::Null);
+    // What is in local/ counts for nothing.
+    assert_eq!(field("installed", "size"), installed.bytes());
+    assert_eq!(field("plain", "size"), plain.bytes());
+
+    let status = daemon.status();
+    assert_eq!(status["peer_id"], daemon.peer_id.as_str());
+    assert_eq!(status["library_epoch"], library["epoch"]);
+    assert_eq!(status["games"], 3);
+    assert_eq!(status["watch"], "watching");
+    daemon.stop();
+}
+
+#[test]
+fn identity_and_library_survive_a_restart_unchanged() {
+    let home = Home::with(&[GameSpec::small("doom")]);
+    let first = Daemon::start(&home, &Options::local());
+    first.wait_hashed();
+    let before = first.status();
+    first.stop();
+    let second = Daemon::start(&home, &Options::local());
+    let after = second.status();
+    for field in ["peer_id", "library_epoch", "library_rev", "library_digest"] {
+        assert_eq!(before[field], after[field], "{field}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_same_directories_is_refused_in_words() {
+    let home = Home::with(&[GameSpec::small("doom")]);
+    let first = Daemon::start(&home, &Options::local());
+    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let second = std::process::Command::new(binary)
+        .args(["run", "--jsonl", "--no-mdns", "--listen", "127.0.0.1:0"])
+        .arg("--game-dir")
+        .arg(home.games())
+        .arg("--state-dir")
+        .arg(home.path().join("state-of-another"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its stdin stays open: it must end by itself.
+    let output = wait_with_open_stdin(second);
+    assert!(!output.status.success(), "{output:?}");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains(&first.pid().to_string()), "it names the process that holds the directory: {said}");
+    assert_eq!(first.status()["games"], 1);
+}
+
+fn wait_with_open_stdin(mut child: std::process::Child) -> std::process::Output {
+    let stdin = child.stdin.take();
+    eventually("the second daemon gives up", 20, || child.try_wait().unwrap());
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn garbage_on_stdin_is_answered_and_the_daemon_goes_on() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home, &Options::local());
+    let answer = |line: &str| {
+        let mark = daemon.mark();
+        daemon.line(line);
+        daemon.wait_record(mark, line, 10, |record| record["type"] == "error")
+    };
+    assert_eq!(answer("this is not JSON")["code"], "bad-json");
+    assert_eq!(answer("")["code"], "bad-json");
+    assert_eq!(answer(&"x".repeat(200_000))["code"], "bad-json");
+    let unknown = answer(r#"{"id":"any id","cmd":"make-coffee"}"#);
+    assert_eq!((unknown["code"].as_str(), unknown["id"].as_str()), (Some("unknown-command"), Some("any id")));
+    assert_eq!(answer(r#"{"id":7,"cmd":"download"}"#)["code"], "bad-argument");
+    assert_eq!(answer(r#"{"id":8,"cmd":"download","game":"../etc"}"#)["code"], "bad-argument");
+    assert_eq!(answer(r#"{"id":9,"cmd":"download","game":"local"}"#)["code"], "bad-argument");
+    assert_eq!(daemon.refused(json!({"cmd": "download", "game": "nobody-has-it"})), "unknown-game");
+    assert_eq!(daemon.refused(json!({"cmd": "connect", "addr": "nonsense"})), "bad-argument");
+    assert_eq!(daemon.refused(json!({"cmd": "connect", "addr": daemon.addr.to_string()})), "self-connect");
+    assert_eq!(daemon.refused(json!({"cmd": "wait-peers", "count": 1, "timeout_ms": 200})), "timeout");
+    assert_eq!(daemon.status()["peers_connected"], 0);
+    daemon.stop();
+}
+
+#[test]
+fn sigterm_and_the_shutdown_command_end_it_cleanly() {
+    let home = Home::new();
+    let mut daemon = Daemon::start(&home, &Options::local());
+    // SAFETY: a plain system call on the process that was just started and not yet waited for.
+    assert_eq!(unsafe { libc::kill(daemon.pid() as i32, libc::SIGTERM) }, 0);
+    assert!(daemon.wait_exit().success());
+
+    let mut daemon = Daemon::start(&home, &Options::local());
+    daemon.ok(json!({"cmd": "shutdown"}));
+    assert!(daemon.wait_exit().success());
+}

@@ -1,0 +1,15 @@
+//! What the scenario tests stand on: real daemons spoken to over JSON lines, games made on the fly, a virtual LAN, and
+//! a stranger that speaks the wire protocol from its specification alone.
+
+mod daemon;
+mod game;
+mod lan;
+mod require;
+mod stranger;
+
+pub(crate) use daemon::{Daemon, Home, Options, eventually};
+pub(crate) use game::{CHUNK, GameSpec, MIB, assert_same_tree, chunk_of, tree};
+pub(crate) use lan::{Host, Lan};
+pub(crate) use require::available;
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use stranger::{Ending, Stranger, frame};
