@@ -1,0 +1,59 @@
+# Shared by the scripts beside it; sourced, not run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Runs a command with its name and duration shown.
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    say "$name"
+    "$@" || die "$name failed: $*"
+    printf -- '-- %s: %ds\n' "$name" $((SECONDS - start))
+}
+
+has() {
+    case $1 in
+    libclang) compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ] ;;
+    python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
+    *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
+}
+
+# need COMMAND=PACKAGE… : installs the packages of the commands that are missing, all at once.
+need() {
+    local pair missing=()
+    for pair in "$@"; do
+        has "${pair%%=*}" || missing+=("${pair#*=}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    has apt-get || die "missing: ${missing[*]} (Debian names); there is no apt-get here, please install them by hand"
+    local sudo=()
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || die "missing: ${missing[*]}; run as root once, or: apt-get install ${missing[*]}"
+        sudo=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    "${sudo[@]}" apt-get update -q
+    # No service of an installed package may start by itself: nothing here needs one.
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends "${missing[@]}"
+    for pair in "$@"; do
+        has "${pair%%=*}" || die "${pair#*=} was installed, but there is still no ${pair%%=*}"
+    done
+}
+
+need_rust() {
+    has cargo || die "there is no cargo: install Rust 1.88 or newer from https://rustup.rs"
+    has cc || need cc=gcc
+    need cmake=cmake make=make g++=g++ clang=clang libclang=libclang-dev
+}
+
+# Builds the release binary and sets BIN to it.
+build_release() {
+    need_rust
+    step "release build" cargo build --release --locked
+    BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/release/lanspread
+    [ -x "$BIN" ] || die "the build made no $BIN"
+}
