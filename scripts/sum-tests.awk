@@ -1,5 +1,4 @@
-# Prints every line, and in the end one line for all of cargo's "test result" lines.
-{ print; fflush() }
+# One line for all of cargo's "test result" lines.
 /^test result:/ {
     for (i = 1; i <= NF; i++) {
         if ($i == "passed;") passed += $(i - 1)
