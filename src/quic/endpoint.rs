@@ -132,8 +132,7 @@ impl Endpoint {
             return;
         };
         socket.readable |= readable;
-        if writable && socket.blocked {
-            socket.blocked = false;
+        if writable && socket.unblock() {
             self.dirty.extend(waiting.drain(..));
         }
     }

@@ -138,7 +138,7 @@ impl Endpoint {
         let (Some(socket), Some(waiting)) = (self.sockets.get_mut(index), self.waiting.get_mut(index)) else {
             return;
         };
-        let flushed = match socket.blocked {
+        let flushed = match socket.is_blocked() {
             true => Flushed::Blocked,
             false => connection.flush(socket, &mut self.scratch, now, &mut self.stats),
         };

@@ -102,7 +102,7 @@ impl Endpoint {
     fn answer_stray(&mut self, cid: u64, from: SocketAddr, now: Instant) {
         match self.farewells.answer(cid, from, now) {
             Some(farewell) => {
-                if let Some(socket) = self.sockets.get_mut(farewell.socket).filter(|socket| !socket.blocked) {
+                if let Some(socket) = self.sockets.get_mut(farewell.socket).filter(|socket| !socket.is_blocked()) {
                     socket.send_once(&farewell.packet, farewell.route, &mut self.stats);
                 }
             }
@@ -208,7 +208,7 @@ impl Endpoint {
             return;
         };
         if let (Some(socket), Some(packet)) = (self.sockets.get_mut(socket), out.get(..len))
-            && !socket.blocked
+            && !socket.is_blocked()
         {
             socket.send_once(packet, route, &mut self.stats);
         }

@@ -47,12 +47,14 @@ pub(super) enum Sent {
 pub(super) struct Socket {
     io: mio::net::UdpSocket,
     state: UdpSocketState,
+    registry: Registry,
+    token: Token,
     /// As bound: may be the unspecified address.
     pub(super) bound: SocketAddr,
     /// There may be packets to read: set by the poll, cleared by `WouldBlock`.
     pub(super) readable: bool,
-    /// The system's buffer is full: set by `WouldBlock`, cleared by the poll.
-    pub(super) blocked: bool,
+    /// The system's buffer is full: set by `WouldBlock`, cleared by [`Socket::unblock`].
+    blocked: bool,
     /// Bytes the system really holds for this socket.
     pub(super) receive_buffer: usize,
     /// What met a full buffer, oldest first. At most two trains: nothing is made while the socket is blocked.
@@ -130,7 +132,7 @@ impl Socket {
         self.state.max_gso_segments().min(MAX_SEGMENTS).min(MAX_TRAIN_BYTES / segment.max(1)).max(1)
     }
 
-    /// Sends a train of packets of `segment` bytes. Only when not [`Socket::blocked`].
+    /// Sends a train of packets of `segment` bytes. Only when not [`Socket::is_blocked`].
     pub(super) fn send(
         &mut self,
         train: &[u8],
@@ -143,7 +145,7 @@ impl Socket {
         match self.send_or_rest(train, segment, route, now, stats) {
             Ok(sent) if sent == train.len() => Sent::All,
             Ok(sent) => {
-                self.blocked = true;
+                self.block();
                 self.keep(train.get(sent..).unwrap_or_default(), segment, route, stats);
                 Sent::Blocked
             }
@@ -151,6 +153,35 @@ impl Socket {
                 stats.send_errors += 1;
                 Sent::Failed(error)
             }
+        }
+    }
+
+    /// Whether the system's buffer is full.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Has the poll say when there is room. Only from here on: it would report every packet that leaves, and each such
+    /// report is a wake-up for nothing.
+    fn block(&mut self) {
+        self.blocked = true;
+        self.watch_for(Interest::READABLE | Interest::WRITABLE);
+    }
+
+    /// The poll says that there is room. Whether there was none before.
+    pub(super) fn unblock(&mut self) -> bool {
+        if !std::mem::take(&mut self.blocked) {
+            return false;
+        }
+        self.watch_for(Interest::READABLE);
+        true
+    }
+
+    fn watch_for(&mut self, interest: Interest) {
+        if let Err(error) = self.registry.reregister(&mut self.io, self.token, interest) {
+            // Without the report nothing would ever be sent again: better to try in vain.
+            tracing::warn!(%error, "cannot change what the poll reports of the socket");
+            self.blocked = false;
         }
     }
 
@@ -170,7 +201,7 @@ impl Socket {
                 Ok(sent) if sent < kept.bytes.len() => {
                     kept.bytes.drain(..sent);
                     self.kept.push_front(kept);
-                    self.blocked = true;
+                    self.block();
                 }
                 Ok(_) => {}
                 // A loss, and QUIC repairs it.
@@ -382,10 +413,12 @@ fn prepare(io: StdSocket, config: &Config, registry: &Registry, token: Token) ->
         tracing::info!(receive_buffer, wanted, "the system grants a smaller receive buffer than wanted");
     }
     let mut io = mio::net::UdpSocket::from_std(io);
-    registry.register(&mut io, token, Interest::READABLE | Interest::WRITABLE).map_err(setup)?;
+    registry.register(&mut io, token, Interest::READABLE).map_err(setup)?;
     Ok(Socket {
         io,
         state,
+        registry: registry.try_clone().map_err(setup)?,
+        token,
         bound,
         readable: true,
         blocked: false,
