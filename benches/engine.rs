@@ -78,6 +78,7 @@ impl Party {
                     size: game.size,
                     downloaded: true,
                     installed: false,
+                    installed_version: None,
                     manifest_hash: game.manifest_hash,
                     content_hash: game.content_hash,
                     fingerprint: Fingerprint([3; 16]),

@@ -45,7 +45,7 @@ need() {
 }
 
 need_rust() {
-    has cargo || die "there is no cargo: install Rust 1.88 or newer from https://rustup.rs"
+    has cargo || die "there is no cargo: install Rust 1.89 or newer from https://rustup.rs"
     has cc || need cc=gcc
     need cmake=cmake make=make g++=g++ clang=clang libclang=libclang-dev
 }

@@ -47,10 +47,34 @@ pub enum PeerCommand {
         #[serde(default = "yes")]
         install: bool,
     },
-    /// End a download and take away what it left.
+    /// End what runs on a game: a download, and take away what it left; an installation, an update or a verification. What
+    /// cannot be stopped half-way goes on to its end.
     CancelDownload {
         /// Which.
         game: GameId,
+    },
+    /// Install a downloaded game; replaces an installation of another version.
+    Install {
+        /// Which.
+        game: GameId,
+    },
+    /// Remove the installation. The downloaded files stay.
+    Uninstall {
+        /// Which.
+        game: GameId,
+    },
+    /// Remove the downloaded files of a game that is not installed.
+    Remove {
+        /// Which.
+        game: GameId,
+    },
+    /// Hash the downloaded files again and hold them against what is known of them.
+    Verify {
+        /// Which.
+        game: GameId,
+        /// Fetch what is damaged. Not available yet: refused with `bad-argument`.
+        #[serde(default)]
+        repair: bool,
     },
     /// Wait until so many peers are connected with their libraries in step.
     WaitPeers {
@@ -80,6 +104,10 @@ impl PeerCommand {
             Self::FetchLatest { .. } => "fetch-latest",
             Self::Download { .. } => "download",
             Self::CancelDownload { .. } => "cancel-download",
+            Self::Install { .. } => "install",
+            Self::Uninstall { .. } => "uninstall",
+            Self::Remove { .. } => "remove",
+            Self::Verify { .. } => "verify",
             Self::WaitPeers { .. } => "wait-peers",
             Self::Shutdown => "shutdown",
         }
@@ -166,7 +194,7 @@ pub enum CommandData {
     Games(GameList),
     /// To `get-game`.
     GameFiles(GameFiles),
-    /// To `download` and `fetch-latest`: it runs, or waits its turn.
+    /// To `download`, `fetch-latest`, `install`, `uninstall`, `remove` and `verify`: it runs, or waits its turn.
     Accepted(Accepted),
     /// To `connect`: the peer that answered.
     Connected(Connected),
@@ -194,12 +222,12 @@ pub struct GameList {
     pub games: Vec<GameRow>,
 }
 
-/// A download was accepted.
+/// An operation was accepted.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Accepted {
     /// Which game.
     pub game: GameId,
-    /// Whether it waits for a free slot.
+    /// Whether it waits for a free slot; only downloads do.
     pub queued: bool,
 }
 
@@ -313,7 +341,7 @@ pub struct GameRow {
     /// What runs on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
-    /// How far a running download is, 0 to 1.
+    /// How far a running operation is, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
     /// Why it is offered to nobody.
@@ -336,6 +364,16 @@ pub enum Operation {
     Queued,
     /// Bytes are being fetched.
     Downloading,
+    /// `local/` is being made.
+    Installing,
+    /// `local/` is being replaced; the old one stays until the new one is complete.
+    Updating,
+    /// `local/` is being removed.
+    Uninstalling,
+    /// The downloaded files are being removed.
+    Removing,
+    /// The downloaded files are being hashed again.
+    Verifying,
 }
 
 /// One running operation.
@@ -505,6 +543,99 @@ pub enum PeerEvent {
     },
     /// It ended otherwise; nothing unverified lies under a sentinel.
     DownloadFailed {
+        /// Which.
+        game: GameId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        message: String,
+    },
+    /// An installation, or an update of one, begins.
+    InstallBegin {
+        /// Which.
+        game: GameId,
+    },
+    /// At most every 500 ms.
+    InstallProgress {
+        /// Which.
+        game: GameId,
+        /// Bytes of the work that are done.
+        bytes: u64,
+        /// Of so many, as far as is known.
+        total: u64,
+    },
+    /// The game is installed in the version that is downloaded.
+    InstallFinished {
+        /// Which.
+        game: GameId,
+    },
+    /// It ended otherwise; an older installation is as it was.
+    InstallFailed {
+        /// Which.
+        game: GameId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        message: String,
+    },
+    /// The installation is being removed.
+    UninstallBegin {
+        /// Which.
+        game: GameId,
+    },
+    /// It is gone.
+    UninstallFinished {
+        /// Which.
+        game: GameId,
+    },
+    /// It is not.
+    UninstallFailed {
+        /// Which.
+        game: GameId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        message: String,
+    },
+    /// The downloaded files are being removed.
+    RemoveBegin {
+        /// Which.
+        game: GameId,
+    },
+    /// They are gone.
+    RemoveFinished {
+        /// Which.
+        game: GameId,
+    },
+    /// They are not, or not all of them.
+    RemoveFailed {
+        /// Which.
+        game: GameId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        message: String,
+    },
+    /// At most every 500 ms.
+    VerifyProgress {
+        /// Which.
+        game: GameId,
+        /// Bytes that were hashed.
+        bytes: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// Every chunk was hashed. A game with bad chunks no longer counts as downloaded.
+    VerifyFinished {
+        /// Which.
+        game: GameId,
+        /// Chunks that do not match, or are missing.
+        bad_chunks: usize,
+        /// Chunks in all.
+        chunks: u32,
+    },
+    /// It ended before every chunk was hashed.
+    VerifyFailed {
         /// Which.
         game: GameId,
         /// Why.

@@ -18,6 +18,7 @@ mod sys;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

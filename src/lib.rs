@@ -24,6 +24,7 @@ pub mod engine;
 pub mod fs;
 pub mod identity;
 pub mod index;
+pub mod install;
 pub mod proto;
 pub mod quic;
 pub mod reactor;

@@ -1,16 +1,22 @@
 //! The command line: arguments, logging, exit codes.
 //!
 //! Exit codes: 0 it went well, 1 it failed, 2 the command line or the configuration is wrong, 3 the daemon could not
-//! start, 128 + n ended by a second signal n.
+//! start, 4 no daemon runs, 128 + n ended by a signal n.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lanspread_peer::Peer;
+use lanspread_peer::api::PeerCommand;
 use lanspread_peer::config::{self, RunArgs};
-use lanspread_peer::control::{self, Door, Running, Signals, Stopped};
+use lanspread_peer::control::client::{self, ClientCommand};
+use lanspread_peer::control::http::{HttpDoor, HttpError, HttpServer};
+use lanspread_peer::control::{self, ControlFile, Door, Fanout, Reply, Running, Signals, Stopped};
 use lanspread_peer::tools::demo::{self, DemoArgs};
+use lanspread_peer::tools::unpack_helper;
 use tracing_subscriber::EnvFilter;
 
 const FAILED: u8 = 1;
@@ -29,20 +35,35 @@ struct Cli {
 enum Command {
     /// Run the daemon until Ctrl-C
     Run(Box<RunArgs>),
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Show it at work: two daemons on this PC, sample games, a download
     Demo(DemoArgs),
     /// Print the version
     Version,
+    /// Started by the daemon to unpack archives
+    #[command(hide = true)]
+    UnpackHelper,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args),
+        Command::Client(command) => {
+            return match client::run(command) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("lanspread: {error}");
+                    ExitCode::from(error.exit_code())
+                }
+            };
+        }
         Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Version => {
             println!("lanspread {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
+        Command::UnpackHelper => unpack_helper::run().map_err(|message| (FAILED, message)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,19 +81,61 @@ fn run(args: RunArgs) -> Outcome {
     log_to_stderr(&settings.log)?;
     let not_started = |error: &dyn std::fmt::Display| (NOT_STARTED, error.to_string());
     let signals = Signals::catch().map_err(|error| not_started(&error))?;
+    let state_dir = settings.config.state_dir.clone();
     let peer = Peer::start(settings.config).map_err(|error| not_started(&error))?;
     let sender = peer.commands();
-    let running = Running {
-        commands: move |command, reply| sender.send(command, reply).map_err(|_| Stopped),
-        events: peer.events(),
-        join: Box::new(move || peer.join()),
+    let commands = move |command: PeerCommand, reply: Reply| sender.send(command, reply).map_err(|_| Stopped);
+    let (fanout, idle) = control::fan_out();
+    let events = fanout.events();
+    let http = match open_http(settings.control, &state_dir, commands.clone(), fanout) {
+        Ok(http) => http,
+        Err(error) => {
+            stop(&peer);
+            return Err(not_started(&error));
+        }
     };
+    if let Err(error) = idle.start(peer.events(), http.as_ref().map(HttpServer::url)) {
+        stop(&peer);
+        return Err(not_started(&error));
+    }
+    let join = move || {
+        peer.join();
+        // Before the peer gives its lock back: the next daemon writes its own file.
+        if let Some(http) = http {
+            http.close();
+        }
+        drop(peer);
+    };
+    let running = Running { commands, events, join: Box::new(join) };
     let door = if settings.jsonl { Door::Jsonl } else { Door::Human };
     match control::run(running, door, signals) {
         Ok(true) => Ok(()),
         Ok(false) => Err((FAILED, "the daemon stopped by itself; its log says why".into())),
         Err(error) => Err((NOT_STARTED, format!("a thread could not be started: {error}"))),
     }
+}
+
+/// Without a door, what a killed daemon left of its own must not lead anybody astray.
+fn open_http(
+    addr: Option<SocketAddr>,
+    state_dir: &Path,
+    commands: impl control::Commands,
+    fanout: Fanout,
+) -> Result<Option<HttpServer>, HttpError> {
+    match addr {
+        Some(addr) => HttpDoor::bind(addr)?.serve(state_dir, commands, fanout).map(Some),
+        None => {
+            let failed = |source| HttpError::File { path: ControlFile::path(state_dir), source };
+            ControlFile::remove(state_dir).map_err(failed)?;
+            Ok(None)
+        }
+    }
+}
+
+fn stop(peer: &Peer) {
+    // An error means that it has stopped already.
+    let _ = peer.commands().call(PeerCommand::Shutdown);
+    peer.join();
 }
 
 /// stdout belongs to the JSON lines.

@@ -405,6 +405,8 @@ impl Reactor {
                 TaskDone::Computed(parsed) => streams.parsed_elsewhere(&mut shell, parsed),
             }
         }
+        let progress = self.workers.take_progress();
+        self.inputs.extend(progress.into_iter().map(|(game, done, total)| Input::JobProgress { game, done, total }));
     }
 
     fn job_done(&mut self, done: JobDone) {
@@ -468,6 +470,7 @@ impl Reactor {
             Output::StopSending { game } => streams.stop_sending_game(&mut shell, &game),
             Output::Job(job) => self.start_job(job),
             Output::CancelHash { game } => self.workers.cancel_hash(&game),
+            Output::CancelJob { game } => self.workers.cancel_operation(&game),
             Output::Watch { game } => {
                 let Some(watcher) = &mut self.watcher else { return };
                 let degraded = watcher.watch(&game).err();

@@ -27,6 +27,13 @@ pub struct RunArgs {
     /// Neither advertise nor browse by mDNS
     #[arg(long, env = "LANSPREAD_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_mdns: bool,
+    /// Loopback address of the HTTP door, by which `lanspread status` and the like reach the daemon
+    /// [default: 127.0.0.1:0, a free port]
+    #[arg(long, value_name = "IP:PORT", env = "LANSPREAD_CONTROL")]
+    pub control: Option<SocketAddr>,
+    /// No HTTP door; wins over --control
+    #[arg(long, env = "LANSPREAD_NO_CONTROL", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_control: bool,
     /// Speak JSON lines: commands on stdin, results and events on stdout
     #[arg(long)]
     pub jsonl: bool,

@@ -20,6 +20,8 @@ pub struct RunSettings {
     pub config: Config,
     /// Whether to speak JSON lines.
     pub jsonl: bool,
+    /// Where the HTTP door listens, on loopback; `None`: there is none.
+    pub control: Option<SocketAddr>,
     /// Filter of the log.
     pub log: String,
 }
@@ -110,6 +112,7 @@ struct Draft {
     game_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     log: String,
+    control: Option<SocketAddr>,
     ping_after_given: bool,
 }
 
@@ -133,6 +136,7 @@ impl Draft {
             game_dir: None,
             state_dir: None,
             log: "info".into(),
+            control: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             ping_after_given: false,
         }
     }
@@ -178,6 +182,10 @@ impl Draft {
             }
             "hostname" => self.set_hostname(value.as_str(), given())?,
             "log" => self.log = value.as_str().ok_or_else(|| given().bad("a level or filter in quotes"))?.to_owned(),
+            "control" => match (value, value.as_str().and_then(|text| text.parse().ok())) {
+                (toml::Value::Boolean(false), _) => self.control = None,
+                (_, addr) => self.set_control(addr, given())?,
+            },
             "limits" | "timers" | "transport" => return Err(given().bad("a table")),
             _ => return Err(ConfigError::UnknownKey { origin: origin.into(), key: key.into() }),
         }
@@ -202,6 +210,11 @@ impl Draft {
         }
         if let Some(hostname) = &args.hostname {
             self.set_hostname(Some(hostname), given("hostname", format!("{hostname:?}")))?;
+        }
+        if args.no_control {
+            self.control = None;
+        } else if let Some(addr) = args.control {
+            self.set_control(Some(addr), given("control", addr.to_string()))?;
         }
         if let Some(log) = args.log {
             self.log = log;
@@ -245,6 +258,14 @@ impl Draft {
         Ok(())
     }
 
+    fn set_control(&mut self, addr: Option<SocketAddr>, given: Given) -> Result<(), ConfigError> {
+        match addr {
+            Some(addr) if addr.ip().is_loopback() => self.control = Some(addr),
+            _ => return Err(given.bad("a loopback address and port, such as 127.0.0.1:0")),
+        }
+        Ok(())
+    }
+
     fn set_hostname(&mut self, name: Option<&str>, given: Given) -> Result<(), ConfigError> {
         match name {
             Some(name) if is_hostname(name) => self.config.hostname = Some(name.to_owned()),
@@ -259,7 +280,7 @@ impl Draft {
         hostname: Option<String>,
         jsonl: bool,
     ) -> Result<RunSettings, ConfigError> {
-        let Self { mut config, game_dir, state_dir: given, log, ping_after_given } = self;
+        let Self { mut config, game_dir, state_dir: given, log, control, ping_after_given } = self;
         config.game_dir = game_dir.ok_or(ConfigError::NoGameDir)?;
         config.state_dir = given.or(state_dir).ok_or(ConfigError::NoStateDir)?;
         config.hostname = config.hostname.or(hostname);
@@ -280,7 +301,7 @@ impl Draft {
         if timers.redial_max < timers.redial_min {
             timers.redial_max = timers.redial_min;
         }
-        Ok(RunSettings { config, jsonl, log })
+        Ok(RunSettings { config, jsonl, control, log })
     }
 }
 

@@ -44,6 +44,11 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
                 let what = match row.operation {
                     Operation::Queued => "waiting to download",
                     Operation::Downloading => "downloading",
+                    Operation::Installing => "installing",
+                    Operation::Updating => "updating",
+                    Operation::Uninstalling => "uninstalling",
+                    Operation::Removing => "removing",
+                    Operation::Verifying => "verifying",
                 };
                 format!("{what} {}", row.game)
             });
@@ -53,7 +58,9 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::DownloadBegin { game, bytes, sources } => {
             format!("{game}: download of {} from {sources} source(s) begins", size(*bytes))
         }
-        PeerEvent::DownloadProgress { .. } => return None,
+        PeerEvent::DownloadProgress { .. } | PeerEvent::InstallProgress { .. } | PeerEvent::VerifyProgress { .. } => {
+            return None;
+        }
         PeerEvent::DownloadSourceBanned { game, peer_id, reason } => {
             format!("{game}: {peer_id} is not asked any more: {reason}")
         }
@@ -62,10 +69,38 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
             format!("{game}: downloaded and verified, {} in {seconds:.1} s ({mbit_per_s:.0} Mbit/s)", size(*bytes))
         }
         PeerEvent::DownloadFailed { game, message, .. } => format!("{game}: download failed: {message}"),
+        PeerEvent::InstallBegin { game } => format!("{game}: installation begins"),
+        PeerEvent::InstallFinished { game } => format!("{game}: installed"),
+        PeerEvent::InstallFailed { game, message, .. } => format!("{game}: installation failed: {message}"),
+        PeerEvent::UninstallBegin { game } => format!("{game}: the installation is being removed"),
+        PeerEvent::UninstallFinished { game } => format!("{game}: uninstalled"),
+        PeerEvent::UninstallFailed { game, message, .. } => format!("{game}: not uninstalled: {message}"),
+        PeerEvent::RemoveBegin { game } => format!("{game}: the downloaded files are being removed"),
+        PeerEvent::RemoveFinished { game } => format!("{game}: the downloaded files are gone"),
+        PeerEvent::RemoveFailed { game, message, .. } => {
+            format!("{game}: the downloaded files could not be removed: {message}")
+        }
+        PeerEvent::VerifyFinished { game, bad_chunks: 0, chunks } => format!("{game}: all {chunks} chunks are good"),
+        PeerEvent::VerifyFinished { game, bad_chunks, chunks } => {
+            format!("{game}: {bad_chunks} of {chunks} chunks are damaged; download it again to mend it")
+        }
+        PeerEvent::VerifyFailed { game, message, .. } => format!("{game}: not verified: {message}"),
         PeerEvent::RuntimeError { message, .. } => format!("problem: {message}"),
     };
     // Names and messages may come from the network: none of them may steer the terminal.
-    Some(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+    Some(printable(&text))
+}
+
+/// The text without anything that could steer a terminal or turn the order of what follows around (control characters;
+/// the bidirectional controls of Unicode TR9): each becomes U+FFFD.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a terminal could do more with it than show it.
+pub(super) fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 fn games(count: usize) -> String {

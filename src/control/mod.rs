@@ -3,8 +3,14 @@
 //!
 //! - [`jsonl`]: JSON lines on stdin and stdout, for programs.
 //! - [`human`]: events as sentences on stderr, for people who run it in a terminal.
+//! - [`http`]: HTTP on loopback, for the command line ([`client`]) and other programs.
+//! - [`fan_out`]: hands every event to every door.
 //! - [`run`]: joins a door, the signals and a running daemon, until that has stopped.
 
+pub mod client;
+mod fanout;
+mod file;
+pub mod http;
 pub mod human;
 pub mod jsonl;
 mod parse;
@@ -13,6 +19,8 @@ mod signals;
 
 use crate::api::{CommandResult, PeerCommand};
 
+pub use fanout::{Fanout, Idle, Subscription, fan_out};
+pub use file::ControlFile;
 pub use parse::parse_command;
 pub use run::{Door, Running, run};
 pub use signals::{Signals, SignalsError};

@@ -33,6 +33,13 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
         "get-game" => fields.only(&["game"], PeerCommand::GetGame { game: fields.game()? }),
         "fetch-latest" => fields.only(&["game"], PeerCommand::FetchLatest { game: fields.game()? }),
         "cancel-download" => fields.only(&["game"], PeerCommand::CancelDownload { game: fields.game()? }),
+        "install" => fields.only(&["game"], PeerCommand::Install { game: fields.game()? }),
+        "uninstall" => fields.only(&["game"], PeerCommand::Uninstall { game: fields.game()? }),
+        "remove" => fields.only(&["game"], PeerCommand::Remove { game: fields.game()? }),
+        "verify" => {
+            let repair = fields.optional_bool("repair")?.unwrap_or(false);
+            fields.only(&["game", "repair"], PeerCommand::Verify { game: fields.game()?, repair })
+        }
         "download" => {
             let install = fields.optional_bool("install")?.unwrap_or(true);
             fields.only(&["game", "install"], PeerCommand::Download { game: fields.game()?, install })
@@ -146,7 +153,11 @@ mod tests {
             PeerCommand::GetGame { game: game.clone() },
             PeerCommand::FetchLatest { game: game.clone() },
             PeerCommand::Download { game: game.clone(), install: false },
-            PeerCommand::CancelDownload { game },
+            PeerCommand::CancelDownload { game: game.clone() },
+            PeerCommand::Install { game: game.clone() },
+            PeerCommand::Uninstall { game: game.clone() },
+            PeerCommand::Remove { game: game.clone() },
+            PeerCommand::Verify { game, repair: true },
             PeerCommand::WaitPeers { count: 3, timeout_ms: 500 },
             PeerCommand::Shutdown,
         ] {
@@ -157,6 +168,8 @@ mod tests {
         }
         let default = parse(json!({"cmd": "download", "game": "quake"})).unwrap();
         assert!(matches!(default, PeerCommand::Download { install: true, .. }));
+        let default = parse(json!({"cmd": "verify", "game": "quake"})).unwrap();
+        assert!(matches!(default, PeerCommand::Verify { repair: false, .. }));
     }
 
     #[test]
@@ -168,6 +181,9 @@ mod tests {
             (json!({"cmd": "get-game", "game": "local"}), "get-game: game: not a game id"),
             (json!({"cmd": "download", "game": "q", "install": "no"}), "download: install: expected true or false"),
             (json!({"cmd": "download", "game": "q", "instal": false}), "instal: no such field"),
+            (json!({"cmd": "verify", "game": "q", "repair": 1}), "verify: repair: expected true or false"),
+            (json!({"cmd": "remove"}), "remove: game: missing; expected the id of a game"),
+            (json!({"cmd": "uninstall", "game": "q", "repair": true}), "repair: no such field; the command has game"),
             (json!({"cmd": "status", "game": "q"}), "status: game: no such field; the command has none"),
             (json!({"cmd": "connect", "addr": "nowhere"}), "connect: addr: expected HOST:PORT"),
             (json!({"cmd": "set-game-dir", "path": ""}), "set-game-dir: path: expected the path"),
@@ -182,7 +198,9 @@ mod tests {
 
     #[test]
     fn a_command_of_another_version_is_unknown() {
-        for object in [json!({"cmd": "install", "game": "q"}), json!({"cmd": 3}), json!({}), json!({"cmd": "Status"})] {
+        for object in
+            [json!({"cmd": "defragment", "game": "q"}), json!({"cmd": 3}), json!({}), json!({"cmd": "Status"})]
+        {
             assert_eq!(parse(object).unwrap_err().code, ErrorCode::UnknownCommand);
         }
     }

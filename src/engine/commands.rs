@@ -78,10 +78,24 @@ impl Engine {
             }
             PeerCommand::SetGameDir { path } => self.set_game_dir(id, path, now),
             PeerCommand::GetGame { game } => transfers!(self, now, command_get_game, id, game),
-            PeerCommand::CancelDownload { game } => transfers!(self, now, command_cancel, id, game),
-            PeerCommand::Download { .. } | PeerCommand::FetchLatest { .. } if self.is_switching() => {
-                self.refuse(id, ErrorCode::OperationInProgress, "the game directory is being exchanged");
+            PeerCommand::CancelDownload { game } if self.operations.operation(&game).is_some() => {
+                self.cancel_operation(id, &game, now);
             }
+            PeerCommand::CancelDownload { game } => transfers!(self, now, command_cancel, id, game),
+            PeerCommand::Download { .. }
+            | PeerCommand::FetchLatest { .. }
+            | PeerCommand::Install { .. }
+            | PeerCommand::Uninstall { .. }
+            | PeerCommand::Remove { .. }
+            | PeerCommand::Verify { .. }
+                if self.is_switching() =>
+            {
+                self.refuse_switching(id);
+            }
+            PeerCommand::Install { game } => self.command_install(id, game, now),
+            PeerCommand::Uninstall { game } => self.command_uninstall(id, game, now),
+            PeerCommand::Remove { game } => self.command_remove(id, game, now),
+            PeerCommand::Verify { game, repair } => self.command_verify(id, game, repair, now),
             PeerCommand::Download { game, install } => transfers!(self, now, command_download, id, game, install),
             PeerCommand::FetchLatest { game } => {
                 let peers: BTreeSet<PeerId> = self.peers.refresh(cx!(self, now)).into_iter().collect();
@@ -115,8 +129,12 @@ impl Engine {
         !matches!(self.switch, Switch::No)
     }
 
+    fn refuse_switching(&mut self, id: CommandId) {
+        self.refuse(id, ErrorCode::OperationInProgress, "the game directory is being exchanged");
+    }
+
     fn set_game_dir(&mut self, id: CommandId, path: PathBuf, now: Instant) {
-        if !matches!(self.phase, Phase::Running) || self.is_switching() || !self.transfers.is_drained() {
+        if !matches!(self.phase, Phase::Running) || self.is_switching() || self.operations_run() {
             let message = "an operation is under way; the game directory can be exchanged when all have ended";
             return self.refuse(id, ErrorCode::OperationInProgress, message);
         }
@@ -138,6 +156,7 @@ impl Engine {
         self.gate.close(cx!(self, now));
         self.library.hurry(cx!(self, now));
         transfers!(self, now, shutdown);
+        self.stop_operations(now);
     }
 
     /// Answers every waiting command: nothing will come of it.
@@ -203,6 +222,7 @@ impl Engine {
                 let message = format!("{peers} of {count} peers are connected with their libraries in step");
                 self.refuse(command, ErrorCode::Timeout, &message);
             }
+            Some(Wait::Refresh { command, .. }) if self.is_switching() => self.refuse_switching(command),
             // Peers that did not answer in time are taken as they are known.
             Some(Wait::Refresh { command, game, .. }) => {
                 transfers!(self, now, command_fetch_latest, command, game);
@@ -223,7 +243,7 @@ impl Engine {
             games: state.game_count as usize,
             peers_connected: self.peers.connected(),
             peers_incompatible: self.peers.incompatible(),
-            operations: self.transfers.operations(),
+            operations: self.operation_rows(),
             watch: self.watch,
             bytes_received: self.transfers.bytes_received(),
             // One counts finished sends, the other what moved so far; neither is ever ahead of the truth.
@@ -244,7 +264,7 @@ impl Engine {
         for game in self.library.games().keys().cloned() {
             offers.insert(game, Offers::default());
         }
-        for operation in self.transfers.operations() {
+        for operation in self.operation_rows() {
             offers.entry(operation.game).or_default();
         }
         for (peer, _, library) in self.peers.libraries() {
@@ -313,8 +333,8 @@ impl Engine {
             size,
             downloaded: here.is_some(),
             installed: local.is_some_and(|game| game.installed),
-            operation: self.transfers.operation(&id),
-            progress: self.transfers.progress(&id),
+            operation: self.operation(&id),
+            progress: self.transfers.progress(&id).or_else(|| self.operations.progress(&id)),
             local_only_reason,
             content_hash,
             peer_count,

@@ -66,6 +66,10 @@ enum Then {
     Again { forced: bool },
     /// An operation began since: its result is thrown away.
     Drop,
+    /// As `Drop`, and the look at what that operation left follows.
+    DropAndLook,
+    /// It is that look: its result is handed out.
+    HandOut,
 }
 
 #[derive(Debug)]
@@ -175,6 +179,8 @@ impl Gate {
                 Then::Take => Then::Again { forced },
                 // Its result is thrown away, so one more scan is needed; it must not be taken for that one.
                 Then::Drop => Then::Drop,
+                // Of an operation that still runs; see above.
+                then @ (Then::DropAndLook | Then::HandOut) => then,
             };
             if scan.then == Then::Drop {
                 self.queue(game, forced);
@@ -197,33 +203,39 @@ impl Gate {
         }
     }
 
-    /// Takes in the result of [`Job::ScanGame`].
+    /// Takes in the result of [`Job::ScanGame`]; gives it back when it is for [`Gate::look_after_operation`].
     pub(super) fn game_scanned(
         &mut self,
         cx: &mut Cx<'_>,
         library: &mut Library,
-        game: GameId,
+        game: &GameId,
         result: Result<Option<Arc<ScannedGame>>, JobError>,
-    ) {
-        let Some(scan) = self.scans.remove(&game) else { return };
-        let is_new = !library.games().contains_key(&game);
+    ) -> Option<Result<Option<Arc<ScannedGame>>, JobError>> {
+        let scan = self.scans.remove(game)?;
+        let is_new = !library.games().contains_key(game);
         match result {
-            _ if scan.then == Then::Drop || self.operating.contains(&game) => {}
+            result if scan.then == Then::HandOut => {
+                self.pump(cx, library);
+                return Some(result);
+            }
+            _ if scan.then == Then::DropAndLook => self.look(cx, game),
+            _ if scan.then == Then::Drop || self.operating.contains(game) => {}
             // What is known stays: a game that cannot be read for a moment is not gone.
             Err(error) if error.kind == JobErrorKind::Cancelled => {}
             Err(error) => cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message }),
             Ok(scanned) => {
-                self.take(cx, library, &game, scanned, scan.forced);
-                if is_new && library.games().contains_key(&game) {
+                self.take(cx, library, game, scanned, scan.forced);
+                if is_new && library.games().contains_key(game) {
                     // It may have changed between this scan and its watch.
                     self.game_changed(cx, game.clone());
                 }
             }
         }
         if let Then::Again { forced } = scan.then {
-            self.queue(game, forced);
+            self.queue(game.clone(), forced);
         }
         self.pump(cx, library);
+        None
     }
 
     /// Takes in the result of [`Job::ScanAll`].
@@ -274,6 +286,33 @@ impl Gate {
         if self.hashing.as_ref().is_some_and(|hashing| hashing.game == *game) {
             self.stop_hashing(cx);
         }
+    }
+
+    /// One operation on a game gives way to another; `scanned` is what the first one left.
+    pub(super) fn operation_handed_over(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &mut Library,
+        game: &GameId,
+        scanned: Arc<ScannedGame>,
+    ) {
+        self.put_off.remove(game);
+        self.take(cx, library, game, Some(scanned), true);
+    }
+
+    /// Looks at all files of a game whose operation has done its work. The operation ends with the answer, which comes out of
+    /// [`Gate::game_scanned`].
+    pub(super) fn look_after_operation(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+        match self.scans.get_mut(game) {
+            // One that began before the operation did still runs.
+            Some(scan) => scan.then = Then::DropAndLook,
+            None => self.look(cx, game),
+        }
+    }
+
+    fn look(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+        cx.job(Job::ScanGame { game: game.clone(), known: None });
+        self.scans.insert(game.clone(), Scan { forced: true, then: Then::HandOut });
     }
 
     /// An operation ended; `scanned` is what it left, when it knows.
@@ -364,9 +403,9 @@ impl Gate {
         library.games().values().filter(move |game| wanted(game) && !self.operating.contains(&game.id))
     }
 
-    /// Begins to hash the next game unless one is being hashed, or a download runs (it needs disk and cores more).
-    pub(super) fn hash_next(&mut self, cx: &mut Cx<'_>, library: &Library, catalog: &Catalog, downloads_run: bool) {
-        if !self.open || !self.hash_check || self.hashing.is_some() || downloads_run {
+    /// Begins to hash the next game unless one is being hashed, or an operation runs (it needs disk and cores more).
+    pub(super) fn hash_next(&mut self, cx: &mut Cx<'_>, library: &Library, catalog: &Catalog, operations_run: bool) {
+        if !self.open || !self.hash_check || self.hashing.is_some() || operations_run {
             return;
         }
         self.hash_check = false;

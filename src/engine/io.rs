@@ -191,6 +191,15 @@ pub enum Input {
     },
     /// A worker finished.
     JobDone(JobDone),
+    /// A running [`Job::Install`] or [`Job::VerifyFiles`] moved on.
+    JobProgress {
+        /// On which game.
+        game: GameId,
+        /// Bytes of its work that are done.
+        done: u64,
+        /// Of so many, as far as is known.
+        total: u64,
+    },
     /// Something changed in the folder of a game.
     FsChanged {
         /// Which.
@@ -303,6 +312,12 @@ pub enum Output {
     /// Give up hashing a game; `GameHashed` follows all the same.
     CancelHash {
         /// Which.
+        game: GameId,
+    },
+    /// Give up the [`Job::Install`], [`Job::Uninstall`], [`Job::RemoveFiles`] or [`Job::VerifyFiles`] of a game, running or
+    /// queued, as far as it can still be given up. Its [`JobDone`] follows all the same.
+    CancelJob {
+        /// Of which game.
         game: GameId,
     },
     /// Watch the folder of a game.

@@ -17,6 +17,7 @@
 //! | `library` | what this peer announces, and when a change becomes a revision |
 //! | `gate` | when the game directory is scanned, watched, hashed |
 //! | `transfer` | downloads and serving |
+//! | `operations` | what is done to a downloaded game: install, update, uninstall, remove, verify |
 //! | `commands` | what a user interface asks |
 //!
 //! The parts do not know each other: [`Engine`] hands each input to its part and carries the consequences
@@ -27,18 +28,19 @@ mod context;
 mod gate;
 mod io;
 mod library;
+mod operations;
 mod peers;
 mod remote;
 #[cfg(test)]
 mod sim;
 mod timers;
 mod transfer;
+mod view;
 
 pub use io::{CommandId, ConnId, DialId, InboundId, Input, Output, RequestId, RunFailure, Sighting};
 #[doc(hidden)]
 pub use transfer::bench as planner_bench;
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,15 +51,15 @@ use self::commands::Commands;
 use self::context::{Cx, Ids};
 use self::gate::Gate;
 use self::library::{Announcement, Library, Saved, SinceAnswer};
+use self::operations::Operations;
 use self::peers::{Fact, Peers};
-use self::transfer::{LocalView, TransferEffect, Transfers};
+use self::transfer::{TransferEffect, Transfers};
+use self::view::Local;
 use crate::api::{CommandData, CommandError, Done, ErrorCode, Operation, PeerEvent, WatchState};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::{Answer, Request, WireError, WireErrorCode};
-use crate::types::{
-    ContentHash, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, OpenedLibrary, PeerId, ScannedGame,
-};
+use crate::types::{Job, JobDone, JobError, JobErrorKind, OpenedLibrary, PeerId};
 
 /// The state of one daemon.
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub struct Engine {
     gate: Gate,
     peers: Peers,
     transfers: Transfers,
+    operations: Operations,
     commands: Commands,
     /// Terminal events whose revision is not durable yet: the next command must find everything settled.
     parked: VecDeque<Box<PeerEvent>>,
@@ -130,7 +133,12 @@ macro_rules! cx {
 /// What the transfers see of the rest, likewise.
 macro_rules! local {
     ($engine:ident) => {
-        &Local { library: &$engine.library, catalog: &$engine.catalog, peers: &$engine.peers }
+        &Local {
+            library: &$engine.library,
+            catalog: &$engine.catalog,
+            peers: &$engine.peers,
+            operations: &$engine.operations,
+        }
     };
 }
 
@@ -159,6 +167,7 @@ impl Engine {
             gate: Gate::new(),
             peers: Peers::new(&config, &catalog, me),
             transfers: Transfers::new(&config),
+            operations: Operations::default(),
             commands: Commands::new(),
             parked: VecDeque::new(),
             sent_live: 0,
@@ -206,6 +215,7 @@ impl Engine {
             Input::SendDone { to, bytes, changed } => transfers!(self, now, send_done, to, bytes, changed),
             Input::SentBytes { bytes } => self.sent_live = self.sent_live.saturating_add(bytes),
             Input::JobDone(done) => self.job_done(done, now),
+            Input::JobProgress { game, done, total } => self.job_progress(game, done, total, now),
             Input::FsChanged { game } => self.gate.game_changed(cx!(self, now), game),
             Input::FsRescan { reason: _ } => self.gate.directory_changed(cx!(self, now)),
             Input::WatchDegraded { message } => self.watch_degraded(message, now),
@@ -306,7 +316,9 @@ impl Engine {
             }
             JobDone::LibraryOpened(result) => self.library_opened(result, now),
             JobDone::GameScanned { game, result } => {
-                self.gate.game_scanned(cx!(self, now), &mut self.library, game, result);
+                if let Some(look) = self.gate.game_scanned(cx!(self, now), &mut self.library, &game, result) {
+                    self.looked_after(&game, look, now);
+                }
             }
             JobDone::AllScanned(result) => self.gate.all_scanned(cx!(self, now), &mut self.library, result),
             JobDone::IndexSaved { stamp, result } => {
@@ -322,6 +334,8 @@ impl Engine {
             JobDone::DownloadCommitted { download, result } => {
                 transfers!(self, now, download_committed, download, result);
             }
+            JobDone::FilesChanged { game, result } => self.files_changed(&game, result, now),
+            JobDone::FilesVerified { game, result } => self.files_verified(&game, result, now),
             JobDone::DownloadAbandoned { download, result } => {
                 transfers!(self, now, download_abandoned, download, result);
             }
@@ -455,6 +469,8 @@ impl Engine {
                     self.gate.operation_ended(cx!(self, now), &mut self.library, &game, scanned);
                     self.operations_changed(now);
                 }
+                TransferEffect::HandOver { game, scanned, event } => self.hand_over(game, scanned, event, now),
+                TransferEffect::Install { game } => self.install_what_is_here(game, now),
                 TransferEffect::Rescan { game } => {
                     // Files deep in a game can change without its fingerprint.
                     self.gate.scan(cx!(self, now), &self.library, game, true);
@@ -465,7 +481,7 @@ impl Engine {
     }
 
     fn operations_changed(&mut self, now: Instant) {
-        let operations = self.transfers.operations();
+        let operations = self.operation_rows();
         (cx!(self, now)).event(PeerEvent::ActiveOperationsChanged { operations });
     }
 
@@ -488,6 +504,7 @@ impl Engine {
                 transfers!(self, now, sources_changed);
             }
         }
+        self.advance_operations(now);
         self.switch_if_quiet(now);
         if !self.parked.is_empty() {
             self.library.hurry(cx!(self, now));
@@ -496,10 +513,15 @@ impl Engine {
         if self.library.is_settled() {
             self.release_parked();
         }
-        let downloads_run = !self.transfers.is_drained();
-        self.gate.hash_next(cx!(self, now), &self.library, &self.catalog, downloads_run);
+        let operations_run = self.operations_run();
+        self.gate.hash_next(cx!(self, now), &self.library, &self.catalog, operations_run);
         self.check_waits();
         self.stop_if_drained(now);
+    }
+
+    /// Whether anything runs or waits on any game.
+    fn operations_run(&self) -> bool {
+        !self.transfers.is_drained() || !self.operations.is_empty()
     }
 
     fn release_parked(&mut self) {
@@ -518,7 +540,7 @@ impl Engine {
 
     fn stop_if_drained(&mut self, now: Instant) {
         let Phase::Leaving { until, .. } = &self.phase else { return };
-        if now < *until && (!self.transfers.is_drained() || self.library.is_saving()) {
+        if now < *until && (self.operations_run() || self.library.is_saving()) {
             return;
         }
         self.stop(now);
@@ -537,43 +559,6 @@ impl Engine {
     }
 }
 
-/// The local side, as the transfers see it.
-struct Local<'a> {
-    library: &'a Library,
-    catalog: &'a Catalog,
-    peers: &'a Peers,
-}
-
-impl LocalView for Local<'_> {
-    fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>> {
-        self.library.games().get(game).cloned()
-    }
-
-    fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>> {
-        self.library.summary(game).cloned()
-    }
-
-    fn listed_by_peers(&self, game: &GameId) -> bool {
-        self.peers.lists(game)
-    }
-
-    fn admits(&self, game: &GameId) -> bool {
-        self.catalog.admits(game)
-    }
-
-    fn expected_version(&self, game: &GameId) -> Option<String> {
-        self.catalog.entry(game).map(|entry| entry.version.clone())
-    }
-
-    fn expected_content(&self, game: &GameId) -> Option<ContentHash> {
-        self.catalog.entry(game).and_then(|entry| entry.content_hash)
-    }
-
-    fn compare_versions(&self, game: &GameId, a: &str, b: &str) -> Ordering {
-        self.catalog.compare_versions(game, a, b)
-    }
-}
-
 fn error_code(kind: JobErrorKind) -> ErrorCode {
     match kind {
         JobErrorKind::DiskFull => ErrorCode::DiskFull,
@@ -582,6 +567,7 @@ fn error_code(kind: JobErrorKind) -> ErrorCode {
         JobErrorKind::Verification => ErrorCode::VerificationFailed,
         JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
         JobErrorKind::Cancelled => ErrorCode::Cancelled,
+        JobErrorKind::BadArchive => ErrorCode::BadArchive,
         JobErrorKind::Io => ErrorCode::Io,
     }
 }

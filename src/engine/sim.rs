@@ -15,13 +15,14 @@ use super::*;
 use crate::api::{CommandResult, PeerCommand};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
-    CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, FileEntry, Fingerprint, LibraryIndex, LibraryStamp,
-    Manifest, RelPath,
+    CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
+    GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, RelPath, ScannedGame,
 };
 
 mod commands;
 mod convergence;
 mod libraries;
+mod operations;
 mod peers;
 mod solo;
 
@@ -65,6 +66,14 @@ pub(super) struct Node {
     asked: BTreeMap<RequestId, ConnId>,
     plans: BTreeMap<DownloadId, Arc<DownloadPlan>>,
     fetches: BTreeMap<RequestId, (DownloadId, ChunkRange)>,
+    /// Sends that did not end in `SendDone` yet.
+    sends: BTreeMap<InboundId, GameId>,
+    /// Games that a job is at work on, and whether it was told to give up.
+    pub(super) at_work: BTreeMap<GameId, bool>,
+    /// What the next such job fails with.
+    pub(super) job_error: Option<JobErrorKind>,
+    /// What verifications find.
+    pub(super) bad_chunks: Vec<ChunkIndex>,
 }
 
 #[derive(Clone, Default)]
@@ -100,6 +109,12 @@ enum Happening {
         life: u64,
         index: LibraryIndex,
     },
+    /// A job that changes or reads the files of a game is at its end.
+    Worked {
+        node: usize,
+        life: u64,
+        job: Job,
+    },
 }
 
 impl World {
@@ -124,6 +139,10 @@ impl World {
                 asked: BTreeMap::new(),
                 plans: BTreeMap::new(),
                 fetches: BTreeMap::new(),
+                sends: BTreeMap::new(),
+                at_work: BTreeMap::new(),
+                job_error: None,
+                bad_chunks: Vec::new(),
             }
         };
         Self {
@@ -184,6 +203,8 @@ impl World {
         node.watched.clear();
         node.plans.clear();
         node.fetches.clear();
+        node.sends.clear();
+        node.at_work.clear();
     }
 
     /// Breaks every connection between two nodes; both notice.
@@ -324,14 +345,26 @@ impl World {
                     };
                     self.input(node, Input::JobDone(JobDone::IndexSaved { stamp, result }));
                 }
+                Happening::Worked { node, life, job } if self.nodes[node].life == life => self.worked(node, job),
                 _ => {}
             }
         }
     }
 
+    /// One happening, whatever it is; false: nothing will ever happen.
+    pub(super) fn step(&mut self) -> bool {
+        let mut left = 1;
+        let until = self.now + Duration::from_secs(60);
+        self.run_while(until, |_| std::mem::replace(&mut left, 0) == 1);
+        left == 0
+    }
+
     /// Hands an input to an engine and carries out what it says.
     pub(super) fn input(&mut self, n: usize, input: Input) {
         let now = self.now;
+        if let Input::SendDone { to, .. } = &input {
+            self.nodes[n].sends.remove(to);
+        }
         let Some(engine) = &mut self.nodes[n].engine else { return };
         engine.handle(input, now);
         let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
@@ -402,6 +435,7 @@ impl World {
                 self.answer(n, to, Ok((answer, Vec::new())));
             }
             Output::SendManifest { to, game, manifest_hash, content_hash } => {
+                self.nodes[n].sends.insert(to, game.clone());
                 let (manifest, hashes) = content(self.nodes[n].disk.games.get(&game).map_or(0, |game| game.size));
                 let answer = Answer::Manifest(ManifestAnswer {
                     game_id: game,
@@ -416,6 +450,7 @@ impl World {
                 self.later(n, Input::SendDone { to, bytes: 0, changed: false });
             }
             Output::SendChunks { to, request } => {
+                self.nodes[n].sends.insert(to, request.game_id.clone());
                 let bytes = content(self.nodes[n].disk.games.get(&request.game_id).map_or(0, |game| game.size))
                     .0
                     .range_bytes(ChunkRange { first: request.first, count: request.count });
@@ -445,6 +480,11 @@ impl World {
             Output::Event(event) => self.nodes[n].events.push(*event),
             Output::Stopped => {
                 self.kill(n);
+            }
+            Output::CancelJob { game } => {
+                if let Some(cancelled) = self.nodes[n].at_work.get_mut(&game) {
+                    assert!(!std::mem::replace(cancelled, true), "{game} was cancelled twice");
+                }
             }
             Output::CancelHash { .. } | Output::StopSending { .. } => {}
         }
@@ -568,12 +608,16 @@ impl World {
                 JobDone::GameHashed { game, manifest_hash, result: result.ok_or_else(changed) }
             }
             Job::PrepareDownload { download, plan, .. } => {
+                assert!(!node.at_work.contains_key(&plan.game), "two operations on {}", plan.game);
                 node.plans.insert(download, plan);
                 JobDone::DownloadPrepared { download, result: Ok(()) }
             }
             Job::CommitDownload { download } => {
                 let plan = node.plans.remove(&download).expect("prepared");
                 let mut game = scanned(plan.game.as_str(), "1", plan.manifest.bytes());
+                if let Some(before) = node.disk.games.get(&plan.game) {
+                    (game.installed, game.installed_version) = (before.installed, before.installed_version.clone());
+                }
                 game.content_hash = Some(content_hash_of(game.size));
                 let game = Arc::new(game);
                 node.disk.games.insert(plan.game.clone(), game.clone());
@@ -583,8 +627,67 @@ impl World {
                 node.plans.remove(&download);
                 JobDone::DownloadAbandoned { download, result: Ok(None) }
             }
+            Job::Install { ref game }
+            | Job::Uninstall { ref game }
+            | Job::RemoveFiles { ref game }
+            | Job::VerifyFiles { ref game, .. } => {
+                let downloading = node.plans.values().any(|plan| plan.game == *game);
+                let before = node.at_work.insert(game.clone(), false);
+                assert!(!downloading && before.is_none(), "two operations on {game}");
+                assert!(!node.watched.contains(game), "{game} is watched while its files change");
+                let sent = |(to, sent): (&InboundId, &GameId)| sent == game && node.conns.contains_key(&to.conn);
+                let touches = matches!(job, Job::RemoveFiles { .. });
+                assert!(!touches || !node.sends.iter().any(sent), "{game} is removed while it is sent");
+                // Longer than a save takes.
+                let (first, last) = (Duration::from_millis(50) + self.delay(), self.delay());
+                let life = self.nodes[n].life;
+                let progress = Input::JobProgress { game: game.clone(), done: 1, total: 2 };
+                self.at(self.now + first, Happening::Input { node: n, life, input: progress });
+                return self.at(self.now + first + last, Happening::Worked { node: n, life, job });
+            }
         };
         self.later(n, Input::JobDone(done));
+    }
+
+    /// A job is done with the disk, or failed without having changed it.
+    fn worked(&mut self, n: usize, job: Job) {
+        let node = &mut self.nodes[n];
+        let (Job::Install { game }
+        | Job::Uninstall { game }
+        | Job::RemoveFiles { game }
+        | Job::VerifyFiles { game, .. }) = &job
+        else {
+            panic!("{job:?}")
+        };
+        let game = game.clone();
+        let cancelled = node.at_work.remove(&game).expect("it was begun");
+        let stops = cancelled && matches!(job, Job::Install { .. } | Job::VerifyFiles { .. });
+        let kind = if stops { Some(JobErrorKind::Cancelled) } else { node.job_error.take() };
+        let before = node.disk.games.get(&game).map(|game| (**game).clone());
+        let result = match (kind, before) {
+            (Some(kind), _) => Err(JobError::new(kind, "injected")),
+            (None, None) => Err(JobError::new(JobErrorKind::Io, "the game is gone")),
+            (None, Some(before)) => {
+                let version = before.eti_version.clone();
+                let after = match &job {
+                    Job::Install { .. } => Some(ScannedGame { installed: true, installed_version: version, ..before }),
+                    Job::Uninstall { .. } => Some(ScannedGame { installed: false, installed_version: None, ..before }),
+                    Job::RemoveFiles { .. } => None,
+                    _ if node.bad_chunks.is_empty() => Some(before),
+                    _ => Some(ScannedGame { downloaded: false, eti_version: None, content_hash: None, ..before }),
+                };
+                let after = after.map(Arc::new);
+                node.disk.games.remove(&game);
+                node.disk.games.extend(after.iter().map(|after| (game.clone(), after.clone())));
+                Ok(after)
+            }
+        };
+        let bad = node.bad_chunks.clone();
+        let done = match job {
+            Job::VerifyFiles { .. } => JobDone::FilesVerified { game, result: result.map(|_| (bad, 9)) },
+            _ => JobDone::FilesChanged { game, result },
+        };
+        self.input(n, Input::JobDone(done));
     }
 
     /// Whether each of these nodes has exactly the others' durable libraries, over one connection each.
@@ -632,6 +735,7 @@ pub(super) fn scanned(game: &str, version: &str, bytes: u64) -> ScannedGame {
         size: bytes,
         downloaded: true,
         installed: false,
+        installed_version: None,
         manifest_hash: content(bytes).0.hash(),
         content_hash: None,
         fingerprint: Fingerprint(mark.to_be_bytes()),

@@ -33,6 +33,19 @@ impl FsError {
         kind_of(&self.source)
     }
 
+    /// The process or the machine is short of something, so that nothing can be said about the disk.
+    pub fn is_exhaustion(&self) -> bool {
+        if self.source.kind() == io::ErrorKind::OutOfMemory {
+            return true;
+        }
+        #[cfg(unix)]
+        let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+        // ERROR_TOO_MANY_OPEN_FILES, ERROR_NO_SYSTEM_RESOURCES
+        #[cfg(not(unix))]
+        let codes = [4, 1450];
+        self.source.raw_os_error().is_some_and(|code| codes.contains(&code))
+    }
+
     /// The thing is not there (any more).
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::hook::{Hooks, Op};
 use super::{FsError, sys};
 
+/// Bytes that are copied at a time where the system does not copy by itself.
+const COPY_BUFFER: usize = 1 << 20;
+
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stat {
@@ -94,6 +97,44 @@ impl File {
             .and_then(|()| sys::reserve(&self.file, len))
             .map_err(FsError::at("reserve space for", &self.path))?;
         if reserved || size >= len { Ok(()) } else { self.set_len(len) }
+    }
+
+    /// Lets this empty file share all blocks of `source`, which costs neither time nor space. False where the file system
+    /// cannot: then the bytes must be copied.
+    pub fn share_blocks(&self, source: &File) -> Result<bool, FsError> {
+        // Whoever stands at the seam is shown every byte.
+        if self.hooks.is_some() {
+            return Ok(false);
+        }
+        sys::share_blocks(&self.file, &source.file).map_err(FsError::at("copy to", &self.path))
+    }
+
+    /// Copies up to `len` bytes from `offset` of `source` to the same place in this file; fewer only at its end. Where the
+    /// system can it copies by itself; whoever stands at the seam is shown every byte.
+    pub fn copy_range(&self, source: &File, offset: u64, len: usize) -> Result<usize, FsError> {
+        let mut done = 0;
+        while done < len && !self.hooks.is_some() {
+            let at = offset.saturating_add(done as u64);
+            match sys::copy_range(&self.file, &source.file, at, len - done) {
+                Ok(Some(0)) => return Ok(done),
+                Ok(Some(n)) => done += n,
+                Ok(None) => break,
+                Err(e) => return Err(FsError::at("copy to", &self.path)(e)),
+            }
+        }
+        let mut buffer = vec![0; (len - done).min(COPY_BUFFER)];
+        while done < len {
+            let at = offset.saturating_add(done as u64);
+            let want = buffer.len().min(len - done);
+            let Some(part) = buffer.get_mut(..want) else { break };
+            let read = source.read_at(part, at)?;
+            self.write_all_at(&part[..read], at)?;
+            done += read;
+            if read < want {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// Makes bytes and length durable. After an error the file's state is unknown for good: asking again would say

@@ -53,6 +53,11 @@ impl Hooks {
         Self(Some(hook))
     }
 
+    /// Whether somebody stands here, to whom bytes must be shown.
+    pub(super) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn before(&self, op: Op<'_>) -> io::Result<()> {
         self.0.as_ref().map_or(Ok(()), |hook| hook.before(op))
     }

@@ -1,7 +1,7 @@
 //! Unix: everything goes through directory handles. On Linux `openat2` resolves a whole path in one call without ever
 //! following a link; elsewhere, and where the kernel does not have it, the path is walked component by component.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -143,6 +143,33 @@ impl Handle {
         Ok(out)
     }
 
+    /// Opens a directory that lies directly in this one, under whatever name.
+    pub(super) fn open_child(&self, name: &OsStr) -> io::Result<Handle> {
+        match retry_errno(|| rustix::fs::openat(&self.0, name, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty())) {
+            // A link is reported as one or the other.
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(unsafe_path("it is not a directory")),
+            other => Ok(Handle(other?)),
+        }
+    }
+
+    /// Opens a regular file that lies directly in this directory so that it can be flushed.
+    pub(super) fn open_child_sync(&self, name: &OsStr) -> io::Result<File> {
+        let flags = FILE_FLAGS | OFlags::RDONLY | OFlags::NOFOLLOW;
+        let file = File::from(retry_errno(|| rustix::fs::openat(&self.0, name, flags, Mode::empty()))?);
+        regular(&file)?;
+        Ok(file)
+    }
+
+    /// Removes a file (a link itself) that lies directly in this directory.
+    pub(super) fn remove_child_file(&self, name: &OsStr) -> io::Result<()> {
+        Ok(retry_errno(|| rustix::fs::unlinkat(&self.0, name, AtFlags::empty()))?)
+    }
+
+    /// Removes an empty directory that lies directly in this one.
+    pub(super) fn remove_child_dir(&self, name: &OsStr) -> io::Result<()> {
+        Ok(retry_errno(|| rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR))?)
+    }
+
     /// Makes the names in this directory durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         match retry_errno(|| rustix::fs::fsync(&self.0)) {
@@ -273,6 +300,39 @@ pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
     {
         let _ = (file, len);
         Ok(false)
+    }
+}
+
+/// Lets `to` share all blocks of `from`; false where the file system cannot.
+pub(super) fn share_blocks(to: &File, from: &File) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    match retry_errno(|| rustix::fs::ioctl_ficlone(to, from)) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOTSUP | Errno::NOTTY | Errno::NOSYS | Errno::INVAL | Errno::XDEV | Errno::PERM) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (to, from);
+        Ok(false)
+    }
+}
+
+/// Copies up to `len` bytes at `offset` without leading them through this process; `None` where that cannot be done.
+pub(super) fn copy_range(to: &File, from: &File, offset: u64, len: usize) -> io::Result<Option<usize>> {
+    #[cfg(target_os = "linux")]
+    {
+        let (mut read_at, mut write_at) = (offset, offset);
+        match retry_errno(|| rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), len)) {
+            Ok(copied) => Ok(Some(copied)),
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::XDEV | Errno::PERM) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (to, from, offset, len);
+        Ok(None)
     }
 }
 

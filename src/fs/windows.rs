@@ -1,5 +1,6 @@
 //! Windows: handles of cap-std confine every path beneath the directory; on top of that no component may be a link.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::windows::fs::FileExt;
@@ -125,6 +126,37 @@ impl Handle {
         Ok(out)
     }
 
+    /// Opens a directory that lies directly in this one, under whatever name.
+    pub(super) fn open_child(&self, name: &OsStr) -> io::Result<Handle> {
+        let meta = self.0.symlink_metadata(name)?;
+        if meta.is_symlink() || !meta.is_dir() {
+            return Err(unsafe_path("it is not a directory"));
+        }
+        self.0.open_dir(name).map(Handle)
+    }
+
+    /// Opens a regular file that lies directly in this directory so that it can be flushed.
+    pub(super) fn open_child_sync(&self, name: &OsStr) -> io::Result<File> {
+        if !self.0.symlink_metadata(name)?.is_file() {
+            return Err(unsafe_path("it is not a regular file"));
+        }
+        Ok(self.0.open_with(name, OpenOptions::new().write(true))?.into_std())
+    }
+
+    /// Removes a file (a link itself) that lies directly in this directory.
+    pub(super) fn remove_child_file(&self, name: &OsStr) -> io::Result<()> {
+        patiently(|| match self.0.remove_file(name) {
+            // A link to a directory counts as a directory here; what it points at stays.
+            Err(_) if self.0.symlink_metadata(name).is_ok_and(|meta| meta.is_symlink()) => self.0.remove_dir(name),
+            other => other,
+        })
+    }
+
+    /// Removes an empty directory that lies directly in this one.
+    pub(super) fn remove_child_dir(&self, name: &OsStr) -> io::Result<()> {
+        patiently(|| self.0.remove_dir(name))
+    }
+
     /// NTFS journals names by itself, and a directory cannot be flushed without rights that a user may lack.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(())
@@ -183,6 +215,16 @@ pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usi
 pub(super) fn reserve(file: &File, len: u64) -> io::Result<bool> {
     file.set_len(len)?;
     Ok(true)
+}
+
+/// Not without rights that a user may lack.
+pub(super) fn share_blocks(_to: &File, _from: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// There is no such call for a part of an open file.
+pub(super) fn copy_range(_to: &File, _from: &File, _offset: u64, _len: usize) -> io::Result<Option<usize>> {
+    Ok(None)
 }
 
 pub(super) fn start_writeback(_file: &File, _offset: u64, _len: u64) {}

@@ -21,6 +21,7 @@ mod store;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
 mod tests;
+mod verify;
 mod version;
 pub mod watch;
 
@@ -38,6 +39,7 @@ use self::scan::{GameRoot, Listing, SENTINEL, is_exhaustion, unreadable};
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
 pub use self::version::{MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, parse_version};
 use crate::fs::{Dir, DirLock, EntryKind, FsError};
+use crate::install::recover_game;
 use crate::types::{
     ContentHash, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex, Manifest, ManifestHash, OpenedLibrary,
     RelPath, ScannedGame,
@@ -85,10 +87,12 @@ pub struct ServedManifest {
 }
 
 impl GameDir {
-    /// Locks `dir`, removes what interrupted downloads left, reads the index and looks at every game.
+    /// Locks `dir`, removes what interrupted downloads left, ends interrupted installs, reads the index and looks at every
+    /// game.
     ///
     /// An index that cannot be read is set aside as `index.json.unreadable-N` and reported in
-    /// [`OpenedLibrary::notice`], as are folders that hold a game under a name that cannot be an id.
+    /// [`OpenedLibrary::notice`], as are folders that hold a game under a name that cannot be an id, and what became of
+    /// interrupted installs.
     ///
     /// # Errors
     /// [`JobErrorKind::InUse`], naming the process, when another daemon runs on it; what the system says when `dir` is not
@@ -143,7 +147,7 @@ impl GameDir {
     /// Only when the system is short of memory or handles.
     pub fn scan_game(&self, game: &GameId, known: Option<&ScannedGame>) -> Result<Option<Arc<ScannedGame>>, JobError> {
         let has_record = |game: &GameId| self.content.exists(&record_name(game)).unwrap_or(false);
-        match self.look_at(game, known, Leftovers::Keep, has_record)? {
+        match self.look_at(game, known, None, has_record)? {
             Look::Gone => Ok(None),
             Look::AsKnown => Ok(known.cloned().map(Arc::new)),
             Look::Scanned(game) => Ok(Some(Arc::new(game))),
@@ -298,7 +302,8 @@ impl GameDir {
         let mut games = Vec::with_capacity(ids.len());
         for id in &ids {
             let known = known.get(id).copied();
-            match self.look_at(id, known.map(Arc::as_ref), leftovers, has_record)? {
+            let sweep = (leftovers == Leftovers::Sweep).then_some(&mut *notices);
+            match self.look_at(id, known.map(Arc::as_ref), sweep, has_record)? {
                 Look::Gone => {}
                 Look::AsKnown => games.extend(known.cloned()),
                 Look::Scanned(game) => games.push(Arc::new(game)),
@@ -362,11 +367,11 @@ impl GameDir {
         &self,
         id: &GameId,
         known: Option<&ScannedGame>,
-        leftovers: Leftovers,
+        sweep: Option<&mut Vec<String>>,
         has_record: impl FnOnce(&GameId) -> bool,
     ) -> Result<Look, JobError> {
         let distrusted = lock(&self.distrusted).remove(id);
-        let looked = self.look(id, known.filter(|_| !distrusted), leftovers, has_record);
+        let looked = self.look(id, known.filter(|_| !distrusted), sweep, has_record);
         if distrusted && looked.is_err() {
             self.distrust(id);
         }
@@ -381,15 +386,21 @@ impl GameDir {
         &self,
         id: &GameId,
         known: Option<&ScannedGame>,
-        leftovers: Leftovers,
+        sweep: Option<&mut Vec<String>>,
         has_record: impl FnOnce(&GameId) -> bool,
     ) -> Result<Look, FsError> {
-        let Some(root) = GameRoot::read(&self.dir, id, &self.directory_reads)? else { return Ok(Look::Gone) };
-        if leftovers == Leftovers::Sweep
-            && let Err(e) = root.sweep()
-        {
-            // They take space and nothing else: never restored, never listed.
-            tracing::warn!("{e}");
+        let Some(mut root) = GameRoot::read(&self.dir, id, &self.directory_reads)? else { return Ok(Look::Gone) };
+        if let Some(notices) = sweep {
+            if let Err(e) = root.sweep() {
+                // They take space and nothing else: never restored, never listed.
+                tracing::warn!("{e}");
+            }
+            if root.needs_recovery() && recover(id, root.dir(), notices) {
+                match GameRoot::read(&self.dir, id, &self.directory_reads)? {
+                    Some(recovered) => root = recovered,
+                    None => return Ok(Look::Gone),
+                }
+            }
         }
         let is_the_same = |known: &&ScannedGame| known.fingerprint == root.fingerprint && known.unportable.is_none();
         if let Some(known) = known.filter(is_the_same) {
@@ -405,6 +416,29 @@ impl GameDir {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
         }
         Ok(Look::Scanned(game))
+    }
+
+    /// The files of a game as they are now, whatever was known of them.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::Changed`] when it is gone; [`JobErrorKind::UnsafePath`], with the reason, when there is something that
+    /// no list of files can name; what the system says.
+    pub fn list_files(&self, game: &GameId) -> Result<Manifest, JobError> {
+        let root = GameRoot::read(&self.dir, game, &self.directory_reads)?
+            .ok_or_else(|| changed(game, format_args!("its folder is gone")))?;
+        let Listing { manifest, .. } = root.list(&self.directory_reads)?;
+        manifest.map_err(|unportable| {
+            let message = format!("the files of {game} cannot be listed: {}", unportable.reason);
+            JobError::new(JobErrorKind::UnsafePath, message)
+        })
+    }
+
+    /// Forgets the hashes of a game that was removed.
+    pub fn forget_content(&self, game: &GameId) {
+        // Else it is swept at the next start.
+        if let Err(e) = self.content.remove_file(&record_name(game)) {
+            tracing::debug!("{e}");
+        }
     }
 
     fn list_now(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ServedManifest, JobError> {
@@ -477,6 +511,19 @@ enum Look {
     /// Nothing to do.
     AsKnown,
     Scanned(ScannedGame),
+}
+
+/// Ends an interrupted install. Whether something changed; failing is no reason not to offer the game.
+fn recover(game: &GameId, root: &Dir, notices: &mut Vec<String>) -> bool {
+    let recovery = match recover_game(root) {
+        Ok(recovery) => recovery,
+        Err(e) => {
+            notices.push(format!("{game}: an interrupted install could not be ended: {e}"));
+            return true;
+        }
+    };
+    notices.extend(recovery.done.iter().chain(&recovery.left).map(|what| format!("{game}: {what}")));
+    !recovery.done.is_empty()
 }
 
 fn changed(game: &GameId, what: fmt::Arguments<'_>) -> JobError {

@@ -8,16 +8,15 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::version::{MAX_SENTINEL_BYTES, parse_version};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
+use crate::install::{BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, STAGING};
 use crate::types::{
     FileEntry, Fingerprint, GameId, JobErrorKind, Manifest, ManifestHash, RelPath, ScannedGame, is_reserved_at_root,
 };
 
 /// The file whose presence says that the game is complete.
 pub(super) const SENTINEL: &str = "version.ini";
-/// What an interrupted download leaves; swept, never restored.
-const LEFTOVERS: [&str; 2] = [".version.ini.tmp", ".version.ini.discarded"];
-/// Where the game is installed; the user's.
-const INSTALL: &str = "local";
+/// What an interrupted write or download leaves; swept, never restored.
+const LEFTOVERS: [&str; 3] = [".version.ini.tmp", ".version.ini.discarded", LOG_TMP];
 /// Most files, and most directories, that are listed of one game. A manifest cannot have more.
 const MAX_LISTED: usize = 200_000;
 
@@ -28,6 +27,10 @@ pub(super) struct GameRoot {
     entries: Vec<Entry>,
     sentinel: Sentinel,
     installed: bool,
+    /// The version in `local/`, as the log of installs remembers it.
+    installed_version: Option<String>,
+    /// An install or uninstall was interrupted, or is under way.
+    needs_recovery: bool,
     /// Which of [`LEFTOVERS`] are there.
     leftovers: Vec<&'static str>,
     /// See [`Fingerprint`].
@@ -76,6 +79,12 @@ impl GameRoot {
             Err(e) => return Err(e),
         };
         let installed = entries.iter().any(|entry| entry.kind == EntryKind::Dir && is_install_tree(&entry.name));
+        let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+        // What the entries show costs no further look: almost no game has any of these.
+        let log = if has(LOG) { IntentLog::read(&dir)? } else { Ok(None) };
+        let is_interrupted = !matches!(&log, Ok(None) | Ok(Some(IntentLog { intent: Intent::None, .. })));
+        let needs_recovery = is_interrupted || has(STAGING) || has(BACKUP);
+        let installed_version = log.ok().flatten().and_then(|log| log.installed_version).filter(|_| installed);
         let leftovers = LEFTOVERS.into_iter().filter(|name| entries.iter().any(|entry| entry.name == *name)).collect();
         entries.retain(|entry| !entry.name.to_str().is_some_and(is_reserved_at_root));
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -87,16 +96,26 @@ impl GameRoot {
             // It vanished between the two looks: then it is not part of the listing either.
             entries.retain(|entry| entry.kind != EntryKind::File || entry.name != SENTINEL);
         }
-        let fingerprint = fingerprint(&entries, &bytes, installed);
+        let fingerprint = fingerprint(&entries, &bytes, installed, installed_version.as_deref());
         let sentinel = match bytes {
             Read::Absent => Sentinel::Absent,
             Read::Bytes(bytes) => Sentinel::Present(parse_version(&bytes).map_err(str::to_owned)),
             Read::Failed(reason) => Sentinel::Present(Err(reason)),
         };
-        Ok(Some(Self { dir, entries, sentinel, installed, leftovers, fingerprint }))
+        Ok(Some(Self { dir, entries, sentinel, installed, installed_version, needs_recovery, leftovers, fingerprint }))
     }
 
-    /// Removes what an interrupted download left in the root. Only for a caller that knows of no running download.
+    /// Whether [`recover_game`](crate::install::recover_game) has something to do or to say.
+    pub(super) fn needs_recovery(&self) -> bool {
+        self.needs_recovery
+    }
+
+    /// The root, open.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Removes what an interrupted write or download left in the root. Only for a caller that knows of no running download.
     pub(super) fn sweep(&self) -> Result<(), FsError> {
         self.leftovers.iter().try_for_each(|name| self.dir.remove_file(name).map(drop))
     }
@@ -160,6 +179,7 @@ impl GameRoot {
             size,
             downloaded: matches!(self.sentinel, Sentinel::Present(_)),
             installed: self.installed,
+            installed_version: self.installed_version.clone(),
             manifest_hash,
             content_hash: None,
             fingerprint: self.fingerprint,
@@ -197,6 +217,7 @@ pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
         size,
         downloaded: false,
         installed: false,
+        installed_version: None,
         manifest_hash: hash,
         content_hash: None,
         fingerprint: Fingerprint([0; 16]),
@@ -204,18 +225,9 @@ pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
     }
 }
 
-/// The process or the machine is short of something, so nothing can be said about the disk. To take it for the state of a
-/// game would withdraw that game from everybody.
+/// To take a shortage of memory or handles for the state of a game would withdraw that game from everybody.
 pub(super) fn is_exhaustion(error: &FsError) -> bool {
-    if error.source.kind() == std::io::ErrorKind::OutOfMemory {
-        return true;
-    }
-    #[cfg(unix)]
-    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
-    // ERROR_TOO_MANY_OPEN_FILES, ERROR_NO_SYSTEM_RESOURCES
-    #[cfg(not(unix))]
-    let codes = [4, 1450];
-    error.source.raw_os_error().is_some_and(|code| codes.contains(&code))
+    error.is_exhaustion()
 }
 
 /// What is there is no directory (a link is none): no game.
@@ -244,7 +256,7 @@ fn read_sentinel(dir: &Dir) -> Result<Read, FsError> {
 
 /// The bytes of version.ini are part of it, because a rewrite of the same length within the clock's grain changes neither
 /// size nor time. Directories count with their time too: it betrays files that come and go directly in them.
-fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool) -> Fingerprint {
+fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool, installed_version: Option<&str>) -> Fingerprint {
     let mut hash = Xxh3::new();
     hash.update(b"lanspread-fingerprint-1\n");
     let bytes = |hash: &mut Xxh3, bytes: &[u8]| {
@@ -278,6 +290,10 @@ fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool) -> Fingerpri
             hash.update(&[2]);
             bytes(&mut hash, reason.as_bytes());
         }
+    }
+    if let Some(version) = installed_version {
+        hash.update(&[3]);
+        bytes(&mut hash, version.as_bytes());
     }
     Fingerprint(hash.digest128().to_be_bytes())
 }

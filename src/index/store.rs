@@ -105,6 +105,7 @@ mod tests {
                 size: u64::MAX,
                 downloaded: content.is_some(),
                 installed: false,
+                installed_version: None,
                 manifest_hash: ManifestHash([7; 16]),
                 content_hash: content.map(|byte| ContentHash([byte; 32])),
                 fingerprint: Fingerprint([9; 16]),

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fs::{Hook, Op};
+use crate::install::{Intent, IntentLog, OpId};
 use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, LibraryDigest, Revision, content_hash};
 
 /// A game directory that is written to behind the daemon's back.
@@ -231,6 +232,102 @@ fn leftovers_of_interrupted_downloads_are_swept_when_opening_and_never_restored(
     dir.scan_all(&[]).unwrap();
     scan(&dir, "a");
     assert!(disk.path("a/.version.ini.discarded").exists());
+}
+
+/// A log as an interrupted or finished operation leaves it.
+fn install_log(intent: Intent, installed: Option<&str>, next: Option<&str>) -> Vec<u8> {
+    let text = |version: Option<&str>| version.map(str::to_owned);
+    IntentLog { op_id: OpId(1), intent, installed_version: text(installed), next_version: text(next) }.encode()
+}
+
+#[test]
+fn interrupted_installs_are_ended_when_opening_and_what_is_not_ours_is_reported() {
+    let disk = Disk::new();
+    for game in ["a", "b", "c", "d"] {
+        disk.write(&format!("{game}/version.ini"), "2");
+    }
+    let updating = Intent::Updating { swapped: false };
+    disk.write("a/.lanspread.json", install_log(updating, Some("1"), Some("2")));
+    disk.write("a/.local.backup/game.exe", "old");
+    disk.write("a/.local.installing/game.exe", "ne");
+    disk.write("b/local/game.exe", "b");
+    disk.write("b/.lanspread.json", install_log(Intent::None, Some("2"), None));
+    disk.write("c/.local.backup/game.exe", "somebody's");
+    disk.write("d/local/game.exe", "d");
+    disk.write("d/.lanspread.json", "{\"torn");
+    disk.write("d/.local.installing/x", "whose?");
+    let (dir, opened) = disk.open();
+    let states: Vec<_> =
+        opened.games.iter().map(|game| (game.installed, game.installed_version.as_deref(), game.downloaded)).collect();
+    assert_eq!(states, [(true, Some("1"), true), (true, Some("2"), true), (false, None, true), (true, None, true)]);
+    assert_eq!(fs::read(disk.path("a/local/game.exe")).unwrap(), b"old");
+    assert!(!disk.path("a/.local.backup").exists() && !disk.path("a/.local.installing").exists());
+    assert!(disk.path("c/.local.backup/game.exe").exists() && disk.path("d/.local.installing/x").exists());
+    let notice = opened.notice.unwrap();
+    for expected in ["a: an interrupted update was taken back", "c/.local.backup", "d/.lanspread.json"] {
+        assert!(notice.contains(expected), "{notice}");
+    }
+    assert!(!notice.contains("b: "), "{notice}");
+    // The game directory and the records, each root once, and that of the recovered game once more.
+    assert_eq!(dir.directory_reads(), 2 + 4 + 1);
+    // A later look changes nothing: an operation may be under way.
+    disk.write("b/.lanspread.json", install_log(Intent::Installing, None, Some("2")));
+    scan(&dir, "b");
+    assert!(disk.path("b/.lanspread.json").exists());
+}
+
+#[test]
+fn another_installed_version_shows_in_the_fingerprint() {
+    let disk = Disk::new();
+    disk.write("a/version.ini", "2");
+    disk.write("a/local/game.exe", "a");
+    let (dir, opened) = disk.open();
+    disk.write("a/.lanspread.json", install_log(Intent::None, Some("2"), None));
+    let now = scan_known(&dir, &opened.games[0]);
+    assert_eq!(now.installed_version.as_deref(), Some("2"));
+    assert_ne!(now.fingerprint, opened.games[0].fingerprint);
+    assert_eq!(scan_known(&dir, &now), now);
+}
+
+#[test]
+fn verifying_names_the_damaged_chunks_and_takes_the_sentinel_away() {
+    type Damage = fn(&Disk);
+    let damages: [(&[u32], Damage); 5] = [
+        (&[], |disk| disk.touch("a/deep/a/large.bin")),
+        (&[1], |disk| {
+            let mut bytes = fs::read(disk.path("a/deep/a/large.bin")).unwrap();
+            bytes[CHUNK_SIZE as usize + 3] ^= 1;
+            disk.write("a/deep/a/large.bin", bytes);
+        }),
+        (&[0, 1, 2], |disk| fs::remove_file(disk.path("a/deep/a/large.bin")).unwrap()),
+        (&[2], |disk| {
+            let file = fs::File::options().write(true).open(disk.path("a/deep/a/large.bin")).unwrap();
+            file.set_len(2 * CHUNK_SIZE + 6).unwrap();
+        }),
+        (&[3], |disk| disk.rewrite_at_the_same_time("a/version.ini", "2")),
+    ];
+    for (expected, damage) in damages {
+        let disk = Disk::new();
+        game_with_chunks(&disk, "a");
+        let (dir, opened) = disk.open();
+        let (a, manifest_hash) = (id("a"), opened.games[0].manifest_hash);
+        let verify = |cancel: &AtomicBool| {
+            let last = std::cell::Cell::new(0);
+            let progress = |done, total| assert!(done >= last.replace(done) && done <= total);
+            let result = dir.verify_game(&a, manifest_hash, &progress, cancel);
+            (result, last.get())
+        };
+        // Nothing is known yet: what lies there becomes what is known.
+        assert_eq!(verify(&RUN).0, Ok((vec![], 4)));
+        assert_eq!(verify(&RUN), (Ok((vec![], 4)), 2 * CHUNK_SIZE + 6));
+        damage(&disk);
+        assert_eq!(verify(&AtomicBool::new(true)).0.unwrap_err().kind, JobErrorKind::Cancelled);
+        assert!(disk.path("a/version.ini").exists());
+        let bad: Vec<u32> = verify(&RUN).0.unwrap().0.iter().map(|chunk| chunk.0).collect();
+        assert_eq!(bad, expected);
+        assert_eq!(disk.path("a/version.ini").exists(), expected.is_empty());
+        assert_eq!(scan_known(&dir, &opened.games[0]).downloaded, expected.is_empty());
+    }
 }
 
 #[cfg(unix)]

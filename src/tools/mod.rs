@@ -1,3 +1,4 @@
 //! What only the command line runs.
 
 pub mod demo;
+pub mod unpack_helper;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::hash::{HashParseError, parse_hex, write_hex};
-use super::{ChunkHash, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash, Revision};
+use super::{
+    ChunkHash, ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash, Revision,
+};
 
 /// Tells cheaply whether a game may have changed: XXH3-128 over the names, kinds, sizes and mtimes of what lies directly
 /// in the game's root, `version.ini`'s content, and the presence of `local/`. Equal fingerprints mean: nothing to do.
@@ -60,6 +62,9 @@ pub struct ScannedGame {
     pub downloaded: bool,
     /// `local/` is there.
     pub installed: bool,
+    /// The version that was installed there; `None` when it is not known (somebody else made `local/`) or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed_version: Option<String>,
     /// Names the list of files.
     pub manifest_hash: ManifestHash,
     /// Names the bytes; `None` until hashed.
@@ -184,6 +189,29 @@ pub enum Job {
         /// Which.
         download: DownloadId,
     },
+    /// Unpack the archives of a downloaded game, or copy its files, into `local/`; replaces an older `local/` when the new
+    /// one is complete.
+    Install {
+        /// Which.
+        game: GameId,
+    },
+    /// Remove `local/`.
+    Uninstall {
+        /// Which.
+        game: GameId,
+    },
+    /// Remove the downloaded files, sentinel first. The game must not be installed.
+    RemoveFiles {
+        /// Which.
+        game: GameId,
+    },
+    /// Hash every chunk again and hold it against what is known.
+    VerifyFiles {
+        /// Which.
+        game: GameId,
+        /// Only this list of files.
+        manifest_hash: ManifestHash,
+    },
     /// Close the files; take them away unless `keep`.
     AbandonDownload {
         /// Which.
@@ -244,6 +272,20 @@ pub enum JobDone {
         /// The game as it lies there now, with its content hash.
         result: Result<Arc<ScannedGame>, JobError>,
     },
+    /// To [`Job::Install`], [`Job::Uninstall`] and [`Job::RemoveFiles`].
+    FilesChanged {
+        /// Which game.
+        game: GameId,
+        /// What lies there now (`None`: nothing); an error left the old state.
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+    },
+    /// To [`Job::VerifyFiles`].
+    FilesVerified {
+        /// Which game.
+        game: GameId,
+        /// The chunks that do not match, or are missing, ascending; and how many there are in all.
+        result: Result<(Vec<ChunkIndex>, u32), JobError>,
+    },
     /// To [`Job::AbandonDownload`].
     DownloadAbandoned {
         /// Which.
@@ -268,6 +310,8 @@ pub enum JobErrorKind {
     UnsafePath,
     /// On request.
     Cancelled,
+    /// An archive is damaged, encrypted, of an unknown kind, or hostile.
+    BadArchive,
     /// Everything else that the operating system refuses.
     Io,
 }

@@ -27,6 +27,12 @@ pub struct PathError {
     pub reason: &'static str,
 }
 
+impl PathError {
+    fn new(text: &str, reason: &'static str) -> Self {
+        Self { path: text.chars().take(120).collect(), reason }
+    }
+}
+
 /// A validated relative path beneath a game's root. Cheap to clone, ordered by its bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelPath(Arc<str>);
@@ -34,7 +40,17 @@ pub struct RelPath(Arc<str>);
 impl RelPath {
     /// Parses `text`, refusing everything that is not portable, safe and unreserved.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let fail = |reason| Err(PathError { path: text.chars().take(120).collect(), reason });
+        let path = Self::parse_unreserved(text)?;
+        if path.components().next().is_some_and(is_reserved_at_root) {
+            return Err(PathError::new(text, "its first component is reserved"));
+        }
+        Ok(path)
+    }
+
+    /// The same without the reservations at a game's root: for paths beneath another directory, such as the one that
+    /// archives are unpacked into. Never use it for a path beneath a game's root.
+    pub fn parse_unreserved(text: &str) -> Result<Self, PathError> {
+        let fail = |reason| Err(PathError::new(text, reason));
         if text.is_empty() {
             return fail("it is empty");
         }
@@ -50,9 +66,6 @@ impl RelPath {
             }
             if let Some(reason) = component_fault(component) {
                 return fail(reason);
-            }
-            if depth == 0 && is_reserved_at_root(component) {
-                return fail("its first component is reserved");
             }
         }
         Ok(Self(text.into()))
@@ -225,6 +238,13 @@ mod tests {
         ] {
             assert!(RelPath::parse(path).is_err(), "{path:?} was accepted");
         }
+    }
+
+    #[test]
+    fn beneath_another_directory_only_the_reservations_fall() {
+        assert_eq!(RelPath::parse_unreserved("local/a").unwrap().as_str(), "local/a");
+        assert!(RelPath::parse_unreserved("../local").is_err());
+        assert!(RelPath::parse_unreserved("nul").is_err());
     }
 
     #[test]

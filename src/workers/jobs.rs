@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::landing::Landing;
+use super::local::{self, Archives};
 use super::serve::ServedGame;
 use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
 use crate::index::GameDir;
@@ -26,7 +27,12 @@ pub(super) struct Context {
     downloads: Mutex<HashMap<DownloadId, Arc<Download>>>,
     /// Set to end the hashing of a game, under way or queued.
     hashing: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
+    /// Set to end the local operation on a game, under way or queued.
+    operations: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
 }
+
+/// Is told which bytes of a job on a game are done, of how many.
+pub(super) type Report<'a> = &'a dyn Fn(&GameId, u64, u64);
 
 /// A download ends in the directory where it began, also when another one was opened meanwhile.
 struct Download {
@@ -35,7 +41,7 @@ struct Download {
 }
 
 impl Context {
-    pub(super) fn job(&self, job: Job) -> JobDone {
+    pub(super) fn job(&self, job: Job, report: Report<'_>) -> JobDone {
         match job {
             Job::Resolve { token, host } => JobDone::Resolved { token, result: resolve(&host) },
             Job::OpenLibrary { dir } => JobDone::LibraryOpened(self.open_library(&dir)),
@@ -54,6 +60,26 @@ impl Context {
             }
             Job::PrepareDownload { download, plan, reserved_bytes } => {
                 JobDone::DownloadPrepared { download, result: self.prepare(download, plan, reserved_bytes) }
+            }
+            Job::Install { game } => {
+                let result = self.operation(&game, |home, cancel| {
+                    local::install(home, &game, Archives::IN_CHILD, &|done, total| report(&game, done, total), cancel)
+                });
+                JobDone::FilesChanged { game, result }
+            }
+            Job::Uninstall { game } => {
+                let result = self.operation(&game, |home, _| local::uninstall(home, &game));
+                JobDone::FilesChanged { game, result }
+            }
+            Job::RemoveFiles { game } => {
+                let result = self.operation(&game, |home, _| local::remove(home, &game));
+                JobDone::FilesChanged { game, result }
+            }
+            Job::VerifyFiles { game, manifest_hash } => {
+                let result = self.operation(&game, |home, cancel| {
+                    home.verify_game(&game, manifest_hash, &|done, total| report(&game, done, total), cancel)
+                });
+                JobDone::FilesVerified { game, result }
             }
             Job::CommitDownload { download } => JobDone::DownloadCommitted { download, result: self.commit(download) },
             Job::AbandonDownload { download, keep } => {
@@ -105,6 +131,41 @@ impl Context {
 
     pub(super) fn cancel_all_hashes(&self) {
         lock(&self.hashing).values().for_each(|cancel| cancel.store(true, Ordering::Relaxed));
+    }
+
+    /// A local operation on `game` was queued: from now on it can be cancelled.
+    pub(super) fn operation_queued(&self, game: &GameId) {
+        lock(&self.operations).insert(game.clone(), Arc::default());
+    }
+
+    pub(super) fn cancel_operation(&self, game: &GameId) {
+        if let Some(cancel) = lock(&self.operations).get(game) {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn cancel_all_operations(&self) {
+        lock(&self.operations).values().for_each(|cancel| cancel.store(true, Ordering::Relaxed));
+    }
+
+    /// Runs a local operation unless it was cancelled while it waited.
+    fn operation<T>(
+        &self,
+        game: &GameId,
+        run: impl FnOnce(&GameDir, &AtomicBool) -> Result<T, JobError>,
+    ) -> Result<T, JobError> {
+        let cancel = lock(&self.operations).get(game).cloned().unwrap_or_default();
+        let result = if cancel.load(Ordering::Relaxed) {
+            Err(JobError::new(JobErrorKind::Cancelled, format!("the operation on {game} was cancelled")))
+        } else {
+            self.home().and_then(|home| run(&home, &cancel))
+        };
+        let mut operations = lock(&self.operations);
+        // Not the flag of a later operation on the same game.
+        if operations.get(game).is_some_and(|flag| Arc::ptr_eq(flag, &cancel)) {
+            operations.remove(game);
+        }
+        result
     }
 
     fn open_library(&self, path: &Path) -> Result<OpenedLibrary, JobError> {

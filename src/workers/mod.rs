@@ -8,6 +8,7 @@ mod buffers;
 mod handles;
 mod jobs;
 mod landing;
+mod local;
 mod pool;
 mod serve;
 mod task;

@@ -1,14 +1,17 @@
-//! The threads. Three kinds, so that none waits for what another is about:
+//! The threads. Four kinds, so that none waits for what another is about:
 //!
 //! - *bulk*: verify and write, read, compute; never waits for anything but bytes on a disk,
 //! - *jobs*: scans, fsyncs, directories; may wait for seconds,
+//! - *local*: installs, uninstalls, removes and verifies games, for minutes,
 //! - *background*: hashes games at the lowest priority the system has, for minutes.
 //!
 //! Names are resolved on a thread of their own that nobody waits for: a dead name server must not hold up a shutdown.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -22,6 +25,9 @@ use crate::types::{GameId, Job, JobDone};
 const MAX_OUTSTANDING: usize = 256;
 /// More than this many bulk threads do not make one machine's disk and network faster.
 const MAX_AUTO_THREADS: usize = 8;
+
+/// A job's progress is told at most so many times.
+const PROGRESS_STEPS: u64 = 200;
 
 /// Called when the first result waits; from any thread, so that it must be quick and must not call back.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -43,6 +49,8 @@ struct Lane<C> {
 struct Shared<C> {
     context: Context,
     results: Sender<TaskDone<C>>,
+    /// How far local operations came that nobody has asked for: bytes done, of how many.
+    progress: Mutex<BTreeMap<GameId, (u64, u64)>>,
     /// Whether the user was woken and has not yet found the results empty.
     woken: AtomicBool,
     wake: Wake,
@@ -52,18 +60,22 @@ struct Shared<C> {
 enum Kind {
     Bulk,
     Jobs,
+    Local,
     Background,
     Names,
 }
 
 impl Kind {
-    const COUNT: usize = 4;
-    const ALL: [Self; Self::COUNT] = [Self::Bulk, Self::Jobs, Self::Background, Self::Names];
+    const COUNT: usize = 5;
+    const ALL: [Self; Self::COUNT] = [Self::Bulk, Self::Jobs, Self::Local, Self::Background, Self::Names];
 
     fn of<C>(task: &Task<C>) -> Self {
         match task {
             Task::Job(Job::Resolve { .. }) => Self::Names,
             Task::Job(Job::HashGame { .. }) => Self::Background,
+            Task::Job(
+                Job::Install { .. } | Job::Uninstall { .. } | Job::RemoveFiles { .. } | Job::VerifyFiles { .. },
+            ) => Self::Local,
             Task::Job(_) | Task::OpenServed(_) => Self::Jobs,
             Task::Write(_) | Task::Read(_) | Task::Compute(_) => Self::Bulk,
         }
@@ -74,6 +86,7 @@ impl Kind {
         match done {
             TaskDone::Job(JobDone::Resolved { .. }) => Self::Names,
             TaskDone::Job(JobDone::GameHashed { .. }) => Self::Background,
+            TaskDone::Job(JobDone::FilesChanged { .. } | JobDone::FilesVerified { .. }) => Self::Local,
             TaskDone::Job(_) | TaskDone::Opened(_) => Self::Jobs,
             TaskDone::Written(_) | TaskDone::Read(_) | TaskDone::Computed(_) => Self::Bulk,
         }
@@ -83,6 +96,7 @@ impl Kind {
         match self {
             Self::Bulk => "bulk",
             Self::Jobs => "jobs",
+            Self::Local => "local",
             Self::Background => "background",
             Self::Names => "names",
         }
@@ -92,7 +106,7 @@ impl Kind {
         match self {
             Self::Bulk => bulk,
             // A commit of one game must not hold up the scan of another, unless everything was asked to be in order.
-            Self::Jobs => bulk.min(2),
+            Self::Jobs | Self::Local => bulk.min(2),
             Self::Background | Self::Names => 1,
         }
     }
@@ -109,8 +123,13 @@ impl<C: Send + 'static> Workers<C> {
             n => n,
         };
         let (result_in, results) = unbounded();
-        let shared =
-            Arc::new(Shared { context: Context::default(), results: result_in, woken: AtomicBool::new(false), wake });
+        let shared = Arc::new(Shared {
+            context: Context::default(),
+            results: result_in,
+            progress: Mutex::default(),
+            woken: AtomicBool::new(false),
+            wake,
+        });
         let mut workers = Self {
             lanes: std::array::from_fn(|_| Lane { queue: None, outstanding: 0 }),
             results,
@@ -142,8 +161,15 @@ impl<C: Send + 'static> Workers<C> {
         }
         let Some(queue) = lane.queue.clone() else { return Err(task) };
         lane.outstanding += 1;
-        if let Task::Job(Job::HashGame { game, .. }) = &task {
-            self.shared.context.hash_queued(game);
+        match &task {
+            Task::Job(Job::HashGame { game, .. }) => self.shared.context.hash_queued(game),
+            Task::Job(
+                Job::Install { game }
+                | Job::Uninstall { game }
+                | Job::RemoveFiles { game }
+                | Job::VerifyFiles { game, .. },
+            ) => self.shared.context.operation_queued(game),
+            _ => {}
         }
         queue.try_send(task).map_err(|refused| {
             // Cannot happen: the queue has room for all that may be outstanding.
@@ -171,6 +197,18 @@ impl<C: Send + 'static> Workers<C> {
         self.shared.context.cancel_hash(game);
     }
 
+    /// Makes the install or verification of a game end soon, as far as it can still be given up; its result still comes.
+    pub fn cancel_operation(&self, game: &GameId) {
+        self.shared.context.cancel_operation(game);
+    }
+
+    /// How far local operations came: game, bytes done, of how many. Each game once, and only if it moved since the last
+    /// call. To be asked when [`try_next`](Self::try_next) has no more.
+    pub fn take_progress(&mut self) -> Vec<(GameId, u64, u64)> {
+        let taken = std::mem::take(&mut *self.shared.progress());
+        taken.into_iter().map(|(game, (done, total))| (game, done, total)).collect()
+    }
+
     /// Tasks that are queued, running, or done and not yet fetched, of all kinds.
     pub fn outstanding(&self) -> usize {
         self.lanes.iter().map(|lane| lane.outstanding).sum()
@@ -189,6 +227,7 @@ impl<C: Send + 'static> Workers<C> {
 impl<C> Drop for Workers<C> {
     fn drop(&mut self) {
         self.shared.context.cancel_all_hashes();
+        self.shared.context.cancel_all_operations();
         self.lanes.iter_mut().for_each(|lane| lane.queue = None);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so on its own.
@@ -217,16 +256,38 @@ fn work<C>(kind: Kind, queue: &Receiver<Task<C>>, shared: &Shared<C>) {
         if shared.results.send(done).is_err() {
             return;
         }
-        if !shared.woken.swap(true, Ordering::SeqCst) {
-            (shared.wake)();
-        }
+        shared.wake();
     }
 }
 
 impl<C> Shared<C> {
+    /// Keeps the latest progress of a game for whoever asks. `last`: the bytes of this job that were reported last.
+    fn report(&self, last: &Cell<Option<u64>>, game: &GameId, done: u64, total: u64) {
+        let step = (total / PROGRESS_STEPS).max(1 << 20);
+        if done < total && last.get().is_some_and(|last| done < last.saturating_add(step)) {
+            return;
+        }
+        last.set(Some(done));
+        self.progress().insert(game.clone(), (done, total));
+        self.wake();
+    }
+
+    fn progress(&self) -> MutexGuard<'_, BTreeMap<GameId, (u64, u64)>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            (self.wake)();
+        }
+    }
+
     fn run(&self, task: Task<C>) -> TaskDone<C> {
         match task {
-            Task::Job(job) => TaskDone::Job(self.context.job(job)),
+            Task::Job(job) => {
+                let last = Cell::new(None);
+                TaskDone::Job(self.context.job(job, &|game, done, total| self.report(&last, game, done, total)))
+            }
             Task::Write(batch) => TaskDone::Written(self.context.write(batch)),
             Task::OpenServed(task) => TaskDone::Opened(self.context.open_served(task)),
             Task::Read(task) => TaskDone::Read(self.context.read(task)),

@@ -364,7 +364,10 @@ fn a_hash_that_is_cancelled_before_it_begins_says_so() {
     let temp = tempfile::tempdir().unwrap();
     let (game, manifest) = (source(temp.path()), manifest());
     let context = jobs::Context::default();
-    let JobDone::LibraryOpened(Ok(_)) = context.job(Job::OpenLibrary { dir: temp.path().to_owned() }) else { panic!() };
+    let JobDone::LibraryOpened(Ok(_)) = context.job(Job::OpenLibrary { dir: temp.path().to_owned() }, &|_, _, _| ())
+    else {
+        panic!()
+    };
     let hash = || Job::HashGame { game: game.clone(), manifest_hash: manifest.hash() };
     let kind = |done| match done {
         JobDone::GameHashed { result, .. } => result.map(drop).map_err(|e| e.kind),
@@ -372,9 +375,9 @@ fn a_hash_that_is_cancelled_before_it_begins_says_so() {
     };
     context.hash_queued(&game);
     context.cancel_hash(&game);
-    assert_eq!(kind(context.job(hash())), Err(JobErrorKind::Cancelled));
+    assert_eq!(kind(context.job(hash(), &|_, _, _| ())), Err(JobErrorKind::Cancelled));
     context.hash_queued(&game);
-    assert_eq!(kind(context.job(hash())), Ok(()));
+    assert_eq!(kind(context.job(hash(), &|_, _, _| ())), Ok(()));
 }
 
 #[test]
@@ -388,4 +391,80 @@ fn dropping_the_workers_waits_for_what_was_accepted() {
     }
     drop(workers);
     assert_eq!(ran.load(Ordering::SeqCst), 20);
+}
+
+#[test]
+fn a_game_is_installed_verified_uninstalled_and_removed_by_jobs() {
+    let temp = tempfile::tempdir().unwrap();
+    let game = source(temp.path());
+    let mut rig = rig();
+    rig.open(temp.path());
+    let changed = |done| match done {
+        JobDone::FilesChanged { result, .. } => result.map_err(|e| e.kind),
+        other => panic!("{other:?}"),
+    };
+    let there = changed(rig.job(Job::Install { game: game.clone() })).unwrap().unwrap();
+    assert_eq!((there.installed, there.installed_version.as_deref()), (true, Some("3")));
+    assert_eq!(std::fs::read(temp.path().join("quake/local/game.eti")).unwrap(), files()["game.eti"]);
+    let total = (2 * CHUNK + 77 + 7) as u64;
+    assert_eq!(rig.workers.take_progress(), [(game.clone(), total, total)]);
+    assert_eq!(rig.workers.take_progress(), []);
+    assert_eq!(changed(rig.job(Job::RemoveFiles { game: game.clone() })), Err(JobErrorKind::InUse));
+
+    let verify = Job::VerifyFiles { game: game.clone(), manifest_hash: manifest().hash() };
+    match rig.job(verify) {
+        JobDone::FilesVerified { result: Ok((bad, 5)), .. } => assert_eq!(bad, []),
+        other => panic!("{other:?}"),
+    }
+    let there = changed(rig.job(Job::Uninstall { game: game.clone() })).unwrap().unwrap();
+    assert_eq!((there.installed, there.installed_version.as_deref(), there.downloaded), (false, None, true));
+    assert_eq!(changed(rig.job(Job::RemoveFiles { game: game.clone() })), Ok(None));
+    assert!(!temp.path().join("quake").exists());
+    assert_eq!(changed(rig.job(Job::Install { game })), Err(JobErrorKind::Changed));
+}
+
+#[test]
+fn an_operation_that_is_cancelled_before_it_begins_changes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let game = source(temp.path());
+    let context = jobs::Context::default();
+    let open = Job::OpenLibrary { dir: temp.path().to_owned() };
+    let JobDone::LibraryOpened(Ok(_)) = context.job(open, &|_, _, _| ()) else { panic!() };
+    let install = || match context.job(Job::Install { game: game.clone() }, &|_, _, _| ()) {
+        JobDone::FilesChanged { result, .. } => result.map(drop).map_err(|e| e.kind),
+        other => panic!("{other:?}"),
+    };
+    context.operation_queued(&game);
+    context.cancel_operation(&game);
+    assert_eq!(install(), Err(JobErrorKind::Cancelled));
+    assert!(!temp.path().join("quake/local").exists());
+    assert_eq!(install(), Ok(()), "the request to give up outlived the operation");
+}
+
+#[test]
+fn archives_are_unpacked_in_place_of_the_files_beside_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("quake");
+    let whole = include_bytes!("../../tests/data/archives/rar5-solid.rar");
+    store(&root, "version.ini", b"1");
+    store(&root, "readme.txt", b"not part of what is played");
+    store(&root, "quake.eti", whole);
+    let (home, _) = crate::index::GameDir::open(temp.path()).unwrap();
+    let game: GameId = "quake".parse().unwrap();
+    let go_on = std::sync::atomic::AtomicBool::new(false);
+    let names = || -> Vec<_> {
+        std::fs::read_dir(root.join("local")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let there = local::install(&home, &game, local::Archives::HERE, &|_, _| (), &go_on).unwrap().unwrap();
+    assert_eq!((there.installed, there.installed_version.as_deref()), (true, Some("1")));
+    let installed = names();
+    assert!(!installed.is_empty());
+    assert!(!installed.iter().any(|name| name == "readme.txt" || name == "quake.eti"), "{installed:?}");
+
+    // The same, cut off: the old install stays.
+    store(&root, "quake.eti", &whole[..whole.len() / 2]);
+    let error = local::install(&home, &game, local::Archives::HERE, &|_, _| (), &go_on).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::BadArchive, "{error}");
+    assert_eq!(names(), installed);
+    assert!(!root.join(".local.installing").exists());
 }

@@ -16,6 +16,7 @@ mod discovery;
 mod download;
 mod harness;
 mod library;
+mod local;
 mod serving;
 mod start;
 mod wire;

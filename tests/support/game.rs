@@ -133,10 +133,13 @@ fn file_hash(path: &Path) -> String {
     }
 }
 
-/// Fails with the differences unless both games have the same files with the same bytes and nothing else (`local/`
-/// is left out on both sides).
+/// What an installation leaves in a game's directory.
+const INSTALLATION: [&str; 2] = ["local", ".lanspread.json"];
+
+/// Fails with the differences unless both games have the same files with the same bytes and nothing else (what belongs
+/// to an installation is left out on both sides).
 pub(crate) fn assert_same_tree(source: &Path, copy: &Path) {
-    let (want, got) = (tree(source, &["local"]), tree(copy, &["local"]));
+    let (want, got) = (tree(source, &INSTALLATION), tree(copy, &INSTALLATION));
     let mut differences = Vec::new();
     for (path, what) in &want {
         match got.get(path) {

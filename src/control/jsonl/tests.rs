@@ -67,7 +67,7 @@ fn each_line_gets_its_record_and_the_end_of_the_input_stops_the_daemon() {
         br#"{"id":1,"cmd":"status"}"#,
         br#"{"id":{"a":[1]},"cmd":"list-games"}"#,
         br#"{"cmd":"download","game":"../x"}"#,
-        br#"{"id":"3","cmd":"install","game":"x"}"#,
+        br#"{"id":"3","cmd":"defragment","game":"x"}"#,
         b"not json",
         b"[1]",
         b"",
@@ -83,7 +83,7 @@ fn each_line_gets_its_record_and_the_end_of_the_input_stops_the_daemon() {
     let expected = "ok ok bad-argument unknown-command bad-json bad-json bad-json bad-json bad-json ok";
     assert_eq!(codes.join(" "), expected, "in the order of the lines");
     assert_eq!(answers[2]["id"], Value::Null);
-    assert_eq!((&answers[3]["id"], &answers[3]["cmd"]), (&json!("3"), &json!("install")));
+    assert_eq!((&answers[3]["id"], &answers[3]["cmd"]), (&json!("3"), &json!("defragment")));
     assert_eq!(answers[4]["cmd"], Value::Null);
     let events: Vec<_> = records.iter().filter(|r| r["type"] == "event").cloned().collect();
     assert_eq!(events, [json!({"type": "event", "event": "runtime-error", "code": "io", "message": "told"})]);

@@ -667,7 +667,7 @@ fn disk_end(error: &JobError) -> End {
         JobErrorKind::Verification => ErrorCode::VerificationFailed,
         JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
         JobErrorKind::Cancelled => ErrorCode::Cancelled,
-        JobErrorKind::Changed | JobErrorKind::Io => ErrorCode::Io,
+        JobErrorKind::Changed | JobErrorKind::BadArchive | JobErrorKind::Io => ErrorCode::Io,
     };
     End { code, message: error.message.clone(), keep: true }
 }

@@ -55,6 +55,10 @@ pub(super) trait LocalView {
     fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>>;
     /// Whether any peer's library lists the game, ready or not.
     fn listed_by_peers(&self, game: &GameId) -> bool;
+    /// Whether an operation other than a download runs on the game.
+    fn held(&self, game: &GameId) -> bool;
+    /// Whether that operation forbids that the game is served.
+    fn withdrawn(&self, game: &GameId) -> bool;
     /// Whether the catalog admits the game; without a catalog every game is admitted.
     fn admits(&self, game: &GameId) -> bool;
     /// The version that the catalog demands.
@@ -81,6 +85,20 @@ pub(super) enum TransferEffect {
         game: GameId,
         /// What lies on disk now (`Some(None)`: nothing). `None`: as before, unless a [`TransferEffect::Rescan`] follows.
         scanned: Option<Option<Arc<ScannedGame>>>,
+    },
+    /// A download is complete and its installation follows: the game passes from one to the other without being free.
+    HandOver {
+        /// Which.
+        game: GameId,
+        /// What lies on disk now.
+        scanned: Arc<ScannedGame>,
+        /// The terminal event of the download.
+        event: Box<PeerEvent>,
+    },
+    /// A game that was to be downloaded and installed is here already: install it if it is not.
+    Install {
+        /// Which.
+        game: GameId,
     },
     /// Scan the game.
     Rescan {
@@ -113,8 +131,7 @@ enum Place {
 #[derive(Debug)]
 struct Running {
     download: Download,
-    /// Install afterwards. Carried along for the installer, which there is not yet.
-    #[allow(dead_code, reason = "read when an installer takes over finished downloads")]
+    /// Install afterwards.
     install: bool,
 }
 
@@ -251,7 +268,7 @@ impl Transfers {
         game: GameId,
         manifest_hash: ManifestHash,
     ) {
-        let busy = self.stopping || self.is_touched(&game);
+        let busy = self.stopping || self.is_touched(&game) || local.withdrawn(&game);
         self.serving.get_manifest(cx, local, busy, from, game, manifest_hash);
     }
 
@@ -263,7 +280,7 @@ impl Transfers {
         from: InboundId,
         request: GetChunks,
     ) {
-        let busy = self.stopping || self.is_touched(&request.game_id);
+        let busy = self.stopping || self.is_touched(&request.game_id) || local.withdrawn(&request.game_id);
         self.serving.get_chunks(cx, local, busy, from, request);
     }
 
@@ -486,6 +503,11 @@ impl Transfers {
         }
     }
 
+    /// Whether anything of a game is being sent.
+    pub(super) fn is_sending(&self, game: &GameId) -> bool {
+        self.serving.is_sending(game)
+    }
+
     /// Whether a download of the game runs or waits.
     pub(super) fn is_busy(&self, game: &GameId) -> bool {
         self.places.contains_key(game)
@@ -526,8 +548,8 @@ impl Transfers {
         install: bool,
     ) -> Result<(), CommandError> {
         check_known(local, game)?;
-        if self.is_busy(game) {
-            let message = format!("a download of {game} runs or waits already");
+        if self.is_busy(game) || local.held(game) {
+            let message = format!("an operation on {game} runs or waits already");
             return Err(CommandError::new(ErrorCode::OperationInProgress, message));
         }
         if self.stopping {
@@ -539,6 +561,9 @@ impl Transfers {
             // Its files were never listed here: the number of its chunks is not known, and none was fetched.
             let event = Account::new(cx.now, cx.now).finished(game, size, 0, size, cx.now);
             self.effects.push(TransferEffect::Event(Box::new(event)));
+            if install {
+                self.effects.push(TransferEffect::Install { game: game.clone() });
+            }
             return Ok(());
         }
         if pin.is_none() {

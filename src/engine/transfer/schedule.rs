@@ -3,7 +3,7 @@
 use super::super::context::{Cx, SourceDirectory};
 use super::download::{Disk, Download, Over};
 use super::{Effects, LocalView, Place, Running, TransferEffect, Transfers, Waiting};
-use crate::api::Operation;
+use crate::api::{Operation, PeerEvent};
 use crate::types::DownloadId;
 
 impl Transfers {
@@ -58,9 +58,14 @@ impl Transfers {
         for id in &over {
             let Some(running) = self.running.remove(id) else { continue };
             let game = running.download.game().clone();
+            let install = running.install && !self.stopping;
             let Some(Over { disk, event }) = running.download.into_over() else { continue };
             self.places.remove(&game);
             let (scanned, rescan) = match disk {
+                Disk::Scanned(Some(scanned)) if install && matches!(event, PeerEvent::DownloadFinished { .. }) => {
+                    self.effects.push(TransferEffect::HandOver { game, scanned, event: Box::new(event) });
+                    continue;
+                }
                 Disk::Untouched => (None, false),
                 Disk::Scanned(scanned) => (Some(scanned), false),
                 Disk::Unknown => (None, true),

@@ -60,6 +60,34 @@ fn a_download_of_what_is_here_fetches_nothing() {
 }
 
 #[test]
+fn only_a_download_that_came_to_its_end_is_handed_over_to_the_installer() {
+    let handed = |effect: &TransferEffect| matches!(effect, TransferEffect::HandOver { .. });
+    let mut sim = Sim::new(1);
+    sim.peer(1, &offer("g", "1", &[MIB], 0));
+    sim.download_then("g", true).unwrap();
+    sim.run();
+    let last = sim.effects.last().unwrap();
+    let TransferEffect::HandOver { event, .. } = last else { panic!("{last:?}") };
+    assert!(matches!(**event, PeerEvent::DownloadFinished { .. }));
+    let ended = |effect: &TransferEffect| matches!(effect, TransferEffect::OperationEnded { .. });
+    assert!(!sim.effects.iter().any(ended), "the game is never free");
+    assert!(!sim.transfers.is_busy(&game("g")));
+
+    let mut sim = Sim::new(1);
+    sim.peer(1, &offer("g", "1", &[4 * MIB], 0)).bad = [1].into();
+    sim.download_then("g", true).unwrap();
+    sim.run();
+    assert_eq!(failed(&sim), ErrorCode::VerificationFailed);
+    assert!(!sim.effects.iter().any(handed));
+
+    let mut sim = Sim::new(1);
+    sim.local.scanned.insert(game("g"), offer("g", "1", &[MIB], 0).scanned());
+    sim.download_then("g", true).unwrap();
+    assert_eq!(finished(&sim), []);
+    assert_eq!(sim.effects.last(), Some(&TransferEffect::Install { game: game("g") }));
+}
+
+#[test]
 fn commands_that_cannot_be_obeyed_say_why() {
     let mut sim = Sim::new(1);
     assert_eq!(code(sim.download("g")), ErrorCode::UnknownGame);
@@ -69,6 +97,9 @@ fn commands_that_cannot_be_obeyed_say_why() {
     sim.local.not_admitted.insert(game("g"));
     assert_eq!(code(sim.download("g")), ErrorCode::NotInCatalog);
     sim.local.not_admitted.clear();
+    sim.local.held.insert(game("g"));
+    assert_eq!(code(sim.download("g")), ErrorCode::OperationInProgress);
+    sim.local.held.clear();
     sim.disconnect(1);
     assert_eq!(code(sim.download("g")), ErrorCode::NoSources);
     assert_eq!(code(sim.get_game("g").unwrap()), ErrorCode::NoSources);
@@ -137,6 +168,8 @@ fn only_complete_admitted_games_without_an_operation_are_served() {
     assert_eq!(answer(&|sim, _| put(sim, scanned(&|game| game.unportable = Some("NUL".into())))), Some(NotServed));
     assert_eq!(answer(&|sim, _| sim.local.not_admitted.extend([game("g")])), Some(NotServed));
     assert_eq!(answer(&|sim, _| sim.local.scanned.clear()), Some(NotServed));
+    assert_eq!(answer(&|sim, _| sim.local.withdrawn.extend([game("g")])), Some(NotServed));
+    assert_eq!(answer(&|sim, _| sim.local.held.extend([game("g")])), None, "an installation only reads");
     let begin = |sim: &mut Sim, _: &mut GetChunks| {
         sim.peer(1, &offer("g", "2", &[4 * MIB], 0));
         sim.download("g").unwrap();

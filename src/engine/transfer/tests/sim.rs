@@ -72,6 +72,7 @@ impl Offer {
             size: self.summary.size,
             downloaded: true,
             installed: false,
+            installed_version: None,
             manifest_hash: self.summary.manifest_hash,
             content_hash: self.summary.content_hash,
             fingerprint: Fingerprint([0; 16]),
@@ -129,11 +130,21 @@ pub(super) struct Local {
     pub(super) scanned: BTreeMap<GameId, Arc<ScannedGame>>,
     pub(super) listed: BTreeSet<GameId>,
     pub(super) not_admitted: BTreeSet<GameId>,
+    /// Under an operation that is no download.
+    pub(super) held: BTreeSet<GameId>,
+    /// That operation forbids serving.
+    pub(super) withdrawn: BTreeSet<GameId>,
     pub(super) version: Option<String>,
     pub(super) content: Option<ContentHash>,
 }
 
 impl LocalView for Local {
+    fn held(&self, game: &GameId) -> bool {
+        self.held.contains(game)
+    }
+    fn withdrawn(&self, game: &GameId) -> bool {
+        self.withdrawn.contains(game)
+    }
     fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>> {
         self.scanned.get(game).cloned()
     }
@@ -321,7 +332,13 @@ impl Sim {
     }
 
     pub(super) fn download(&mut self, id: &str) -> CommandResult {
-        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game(id), true))
+        self.download_then(id, false)
+    }
+
+    /// `download`, with an installation or without.
+    pub(super) fn download_then(&mut self, id: &str, install: bool) -> CommandResult {
+        let game = game(id);
+        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game, install))
             .unwrap()
     }
 
@@ -489,6 +506,7 @@ impl Sim {
                     size: plan.manifest.bytes(),
                     downloaded: true,
                     installed: false,
+                    installed_version: None,
                     manifest_hash: plan.manifest_hash,
                     content_hash: plan.content.as_ref().map(|content| content.hash),
                     fingerprint: Fingerprint([0; 16]),

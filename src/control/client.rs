@@ -1,0 +1,245 @@
+//! The command line as a client of a running daemon: asks over HTTP, shows the answer to a person, or as JSON.
+//!
+//! The daemon is found by the state directory, in which it wrote its address and a token.
+
+mod daemon;
+mod follow;
+mod show;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::api::PeerCommand;
+use crate::config::{default_state_dir, is_host_port};
+use crate::types::GameId;
+
+use daemon::Daemon;
+
+/// What every sub-command takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// State directory of the daemon [default: the platform's]
+    #[arg(long, value_name = "DIR", env = "LANSPREAD_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Answer as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sub-commands that ask a running daemon.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum ClientCommand {
+    /// Show what the running daemon does
+    Status(ClientArgs),
+    /// List the PCs that it knows
+    Peers(ClientArgs),
+    /// List the games, here and at other PCs
+    Games(ClientArgs),
+    /// List the files of a game
+    Get(GameArgs),
+    /// Download a game and show how it goes; Ctrl-C leaves it running
+    Download(DownloadArgs),
+    /// Install a downloaded game, or update its installation
+    Install(OperationArgs),
+    /// Remove an installation; the downloaded files stay
+    Uninstall(OperationArgs),
+    /// Remove the downloaded files of a game that is not installed
+    Remove(OperationArgs),
+    /// Hold the downloaded files against what is known of them
+    Verify(OperationArgs),
+    /// End what runs on a game; of a download nothing stays
+    Cancel(GameArgs),
+    /// Connect to a PC that discovery does not find
+    Connect(ConnectArgs),
+}
+
+/// A game, and what every sub-command takes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct GameArgs {
+    /// Id of the game, as `lanspread games` lists it
+    game: GameId,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// For what takes a while.
+#[derive(clap::Args, Clone, Debug)]
+pub struct OperationArgs {
+    #[command(flatten)]
+    game: GameArgs,
+    /// Only start it
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// For `download`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DownloadArgs {
+    #[command(flatten)]
+    operation: OperationArgs,
+    /// Do not install it afterwards
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// For `connect`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ConnectArgs {
+    /// HOST:PORT or [IPV6]:PORT
+    #[arg(value_parser = host_port)]
+    addr: String,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+fn host_port(text: &str) -> Result<String, &'static str> {
+    if is_host_port(text) { Ok(text.to_owned()) } else { Err("expected HOST:PORT or [IPV6]:PORT") }
+}
+
+/// Why a sub-command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody said where the daemon is.
+    #[error("no state directory: give --state-dir DIR or LANSPREAD_STATE_DIR (the environment names no home)")]
+    NoStateDir,
+    /// No daemon uses this state directory, or the one that did has ended otherwise than cleanly.
+    #[error("not running: {why} in {state_dir}; start it with `lanspread run`, or name another with --state-dir")]
+    NotRunning {
+        /// Where it was looked for.
+        state_dir: PathBuf,
+        /// What was found instead.
+        why: &'static str,
+    },
+    /// The daemon refused, or an operation failed. Codes are those of the control vocabulary.
+    #[error("{message}")]
+    Refused {
+        /// Stable.
+        code: String,
+        /// For people.
+        message: String,
+    },
+    /// The daemon is there but did not answer.
+    #[error("the daemon does not answer: {0}")]
+    Broken(String),
+    /// Ctrl-C while something went on.
+    #[error("{0}")]
+    Interrupted(String),
+    /// stdout cannot be written.
+    #[error("cannot write to stdout: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ClientError {
+    /// 1 it failed, 2 wrong usage, 4 no daemon runs, 130 interrupted (128 + SIGINT).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoStateDir => 2,
+            Self::NotRunning { .. } => 4,
+            Self::Interrupted(_) => 130,
+            Self::Refused { .. } | Self::Broken(_) | Self::Output(_) => 1,
+        }
+    }
+
+    fn code(&self) -> &str {
+        match self {
+            Self::NoStateDir => "usage",
+            Self::NotRunning { .. } => "not-running",
+            Self::Interrupted(_) => "interrupted",
+            Self::Refused { code, .. } => code,
+            Self::Broken(_) => "no-answer",
+            Self::Output(_) => "io",
+        }
+    }
+}
+
+impl ClientCommand {
+    fn args(&self) -> &ClientArgs {
+        match self {
+            Self::Status(args) | Self::Peers(args) | Self::Games(args) => args,
+            Self::Get(game) | Self::Cancel(game) => &game.client,
+            Self::Download(download) => &download.operation.game.client,
+            Self::Install(args) | Self::Uninstall(args) | Self::Remove(args) | Self::Verify(args) => &args.game.client,
+            Self::Connect(connect) => &connect.client,
+        }
+    }
+}
+
+/// Carries a sub-command out. With `--json` stdout gets JSON also when it fails: `code` and `message`.
+pub fn run(command: ClientCommand) -> Result<(), ClientError> {
+    let json = command.args().json;
+    let mut out = Output { json };
+    match carry_out(command, &mut out) {
+        // Whoever read our output has enough of it: `lanspread games | head`.
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if json => {
+            out.json(&json!({"code": error.code(), "message": error.to_string()}))?;
+            Err(error)
+        }
+        result => result,
+    }
+}
+
+fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError> {
+    let given = command.args().state_dir.clone();
+    let state_dir = given.or_else(|| default_state_dir(|name| std::env::var_os(name)));
+    let daemon = Daemon::find(state_dir.ok_or(ClientError::NoStateDir)?)?;
+    match command {
+        ClientCommand::Status(_) => out.show(&daemon.get("status")?, show::status),
+        ClientCommand::Peers(_) => out.show(&daemon.get("peers")?, show::peers),
+        ClientCommand::Games(_) => out.show(&daemon.get("games")?, show::games),
+        ClientCommand::Get(args) => out.show(&daemon.send(&PeerCommand::GetGame { game: args.game })?, show::files),
+        ClientCommand::Cancel(args) => {
+            let done = format!("{}: cancelled\n", args.game);
+            out.show(&daemon.send(&PeerCommand::CancelDownload { game: args.game })?, |_| done)
+        }
+        ClientCommand::Connect(args) => {
+            out.show(&daemon.send(&PeerCommand::Connect { addr: args.addr })?, show::connected)
+        }
+        ClientCommand::Download(args) => {
+            let install = !args.no_install;
+            operate(&daemon, args.operation, out, |game| PeerCommand::Download { game, install })
+        }
+        ClientCommand::Install(args) => operate(&daemon, args, out, |game| PeerCommand::Install { game }),
+        ClientCommand::Uninstall(args) => operate(&daemon, args, out, |game| PeerCommand::Uninstall { game }),
+        ClientCommand::Remove(args) => operate(&daemon, args, out, |game| PeerCommand::Remove { game }),
+        ClientCommand::Verify(args) => operate(&daemon, args, out, |game| PeerCommand::Verify { game, repair: false }),
+    }
+}
+
+fn operate(
+    daemon: &Daemon,
+    args: OperationArgs,
+    out: &mut Output,
+    command: impl FnOnce(GameId) -> PeerCommand,
+) -> Result<(), ClientError> {
+    let game = args.game.game;
+    let command = command(game.clone());
+    if args.no_wait {
+        return out.show(&daemon.send(&command)?, |answer| show::accepted(command.name(), answer));
+    }
+    follow::operation(daemon, &game, &command, out)
+}
+
+/// stdout.
+struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// An answer, in the form that was asked for.
+    fn show(&mut self, answer: &Value, words: impl FnOnce(&Value) -> String) -> Result<(), ClientError> {
+        if self.json { self.json(answer) } else { self.text(&words(answer)) }
+    }
+
+    /// One line of JSON.
+    fn json(&mut self, value: &Value) -> Result<(), ClientError> {
+        self.text(&format!("{}\n", show::json_line(value)))
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), ClientError> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(ClientError::Output)
+    }
+}

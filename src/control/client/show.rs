@@ -1,0 +1,267 @@
+//! Answers in words. Everything that may come from another PC is made harmless for a terminal first.
+
+use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
+
+use crate::control::human::{printable, size, steers};
+
+/// Widest column in terminal cells.
+const MAX_WIDTH: usize = 40;
+
+/// A value as text on one line; nothing for `null`.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => printable(text),
+        other => other.to_string(),
+    }
+}
+
+/// JSON on one line. What could steer a terminal is escaped, which means the same to a parser.
+pub(super) fn json_line(value: &Value) -> String {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        // Such characters stand in strings only; those beyond 16 bits are not among them.
+        if steers(c) {
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// For `status`.
+pub(super) fn status(status: &Value) -> String {
+    let list = |name: &str| -> String {
+        let values = status[name].as_array().into_iter().flatten();
+        values.map(text).collect::<Vec<_>>().join(", ")
+    };
+    let operations: Vec<String> =
+        rows(status, "operations").map(|row| format!("{} {}", text(&row["operation"]), text(&row["game"]))).collect();
+    let incompatible = rows(status, "peers_incompatible").count();
+    let peers = match incompatible {
+        0 => text(&status["peers_connected"]),
+        n => format!("{} ({n} more with another version)", text(&status["peers_connected"])),
+    };
+    let watch = match status["watch"].as_str() {
+        Some("polling") => " (the system has no file watches left: changes are seen by scans)",
+        _ => "",
+    };
+    let lines = [
+        ("version", text(&status["version"])),
+        ("peer", text(&status["peer_id"])),
+        ("listening on", list("listen_addrs")),
+        ("game directory", text(&status["game_dir"])),
+        ("games", format!("{}, revision {}{watch}", text(&status["games"]), text(&status["library_rev"]))),
+        ("to be hashed", text(&status["hash_queue"])),
+        ("peers", peers),
+        ("received", size(number(&status["bytes_received"]))),
+        ("sent", size(number(&status["bytes_sent"]))),
+        ("running", if operations.is_empty() { "nothing".into() } else { operations.join(", ") }),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect()
+}
+
+/// For `peers`.
+pub(super) fn peers(answer: &Value) -> String {
+    let mut table = Table::new(&["NAME", "ADDRESS", "STATE", ">GAMES", "SEEN", "PEER"]);
+    for row in rows(answer, "peers") {
+        let seen = row["last_seen_ms"].as_u64().map(|ms| format!("{} ago", duration(ms / 1000))).unwrap_or_default();
+        let state = if row["connected"] == true { "connected" } else { "away" };
+        let name = match text(&row["hostname"]) {
+            name if name.is_empty() => "?".to_owned(),
+            name => name,
+        };
+        table.row([name, text(&row["addr"]), state.into(), text(&row["game_count"]), seen, text(&row["peer_id"])]);
+    }
+    table.or("no peers: nobody was found on this network yet")
+}
+
+/// For `games`.
+pub(super) fn games(answer: &Value) -> String {
+    let mut table = Table::new(&["ID", "NAME", "VERSION", ">SIZE", "STATE", ">PEERS"]);
+    for row in rows(answer, "games") {
+        let bytes = size(number(&row["size"]));
+        let peers = text(&row["peer_count"]);
+        table.row([text(&row["id"]), text(&row["name"]), text(&row["version"]), bytes, game_state(row), peers]);
+    }
+    table.or("no games, neither here nor at other PCs")
+}
+
+fn game_state(row: &Value) -> String {
+    if let Some(operation) = row["operation"].as_str() {
+        let operation = printable(operation);
+        return match row["progress"].as_f64() {
+            Some(progress) => format!("{operation} {:.0} %", (progress * 100.0).floor()),
+            None => operation,
+        };
+    }
+    let here = match (row["installed"] == true, row["downloaded"] == true) {
+        (true, _) => "installed",
+        (false, true) => "downloaded",
+        (false, false) if row["sources"].as_array().is_some_and(|sources| !sources.is_empty()) => "available",
+        (false, false) => "not here",
+    };
+    match row["local_only_reason"].as_str() {
+        Some(reason) => format!("{here}, not shared: {}", printable(reason)),
+        None => here.into(),
+    }
+}
+
+/// For `get`.
+pub(super) fn files(answer: &Value) -> String {
+    let mut table = Table::new(&[">SIZE", "FILE"]);
+    table.max_width = usize::MAX;
+    for file in rows(answer, "files") {
+        table.row([size(number(&file["size"])), text(&file["path"])]);
+    }
+    let count = rows(answer, "files").count();
+    let sources = rows(answer, "sources").count();
+    let total = size(number(&answer["bytes"]));
+    format!("{}{count} files, {total}, from {sources} source(s)\n", table.or("no files"))
+}
+
+/// For `connect`.
+pub(super) fn connected(answer: &Value) -> String {
+    format!("connected to {} at {}\n", text(&answer["peer_id"]), text(&answer["addr"]))
+}
+
+/// For an operation that was started, by the name of its command.
+pub(super) fn accepted(command: &str, answer: &Value) -> String {
+    let how = if answer["queued"] == true { "waits for a free slot" } else { "begins" };
+    format!("{}: {} {how}\n", text(&answer["game"]), noun(command))
+}
+
+/// What a command starts.
+pub(super) fn noun(command: &str) -> &'static str {
+    match command {
+        "download" => "the download",
+        "install" => "the installation",
+        "uninstall" => "the removal of the installation",
+        "remove" => "the removal of the files",
+        _ => "the verification",
+    }
+}
+
+/// Seconds as a person says them, with two units at most.
+pub(super) fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+pub(super) fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn rows<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    answer[name].as_array().into_iter().flatten()
+}
+
+/// Columns aligned by what a terminal shows, not by bytes.
+struct Table<const N: usize> {
+    /// `>` in front: aligned to the right.
+    header: &'static [&'static str; N],
+    rows: Vec<[String; N]>,
+    max_width: usize,
+}
+
+impl<const N: usize> Table<N> {
+    fn new(header: &'static [&'static str; N]) -> Self {
+        Self { header, rows: Vec::new(), max_width: MAX_WIDTH }
+    }
+
+    fn row(&mut self, cells: [String; N]) {
+        self.rows.push(cells);
+    }
+
+    /// The lines of the table; without rows, this sentence.
+    fn or(self, empty: &str) -> String {
+        if self.rows.is_empty() {
+            return format!("{empty}\n");
+        }
+        let titles = self.header.map(|title| title.trim_start_matches('>').to_owned());
+        let mut lines = vec![titles];
+        for mut row in self.rows {
+            // The last column ends at the line's end: it may be as long as it likes.
+            for cell in row.iter_mut().rev().skip(1) {
+                shorten(cell, self.max_width);
+            }
+            lines.push(row);
+        }
+        let mut widths = [0; N];
+        for line in &lines {
+            for (width, cell) in widths.iter_mut().zip(line) {
+                *width = cell.width().max(*width);
+            }
+        }
+        let mut out = String::new();
+        for line in lines {
+            let mut text = String::new();
+            for ((cell, width), title) in line.iter().zip(widths).zip(self.header) {
+                let pad = " ".repeat(width.saturating_sub(cell.width()));
+                let (before, after) = if title.starts_with('>') { (pad, String::new()) } else { (String::new(), pad) };
+                text.push_str(&format!("{before}{cell}{after}  "));
+            }
+            out.push_str(text.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// Cuts the text to so many cells, the last of which then says so.
+fn shorten(text: &mut String, most: usize) {
+    if text.width() <= most {
+        return;
+    }
+    while text.width() >= most && text.pop().is_some() {}
+    text.push('…');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_align_by_what_a_terminal_shows() {
+        let games = json!({"games": [
+            {"id": "doom", "name": "東京\u{1b}[2J", "version": "1", "size": 1024, "downloaded": true, "peer_count": 3,
+             "sources": []},
+            {"id": "long", "name": "x".repeat(60), "size": 1u64 << 40, "operation": "downloading", "progress": 0.999,
+             "peer_count": 12, "sources": ["a"]},
+        ]});
+        let text = super::games(&games);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        let ends: Vec<usize> = lines.iter().map(|line| line.width()).collect();
+        assert!(ends.iter().all(|end| *end == ends[0]), "the last column is aligned to the right: {text}");
+        let column = |line: &str, what: &str| line[..line.find(what).unwrap()].width();
+        assert_eq!(column(lines[0], "VERSION"), column(lines[1], "1  "));
+        assert!(lines[1].contains("downloaded") && lines[2].contains("downloading 99 %"), "{text}");
+        assert!(lines[2].contains("xxx…"), "{text}");
+        assert_eq!(super::games(&json!({"games": []})).lines().count(), 1);
+        assert_eq!(super::games(&json!("nonsense")).lines().count(), 1);
+    }
+
+    #[test]
+    fn json_means_the_same_and_steers_nothing() {
+        let value = json!({"name": "a\u{9b}31m\u{202e}\u{7f}\"\\\nü東"});
+        let line = json_line(&value);
+        assert!(!line.chars().any(steers), "{line:?}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (seconds, text) in [(0, "0 s"), (61, "1 min 01 s"), (3_660, "1 h 01 min"), (90_000, "1 d 01 h")] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What goes back: JSON with a status, or a refusal.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::api::{CommandError, ErrorCode};
+
+/// Why a request is not carried out. Its `code` is stable; the message is for people.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusal {
+    #[serde(skip)]
+    pub(super) status: u16,
+    code: Code,
+    message: String,
+}
+
+/// A code of the door itself, or of the daemon.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Code {
+    Door(&'static str),
+    Daemon(ErrorCode),
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code: Code::Door(code), message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "bad-request", message)
+    }
+
+    /// The daemon has stopped before it answered.
+    pub(super) fn stopping() -> Self {
+        Self::new(503, "stopping", "the daemon stopped before it could answer")
+    }
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        let CommandError { code, message } = error;
+        Self { status: status_of(code), code: Code::Daemon(code), message }
+    }
+}
+
+/// RFC 9110, section 15; 507 is RFC 4918's.
+fn status_of(code: ErrorCode) -> u16 {
+    match code {
+        ErrorCode::BadJson | ErrorCode::UnknownCommand | ErrorCode::BadArgument | ErrorCode::SelfConnect => 400,
+        ErrorCode::NotInCatalog | ErrorCode::UnknownGame => 404,
+        ErrorCode::NoSources
+        | ErrorCode::OperationInProgress
+        | ErrorCode::NotDownloaded
+        | ErrorCode::NotInstalled
+        | ErrorCode::AlreadyInstalled
+        | ErrorCode::Cancelled
+        | ErrorCode::InUse
+        | ErrorCode::SourceChanged => 409,
+        ErrorCode::BadArchive | ErrorCode::UnsafePath | ErrorCode::VerificationFailed => 422,
+        ErrorCode::PeerRefused => 502,
+        ErrorCode::Timeout => 504,
+        ErrorCode::DiskFull => 507,
+        ErrorCode::Io => 500,
+    }
+}
+
+/// A complete answer.
+pub(super) struct Response {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Response {
+    pub(super) fn json(value: &impl Serialize) -> Result<Self, Refusal> {
+        // A path that is not Unicode, for one.
+        let body = serde_json::to_vec(value).map_err(|error| {
+            let message = format!("the answer cannot be written as JSON: {error}");
+            Refusal::from(CommandError::new(ErrorCode::Io, message))
+        })?;
+        Ok(Self { status: 200, body })
+    }
+
+    pub(super) fn write(&self, stream: &mut impl Write) -> io::Result<()> {
+        let Self { status, body } = self;
+        let more = match status {
+            401 => "WWW-Authenticate: Bearer\r\n",
+            405 => "Allow: GET, POST\r\n",
+            _ => "",
+        };
+        let mut answer = head(*status, "application/json");
+        answer.push_str(&format!("Content-Length: {}\r\n{more}\r\n", body.len()));
+        let mut answer = answer.into_bytes();
+        answer.extend_from_slice(body);
+        stream.write_all(&answer)
+    }
+}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Self {
+        let body = serde_json::to_vec(&refusal).unwrap_or_default();
+        Self { status: refusal.status, body }
+    }
+}
+
+/// Status line and the headers of every answer, without the empty line. One request for each connection.
+pub(super) fn head(status: u16, content_type: &str) -> String {
+    let reason = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        507 => "Insufficient Storage",
+        _ => "Internal Server Error",
+    };
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: close\r\n"
+    )
+}

@@ -1,0 +1,164 @@
+//! Which address means what, and the calls that are answered at once.
+
+use crossbeam_channel::bounded;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::api::{CommandData, CommandError, ErrorCode, GameRow, OperationRow, PeerCommand, PeerRow, Status};
+use crate::control::{Commands, parse_command};
+
+use super::request::Head;
+use super::response::{Refusal, Response};
+
+/// Where everything is.
+const BASE: &str = "/api/v1/";
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Route {
+    State(State),
+    Command,
+    Events,
+}
+
+/// Something to look at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    Status,
+    Peers,
+    Games,
+    /// The game with this id, should there be one.
+    Game(String),
+    Operations,
+}
+
+impl Route {
+    pub(super) fn find(head: &Head) -> Result<Self, Refusal> {
+        let lost = || Refusal::new(404, "not-found", "there is nothing at this address");
+        let name = head.path.strip_prefix(BASE).ok_or_else(lost)?;
+        let route = match name {
+            "status" => Self::State(State::Status),
+            "peers" => Self::State(State::Peers),
+            "games" => Self::State(State::Games),
+            "operations" => Self::State(State::Operations),
+            "command" => Self::Command,
+            "events" => Self::Events,
+            _ => Self::State(State::Game(name.strip_prefix("games/").and_then(percent_decode).ok_or_else(lost)?)),
+        };
+        let method = if route == Self::Command { "POST" } else { "GET" };
+        if head.method != method {
+            return Err(Refusal::new(405, "method-not-allowed", format!("this address takes {method}")));
+        }
+        Ok(route)
+    }
+}
+
+/// RFC 3986, section 2.1. `None`: not an encoding of Unicode.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (high, low) = (digit()?, digit()?);
+        out.push(u8::try_from(high << 4 | low).ok()?);
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Carries a command out and waits for its answer.
+pub(super) fn call(commands: &impl Commands, command: PeerCommand) -> Result<CommandData, Refusal> {
+    let (answer, answered) = bounded(1);
+    // Dropped without a call when the daemon stops, which closes the channel.
+    let reply = Box::new(move |result| drop(answer.send(result)));
+    commands.send(command, reply).map_err(|_| Refusal::stopping())?;
+    let result = answered.recv().map_err(|_| Refusal::stopping())?;
+    result.map_err(Refusal::from)
+}
+
+/// The answer to the body of a `POST …/command`.
+pub(super) fn command(commands: &impl Commands, body: &[u8]) -> Result<Response, Refusal> {
+    let bad_json = |message: String| Refusal::from(CommandError::new(ErrorCode::BadJson, message));
+    let object = match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) => return Err(bad_json("the body is not a JSON object".into())),
+        Err(error) => return Err(bad_json(format!("the body is not JSON: {error}"))),
+    };
+    let command = parse_command(&object).map_err(Refusal::from)?;
+    Response::json(&call(commands, command)?)
+}
+
+/// The answer to a `GET` of state.
+pub(super) fn state(commands: &impl Commands, state: &State) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Operations {
+        operations: Vec<OperationRow>,
+    }
+    match state {
+        State::Status => Response::json(&call(commands, PeerCommand::Status)?),
+        State::Peers => Response::json(&call(commands, PeerCommand::ListPeers)?),
+        State::Games => Response::json(&call(commands, PeerCommand::ListGames)?),
+        State::Game(id) => {
+            let row = games(commands)?.into_iter().find(|row| row.id.as_str() == id);
+            let unknown = || CommandError::new(ErrorCode::UnknownGame, "neither here nor at any peer is such a game");
+            Response::json(&row.ok_or_else(unknown)?)
+        }
+        State::Operations => Response::json(&Operations { operations: status(commands)?.operations }),
+    }
+}
+
+/// All a user interface needs to begin with, or to begin anew.
+#[derive(Serialize)]
+pub(super) struct Snapshot {
+    event: &'static str,
+    status: Box<Status>,
+    peers: Vec<PeerRow>,
+    games: Vec<GameRow>,
+}
+
+impl Snapshot {
+    pub(super) fn take(commands: &impl Commands) -> Result<Self, Refusal> {
+        let peers = match call(commands, PeerCommand::ListPeers)? {
+            CommandData::Peers(list) => list.peers,
+            _ => return Err(odd()),
+        };
+        Ok(Self { event: "snapshot", status: status(commands)?, peers, games: games(commands)? })
+    }
+}
+
+fn status(commands: &impl Commands) -> Result<Box<Status>, Refusal> {
+    match call(commands, PeerCommand::Status)? {
+        CommandData::Status(status) => Ok(status),
+        _ => Err(odd()),
+    }
+}
+
+fn games(commands: &impl Commands) -> Result<Vec<GameRow>, Refusal> {
+    match call(commands, PeerCommand::ListGames)? {
+        CommandData::Games(list) => Ok(list.games),
+        _ => Err(odd()),
+    }
+}
+
+/// The answer belongs to another command: a mistake of this program.
+fn odd() -> Refusal {
+    debug_assert!(false, "an answer of another kind");
+    CommandError::new(ErrorCode::Io, "the daemon gave an answer of another kind").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_undone_once() {
+        assert_eq!(percent_decode("a%20%2542").as_deref(), Some("a %42"));
+        assert_eq!(percent_decode("%c3%A4").as_deref(), Some("ä"));
+        for bad in ["%", "%2", "%zz", "%+1", "%ff"] {
+            assert_eq!(percent_decode(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Operations on the local copy of a game: install, update, uninstall, remove, verify.
+//!
+//! ```text
+//!            nothing of the game is sent         changed, as the job says
+//!   Clearing ───────────────────────▶ Running ─────────────────────────────▶ over
+//!      │                                 │ failed, or verified                ▲
+//!      │                                 └─────────▶ Looking ─────────────────┤
+//!      │ cancelled                                            scanned         │
+//!      └──────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A game has one operation at a time, downloads included: the lock of a game lies with the part whose operation runs, and
+//! either part asks the other before it begins one. A download that is to be installed hands its lock over within one step.
+//!
+//! A failed job may have left anything behind, and a verification may have withdrawn the game: the game is looked at before
+//! the lock goes, so that the terminal event finds every listing true.
+//!
+//! Installing, uninstalling and verifying only read the downloaded files, which are served meanwhile like any others. Files
+//! that are removed, or were found damaged, are not: removing begins when nothing of the game is being sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{CommandId, Engine, Output, command_error, cx};
+use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
+use crate::engine::context::Cx;
+use crate::types::{ChunkIndex, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame};
+
+/// Every operation but downloads.
+#[derive(Debug, Default)]
+pub(super) struct Operations {
+    active: BTreeMap<GameId, Active>,
+}
+
+/// An operation that holds its game.
+#[derive(Debug)]
+struct Active {
+    kind: Kind,
+    phase: Phase,
+    reported_at: Option<Instant>,
+}
+
+/// What is done to the game.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Make `local/`.
+    Install,
+    /// Replace `local/`.
+    Update,
+    /// Remove `local/`.
+    Uninstall,
+    /// Remove the downloaded files.
+    Remove,
+    /// Hash exactly this list of files.
+    Verify(ManifestHash),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// What is being sent of the game must end before its files are touched.
+    Clearing,
+    /// A worker is at it; so many bytes of so many are done.
+    Running { cancelled: bool, done: u64, total: u64 },
+    /// The work is over; what it left is being looked at.
+    Looking { end: End },
+}
+
+/// How an operation ends.
+#[derive(Clone, PartialEq, Debug)]
+enum End {
+    /// As it was asked for.
+    Done,
+    /// Every chunk was hashed.
+    Verified { bad_chunks: usize, chunks: u32 },
+    /// Otherwise.
+    Failed { code: ErrorCode, message: String },
+}
+
+impl Operations {
+    /// None runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// What runs on a game.
+    pub(super) fn operation(&self, game: &GameId) -> Option<Operation> {
+        self.active.get(game).map(|active| active.kind.operation())
+    }
+
+    /// Whether a game's files must not be handed out: they are being removed, or were found damaged.
+    pub(super) fn withdraws(&self, game: &GameId) -> bool {
+        self.active.get(game).is_some_and(|active| match (&active.kind, &active.phase) {
+            (Kind::Remove, _) => true,
+            (_, Phase::Looking { end: End::Verified { bad_chunks, .. } }) => *bad_chunks > 0,
+            _ => false,
+        })
+    }
+
+    /// How far an operation is, 0 to 1, where that is known.
+    pub(super) fn progress(&self, game: &GameId) -> Option<f64> {
+        let active = self.active.get(game)?;
+        match (&active.kind, &active.phase) {
+            (Kind::Uninstall | Kind::Remove, _) => None,
+            (_, Phase::Clearing | Phase::Running { total: 0, .. }) => Some(0.0),
+            (_, Phase::Running { done, total, .. }) => Some(*done as f64 / *total as f64),
+            (_, Phase::Looking { .. }) => Some(1.0),
+        }
+    }
+
+    /// Gives up a running job, as far as it can still be given up.
+    fn cancel(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+        if let Some(Active { phase: Phase::Running { cancelled, .. }, .. }) = self.active.get_mut(game)
+            && !std::mem::replace(cancelled, true)
+        {
+            cx.emit(Output::CancelJob { game: game.clone() });
+        }
+    }
+
+    fn is_clearing(&self, game: &GameId) -> bool {
+        matches!(self.active.get(game), Some(Active { phase: Phase::Clearing, .. }))
+    }
+
+    /// Whether a job is at work on the game, which either verifies it or changes it.
+    fn is_running(&self, game: &GameId, verifies: bool) -> bool {
+        self.active.get(game).is_some_and(|active| {
+            matches!(active.phase, Phase::Running { .. }) && matches!(active.kind, Kind::Verify(_)) == verifies
+        })
+    }
+}
+
+impl Kind {
+    fn operation(self) -> Operation {
+        match self {
+            Self::Install => Operation::Installing,
+            Self::Update => Operation::Updating,
+            Self::Uninstall => Operation::Uninstalling,
+            Self::Remove => Operation::Removing,
+            Self::Verify(_) => Operation::Verifying,
+        }
+    }
+
+    fn job(self, game: GameId) -> Job {
+        match self {
+            Self::Install | Self::Update => Job::Install { game },
+            Self::Uninstall => Job::Uninstall { game },
+            Self::Remove => Job::RemoveFiles { game },
+            Self::Verify(manifest_hash) => Job::VerifyFiles { game, manifest_hash },
+        }
+    }
+
+    fn begin_event(self, game: GameId) -> Option<PeerEvent> {
+        match self {
+            Self::Install | Self::Update => Some(PeerEvent::InstallBegin { game }),
+            Self::Uninstall => Some(PeerEvent::UninstallBegin { game }),
+            Self::Remove => Some(PeerEvent::RemoveBegin { game }),
+            Self::Verify(_) => None,
+        }
+    }
+
+    fn progress_event(self, game: GameId, bytes: u64, total: u64) -> Option<PeerEvent> {
+        match self {
+            Self::Install | Self::Update => Some(PeerEvent::InstallProgress { game, bytes, total }),
+            Self::Verify(_) => Some(PeerEvent::VerifyProgress { game, bytes, total }),
+            Self::Uninstall | Self::Remove => None,
+        }
+    }
+
+    fn end_event(self, game: GameId, end: End) -> PeerEvent {
+        match (self, end) {
+            (_, End::Verified { bad_chunks, chunks }) => PeerEvent::VerifyFinished { game, bad_chunks, chunks },
+            (Self::Install | Self::Update, End::Done) => PeerEvent::InstallFinished { game },
+            (Self::Install | Self::Update, End::Failed { code, message }) => {
+                PeerEvent::InstallFailed { game, code, message }
+            }
+            (Self::Uninstall, End::Done) => PeerEvent::UninstallFinished { game },
+            (Self::Uninstall, End::Failed { code, message }) => PeerEvent::UninstallFailed { game, code, message },
+            (Self::Remove, End::Done) => PeerEvent::RemoveFinished { game },
+            (Self::Remove, End::Failed { code, message }) => PeerEvent::RemoveFailed { game, code, message },
+            // Its job answers with chunks; this keeps the match total.
+            (Self::Verify(_), End::Done) => PeerEvent::VerifyFinished { game, bad_chunks: 0, chunks: 0 },
+            (Self::Verify(_), End::Failed { code, message }) => PeerEvent::VerifyFailed { game, code, message },
+        }
+    }
+}
+
+impl Engine {
+    /// `install`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`, `already-installed`.
+    /// An installation of unknown version is replaced, since the user asks for this one.
+    pub(super) fn command_install(&mut self, id: CommandId, game: GameId, now: Instant) {
+        let kind = self.free_game(&game).and_then(|here| {
+            let here = downloaded(&game, here)?;
+            match (here.installed, &here.installed_version) {
+                (false, _) => Ok(Kind::Install),
+                (true, Some(version)) if here.eti_version.as_ref() == Some(version) => {
+                    let message = format!("{game} is installed in version {version}, the one that is downloaded");
+                    Err(CommandError::new(ErrorCode::AlreadyInstalled, message))
+                }
+                (true, _) => Ok(Kind::Update),
+            }
+        });
+        self.answer_operation(id, game, kind, now);
+    }
+
+    /// `uninstall`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-installed`.
+    pub(super) fn command_uninstall(&mut self, id: CommandId, game: GameId, now: Instant) {
+        let kind = self.free_game(&game).and_then(|here| match here {
+            Some(here) if here.installed => Ok(Kind::Uninstall),
+            _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
+        });
+        self.answer_operation(id, game, kind, now);
+    }
+
+    /// `remove`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`, `in-use` while it is
+    /// installed.
+    pub(super) fn command_remove(&mut self, id: CommandId, game: GameId, now: Instant) {
+        let kind = self.free_game(&game).and_then(|here| match downloaded(&game, here)? {
+            here if here.installed => {
+                let message = format!("{game} is installed; uninstall it first");
+                Err(CommandError::new(ErrorCode::InUse, message))
+            }
+            _ => Ok(Kind::Remove),
+        });
+        self.answer_operation(id, game, kind, now);
+    }
+
+    /// `verify`. Errors in this order: `bad-argument` for a repair, `operation-in-progress`, `unknown-game`,
+    /// `not-downloaded`.
+    pub(super) fn command_verify(&mut self, id: CommandId, game: GameId, repair: bool, now: Instant) {
+        let kind = if repair {
+            let message = "verify: repair is not available yet; download the game again to mend it";
+            Err(CommandError::new(ErrorCode::BadArgument, message))
+        } else {
+            self.free_game(&game).and_then(|here| Ok(Kind::Verify(downloaded(&game, here)?.manifest_hash)))
+        };
+        self.answer_operation(id, game, kind, now);
+    }
+
+    /// `cancel-download` of a game that is not being downloaded. Answered at once; the terminal event follows.
+    pub(super) fn cancel_operation(&mut self, id: CommandId, game: &GameId, now: Instant) {
+        (cx!(self, now)).reply(id, Ok(CommandData::Done(Done {})));
+        self.end_early(game, "cancelled by the user", now);
+    }
+
+    /// The daemon stops: what takes long is given up, what is done in a moment is waited for.
+    pub(super) fn stop_operations(&mut self, now: Instant) {
+        let brief = |active: &Active| {
+            matches!((&active.kind, &active.phase), (Kind::Uninstall | Kind::Remove, Phase::Running { .. }))
+        };
+        let games = self.operations.active.iter().filter(|(_, active)| !brief(active)).map(|(game, _)| game.clone());
+        for game in games.collect::<Vec<_>>() {
+            self.end_early(&game, "the daemon stops", now);
+        }
+    }
+
+    fn end_early(&mut self, game: &GameId, why: &str, now: Instant) {
+        if self.operations.is_clearing(game) {
+            let end = End::Failed { code: ErrorCode::Cancelled, message: why.to_owned() };
+            self.end_operation(game, None, end, now);
+        } else {
+            self.operations.cancel(cx!(self, now), game);
+        }
+    }
+
+    /// Installs a game that was here already when it was to be downloaded and installed. What somebody else made of `local/`
+    /// is left alone, since nothing that was fetched asks for its replacement.
+    pub(super) fn install_what_is_here(&mut self, game: GameId, now: Instant) {
+        let kind = match self.free_game(&game) {
+            Ok(Some(here)) if !here.downloaded => return,
+            Ok(Some(here)) if !here.installed => Kind::Install,
+            Ok(Some(here)) if here.installed_version.is_some() && here.installed_version != here.eti_version => {
+                Kind::Update
+            }
+            _ => return,
+        };
+        self.begin_operation(game, kind, now);
+    }
+
+    /// A finished download hands its game over to the installation: at no time is the game free.
+    pub(super) fn hand_over(&mut self, game: GameId, scanned: Arc<ScannedGame>, event: Box<PeerEvent>, now: Instant) {
+        let kind = if scanned.installed { Kind::Update } else { Kind::Install };
+        self.library.set_downloading(cx!(self, now), &game, false);
+        self.gate.operation_handed_over(cx!(self, now), &mut self.library, &game, scanned);
+        self.parked.push_back(event);
+        self.begin_operation(game, kind, now);
+    }
+
+    /// What runs on a game, of whatever kind.
+    pub(super) fn operation(&self, game: &GameId) -> Option<Operation> {
+        self.transfers.operation(game).or_else(|| self.operations.operation(game))
+    }
+
+    /// Everything that runs or waits, ascending by game.
+    pub(super) fn operation_rows(&self) -> Vec<OperationRow> {
+        let local = self.operations.active.iter();
+        let local = local.map(|(game, active)| OperationRow { game: game.clone(), operation: active.kind.operation() });
+        let mut rows = self.transfers.operations();
+        rows.extend(local);
+        rows.sort_by(|a, b| a.game.cmp(&b.game));
+        rows
+    }
+
+    /// Takes every step that has become possible.
+    pub(super) fn advance_operations(&mut self, now: Instant) {
+        for (game, active) in &mut self.operations.active {
+            let waits = active.kind == Kind::Remove && self.transfers.is_sending(game);
+            if matches!(active.phase, Phase::Clearing) && !waits {
+                active.phase = Phase::Running { cancelled: false, done: 0, total: 0 };
+                (cx!(self, now)).job(active.kind.job(game.clone()));
+            }
+        }
+    }
+
+    /// A job moved on.
+    pub(super) fn job_progress(&mut self, game: GameId, done: u64, total: u64, now: Instant) {
+        let Some(active) = self.operations.active.get_mut(&game) else { return };
+        let Phase::Running { done: so_far, total: of, .. } = &mut active.phase else { return };
+        (*so_far, *of) = (done.min(total), total);
+        let every = self.config.timers.progress_every;
+        let is_due = active.reported_at.is_none_or(|at| now.saturating_duration_since(at) >= every);
+        // The event of its begin may still wait behind the end of its download.
+        if !is_due || !self.parked.is_empty() {
+            return;
+        }
+        active.reported_at = Some(now);
+        if let Some(event) = active.kind.progress_event(game, done.min(total), total) {
+            (cx!(self, now)).event(event);
+        }
+    }
+
+    /// `Install`, `Uninstall` or `RemoveFiles` is done.
+    pub(super) fn files_changed(
+        &mut self,
+        game: &GameId,
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+        now: Instant,
+    ) {
+        if !self.operations.is_running(game, false) {
+            return;
+        }
+        match result {
+            Ok(scanned) => self.end_operation(game, Some(scanned), End::Done, now),
+            Err(error) => self.look_after(game, failed(error), now),
+        }
+    }
+
+    /// `VerifyFiles` is done.
+    pub(super) fn files_verified(
+        &mut self,
+        game: &GameId,
+        result: Result<(Vec<ChunkIndex>, u32), JobError>,
+        now: Instant,
+    ) {
+        if !self.operations.is_running(game, true) {
+            return;
+        }
+        let end = match result {
+            Ok((bad, chunks)) => End::Verified { bad_chunks: bad.len(), chunks },
+            Err(error) => failed(error),
+        };
+        self.look_after(game, end, now);
+    }
+
+    /// The look at what an operation left is done; a failed one is repeated by the gate.
+    pub(super) fn looked_after(
+        &mut self,
+        game: &GameId,
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+        now: Instant,
+    ) {
+        if let Some(Active { phase: Phase::Looking { end }, .. }) = self.operations.active.get(game) {
+            let end = end.clone();
+            self.end_operation(game, result.ok(), end, now);
+        }
+    }
+
+    fn look_after(&mut self, game: &GameId, end: End, now: Instant) {
+        let Some(active) = self.operations.active.get_mut(game) else { return };
+        if matches!(end, End::Verified { bad_chunks: 1.., .. }) {
+            (cx!(self, now)).emit(Output::StopSending { game: game.clone() });
+        }
+        active.phase = Phase::Looking { end };
+        self.gate.look_after_operation(cx!(self, now), game);
+    }
+
+    fn answer_operation(&mut self, id: CommandId, game: GameId, kind: Result<Kind, CommandError>, now: Instant) {
+        match kind {
+            Err(error) => (cx!(self, now)).reply(id, Err(error)),
+            Ok(kind) => {
+                let accepted = Accepted { game: game.clone(), queued: false };
+                (cx!(self, now)).reply(id, Ok(CommandData::Accepted(accepted)));
+                self.begin_operation(game, kind, now);
+            }
+        }
+    }
+
+    /// A game on which nothing runs, as it lies here; `None`: only peers have it.
+    fn free_game(&self, game: &GameId) -> Result<Option<&Arc<ScannedGame>>, CommandError> {
+        if self.operation(game).is_some() {
+            let message = format!("an operation on {game} runs or waits already");
+            return Err(CommandError::new(ErrorCode::OperationInProgress, message));
+        }
+        let here = self.library.games().get(game);
+        if here.is_none() && !self.peers.lists(game) {
+            let message = format!("neither this library nor any peer's lists {game}");
+            return Err(CommandError::new(ErrorCode::UnknownGame, message));
+        }
+        Ok(here)
+    }
+
+    fn begin_operation(&mut self, game: GameId, kind: Kind, now: Instant) {
+        self.gate.operation_started(cx!(self, now), &game);
+        if kind == Kind::Remove {
+            (cx!(self, now)).emit(Output::StopSending { game: game.clone() });
+        }
+        let active = Active { kind, phase: Phase::Clearing, reported_at: None };
+        self.operations.active.insert(game.clone(), active);
+        self.operations_changed(now);
+        if let Some(event) = kind.begin_event(game) {
+            // Not before the end of the download that it follows.
+            if self.parked.is_empty() {
+                (cx!(self, now)).event(event);
+            } else {
+                self.parked.push_back(Box::new(event));
+            }
+        }
+    }
+
+    fn end_operation(&mut self, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, end: End, now: Instant) {
+        let Some(active) = self.operations.active.remove(game) else { return };
+        self.gate.operation_ended(cx!(self, now), &mut self.library, game, scanned);
+        self.operations_changed(now);
+        self.parked.push_back(Box::new(active.kind.end_event(game.clone(), end)));
+    }
+}
+
+fn downloaded<'a>(game: &GameId, here: Option<&'a Arc<ScannedGame>>) -> Result<&'a Arc<ScannedGame>, CommandError> {
+    here.filter(|here| here.downloaded)
+        .ok_or_else(|| CommandError::new(ErrorCode::NotDownloaded, format!("{game} is not downloaded")))
+}
+
+fn failed(error: JobError) -> End {
+    // Of a local file there are no sources that could have changed it.
+    let kind = if error.kind == JobErrorKind::Changed { JobErrorKind::Io } else { error.kind };
+    let CommandError { code, message } = command_error(JobError { kind, ..error });
+    End::Failed { code, message }
+}

@@ -1,0 +1,114 @@
+//! Whole trees: making them durable, taking them away. Their names are taken as the system spells them, because a game
+//! may have made files that no manifest could list.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::error::unsafe_path;
+use super::{Dir, EntryKind, File, FsError, Op, sys};
+
+/// Deepest tree: each level takes a handle. More than what a path of the system can name has no use.
+const MAX_DEPTH: usize = 256;
+/// Up to this many files are flushed one by one. Beyond, one call for the whole file system is cheaper than a disk
+/// barrier for each, although it also waits for what others have written.
+const MOST_SINGLE_SYNCS: usize = 64;
+
+impl Dir {
+    /// Removes the directory `name` (one component) with everything beneath it. Links are removed, never followed; every
+    /// step goes through the handle of the directory above. Whether there was one. After an error the rest is still there.
+    ///
+    /// # Errors
+    /// Of kind [`UnsafePath`](crate::types::JobErrorKind::UnsafePath) when `name` is no directory; nothing was removed then.
+    pub fn remove_tree(&self, name: &str) -> Result<bool, FsError> {
+        self.checked("remove directory", name)?;
+        let path = self.path().join(name);
+        let tree = match self.0.handle.open_child(OsStr::new(name)) {
+            Ok(tree) => tree,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(FsError::at("remove directory", path)(e)),
+        };
+        self.empty(&tree, &path, 0)?;
+        // Where open directories cannot be removed.
+        drop(tree);
+        self.0
+            .hooks
+            .before(Op::RemoveDir(&path))
+            .and_then(|()| self.0.handle.remove_child_dir(OsStr::new(name)))
+            .map_err(FsError::at("remove directory", path))?;
+        Ok(true)
+    }
+
+    /// Makes every file and every name beneath this directory durable, the innermost first, and this directory itself.
+    /// Its own name is durable only when the directory above is synced.
+    ///
+    /// # Errors
+    /// Of kind [`UnsafePath`](crate::types::JobErrorKind::UnsafePath) when there is anything but files and directories.
+    pub fn sync_tree(&self) -> Result<(), FsError> {
+        let files = count(&self.0.handle, self.path(), 0)?;
+        // This handle is older than the bytes, so that the call reports what became of them.
+        if files > MOST_SINGLE_SYNCS && self.sync_file_system()? {
+            return Ok(());
+        }
+        self.sync_beneath(&self.0.handle, self.path(), 0)
+    }
+
+    fn empty(&self, tree: &sys::Handle, path: &Path, depth: usize) -> Result<(), FsError> {
+        deep_enough(path, depth)?;
+        for entry in tree.entries().map_err(FsError::at("list", path))? {
+            let path = path.join(&entry.name);
+            let removed = if entry.kind == EntryKind::Dir {
+                let child = tree.open_child(&entry.name).map_err(FsError::at("remove directory", &path))?;
+                self.empty(&child, &path, depth + 1)?;
+                drop(child);
+                self.0.hooks.before(Op::RemoveDir(&path)).and_then(|()| tree.remove_child_dir(&entry.name))
+            } else {
+                self.0.hooks.before(Op::RemoveFile(&path)).and_then(|()| tree.remove_child_file(&entry.name))
+            };
+            match removed {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(FsError::at("remove", path))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_beneath(&self, tree: &sys::Handle, path: &Path, depth: usize) -> Result<(), FsError> {
+        deep_enough(path, depth)?;
+        for entry in tree.entries().map_err(FsError::at("list", path))? {
+            let path = path.join(&entry.name);
+            if entry.kind == EntryKind::Dir {
+                let child = tree.open_child(&entry.name).map_err(FsError::at("open directory", &path))?;
+                self.sync_beneath(&child, &path, depth + 1)?;
+            } else {
+                let file = tree.open_child_sync(&entry.name).map_err(FsError::at("open file", &path))?;
+                File::new(file, path, self.0.hooks.clone()).sync()?;
+            }
+        }
+        let synced = self.0.hooks.before(Op::SyncDir(path)).and_then(|()| tree.sync());
+        synced.map_err(FsError::at("fsync directory", path))
+    }
+}
+
+/// The number of files, if there is nothing else.
+fn count(tree: &sys::Handle, path: &Path, depth: usize) -> Result<usize, FsError> {
+    deep_enough(path, depth)?;
+    let mut files = 0;
+    for entry in tree.entries().map_err(FsError::at("list", path))? {
+        let path = path.join(&entry.name);
+        match entry.kind {
+            EntryKind::File => files += 1,
+            EntryKind::Dir => {
+                let child = tree.open_child(&entry.name).map_err(FsError::at("open directory", &path))?;
+                files += count(&child, &path, depth + 1)?;
+            }
+            EntryKind::Symlink | EntryKind::Other => {
+                return Err(FsError::at("fsync", path)(unsafe_path("it is neither a file nor a directory")));
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn deep_enough(path: &Path, depth: usize) -> Result<(), FsError> {
+    if depth < MAX_DEPTH { Ok(()) } else { Err(FsError::at("enter", path)(unsafe_path("it lies too deep"))) }
+}

@@ -1,0 +1,139 @@
+//! Holding a game's bytes against what they once hashed to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::content::{self, ContentRecord};
+use super::scan::SENTINEL;
+use super::{GameDir, changed, record_name};
+use crate::fs::{Dir, EntryKind, File, FsError};
+use crate::types::{
+    CHUNK_SIZE, ChunkHash, ChunkIndex, FileEntry, GameId, JobError, JobErrorKind, KnownContent, Manifest, ManifestHash,
+};
+
+/// The sentinel of a game that is not whole; swept at the next start, never restored.
+const DISCARDED: &str = ".version.ini.discarded";
+
+impl GameDir {
+    /// Reads every chunk of a game and compares it with the hashes that were kept of it, whatever the times of its files
+    /// say. Returns the chunks that do not match, are missing or cannot be read, ascending, and the number of all. When
+    /// there are any, the sentinel has durably been set aside: the game does not count as complete any more.
+    ///
+    /// Without kept hashes there is nothing to compare with: the files are hashed, the hashes kept, and nothing is bad.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::Changed`] when neither the kept hashes nor the files are those of `manifest_hash`, or an empty file,
+    /// which has no chunk, is missing;
+    /// [`JobErrorKind::Cancelled`] at the next chunk after `cancel` became true; what the system says.
+    pub fn verify_game(
+        &self,
+        game: &GameId,
+        manifest_hash: ManifestHash,
+        progress: &dyn Fn(u64, u64),
+        cancel: &AtomicBool,
+    ) -> Result<(Vec<ChunkIndex>, u32), JobError> {
+        let Some((manifest, content)) = self.kept_content(game, manifest_hash)? else {
+            self.hash_game(game, manifest_hash, cancel)?;
+            let manifest = self.read_manifest(game, manifest_hash)?.manifest;
+            progress(manifest.bytes(), manifest.bytes());
+            return Ok((Vec::new(), manifest.chunk_count()));
+        };
+        let root = self.root(game)?;
+        let bad = compare(game, &root, &manifest, &content, progress, cancel)
+            .inspect_err(|e| self.distrust_if_changed(game, e))?;
+        if !bad.is_empty() {
+            self.distrust(game);
+            if root.exists(SENTINEL)? {
+                root.rename(SENTINEL, DISCARDED)?;
+            }
+            // Also when it was gone: that must be durable.
+            root.sync()?;
+        }
+        Ok((bad, manifest.chunk_count()))
+    }
+
+    /// What was hashed last under this list of files.
+    fn kept_content(
+        &self,
+        game: &GameId,
+        manifest_hash: ManifestHash,
+    ) -> Result<Option<(Manifest, KnownContent)>, JobError> {
+        // The list that is asked for is the one of the record, or the record is of no use: its head bounds the rest.
+        let Some(manifest) = self.previous_manifest(game).filter(|manifest| manifest.hash() == manifest_hash) else {
+            return Ok(None);
+        };
+        let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
+        let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
+        Ok(record.map(|record| (record.manifest, record.content)))
+    }
+}
+
+/// The chunks of `manifest` beneath `root` that are not those of `content`.
+fn compare(
+    game: &GameId,
+    root: &Dir,
+    manifest: &Manifest,
+    content: &KnownContent,
+    progress: &dyn Fn(u64, u64),
+    cancel: &AtomicBool,
+) -> Result<Vec<ChunkIndex>, JobError> {
+    let mut bad = Vec::new();
+    let mut buffer = Vec::new();
+    let mut done = 0;
+    for (index, entry) in manifest.files().iter().enumerate() {
+        let file = open(root, entry)?;
+        // What is there beyond the end belongs to no chunk: the last one stands for it.
+        let has_length = match &file {
+            Some(file) => file.stat()?.size == entry.size,
+            None => false,
+        };
+        if entry.size == 0 && !has_length {
+            return Err(changed(game, format_args!("{} is not the empty file that it was", entry.path)));
+        }
+        for (chunk, offset) in manifest.chunks_of_file(index).zip((0..).step_by(CHUNK_SIZE as usize)) {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(JobError::new(JobErrorKind::Cancelled, format!("verifying {game} was cancelled")));
+            }
+            let len = entry.size.saturating_sub(offset).min(CHUNK_SIZE) as usize;
+            if buffer.len() < len {
+                buffer.resize(len, 0);
+            }
+            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            let hash = match file.as_ref().map(|file| file.read_at(bytes, offset)) {
+                Some(Ok(read)) if read == len => Some(ChunkHash::of(bytes)),
+                Some(Err(e)) if e.is_exhaustion() => return Err(e.into()),
+                // Too short, not there, or a sector that cannot be read any more.
+                _ => None,
+            };
+            let is_last = offset + len as u64 == entry.size;
+            let matches = hash.is_some() && hash.as_ref() == content.chunks.get(chunk as usize);
+            if !matches || (is_last && !has_length) {
+                bad.push(ChunkIndex(chunk));
+            }
+            done += len as u64;
+            progress(done, manifest.bytes());
+        }
+    }
+    Ok(bad)
+}
+
+/// A file of the list; `None`: there is none of that name, so all of it is bad.
+fn open(root: &Dir, entry: &FileEntry) -> Result<Option<File>, FsError> {
+    let is_gone = |e: &FsError| {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        matches!(e.source.kind(), NotFound | NotADirectory) || e.kind() == JobErrorKind::UnsafePath
+    };
+    match root.entry_beneath(&entry.path) {
+        Ok(Some(found)) if found.kind == EntryKind::File => {}
+        Ok(_) => return Ok(None),
+        Err(e) if is_gone(&e) => return Ok(None),
+        Err(e) => return Err(e),
+    }
+    match root.open_read(&entry.path) {
+        Ok(file) => {
+            file.advise_sequential();
+            Ok(Some(file))
+        }
+        Err(e) if is_gone(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}

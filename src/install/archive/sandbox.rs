@@ -1,0 +1,113 @@
+//! What the unpacking process gives up before it looks at an archive.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::ArchiveLimits;
+
+/// What confines the unpacking process on this PC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confinement {
+    /// Landlock: it reads beneath the game's root and writes beneath the staging directory, nothing else.
+    Landlock,
+    /// Only limits of memory and open files.
+    Limits,
+    /// It is a process of its own, no more.
+    Process,
+}
+
+/// Confines this process, its thread and those that it starts from now on, for good.
+///
+/// # Errors
+/// When a limit that the system knows cannot be set.
+pub(super) fn confine(root: &Path, staging: Option<&Path>, limits: &ArchiveLimits) -> io::Result<Confinement> {
+    #[cfg(unix)]
+    unix::limit(limits)?;
+    #[cfg(target_os = "linux")]
+    return linux::landlock(root, staging);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (root, staging, limits);
+        Ok(if cfg!(unix) { Confinement::Limits } else { Confinement::Process })
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::io;
+
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    use crate::install::archive::ArchiveLimits;
+
+    /// Address space of the program itself, its stacks and the allocator's reserves, in bytes.
+    const OWN_MEMORY: u64 = 1 << 30;
+    /// Files: the volumes of an archive and what is written.
+    const MAX_FILES: u64 = 1024;
+    /// Yields to the game that somebody plays.
+    const NICE: i32 = 10;
+
+    pub(super) fn limit(limits: &ArchiveLimits) -> io::Result<()> {
+        let most = |bytes: u64| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        #[cfg(not(target_os = "openbsd"))]
+        setrlimit(Resource::As, most(limits.max_memory.saturating_add(OWN_MEMORY)))?;
+        let files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(MAX_FILES).min(MAX_FILES);
+        setrlimit(Resource::Nofile, most(files))?;
+        setrlimit(Resource::Core, most(0))?;
+        // A wish: it matters to nobody's safety.
+        let _ = rustix::process::nice(NICE);
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::path::Path;
+
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+        RulesetCreatedAttr, RulesetStatus, Scope,
+    };
+
+    use super::Confinement;
+
+    /// Rights that newer kernels add are given up where the kernel knows them.
+    const KNOWN: ABI = ABI::V6;
+
+    pub(super) fn landlock(root: &Path, staging: Option<&Path>) -> io::Result<Confinement> {
+        let status = restrict(root, staging).map_err(io::Error::other)?;
+        Ok(match status {
+            RulesetStatus::NotEnforced => Confinement::Limits,
+            RulesetStatus::PartiallyEnforced | RulesetStatus::FullyEnforced => Confinement::Landlock,
+        })
+    }
+
+    fn restrict(
+        root: &Path,
+        staging: Option<&Path>,
+    ) -> Result<RulesetStatus, Box<dyn std::error::Error + Send + Sync>> {
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let write = read
+            | AccessFs::WriteFile
+            | AccessFs::Truncate
+            | AccessFs::MakeReg
+            | AccessFs::MakeDir
+            | AccessFs::RemoveFile
+            | AccessFs::RemoveDir;
+        let mut rules = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(KNOWN))?
+            .handle_access(AccessNet::from_all(KNOWN))?
+            .scope(Scope::from_all(KNOWN))?
+            .create()?
+            .add_rule(PathBeneath::new(PathFd::new(root)?, read))?;
+        if let Some(staging) = staging {
+            rules = rules.add_rule(PathBeneath::new(PathFd::new(staging)?, write))?;
+        }
+        Ok(rules.restrict_self()?.ruleset)
+    }
+}

@@ -1,0 +1,265 @@
+//! Which files are archives, and which of them belong together: by their first bytes.
+//!
+//! This runs in the daemon itself, so it decodes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::fs::{Dir, EntryKind, File};
+use crate::types::{JobError, RelPath};
+
+/// So much of a file is looked at; the magic of a tar lies at 257.
+const HEAD: usize = 512;
+
+/// Archives of one kind, by the decoder that reads them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    Rar,
+    Zip,
+    Seven,
+    /// A tar, or something compressed that may be one.
+    Tar(Codec),
+}
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Codec {
+    Plain,
+    Gzip,
+    Xz,
+    Bzip2,
+    Zstd,
+}
+
+/// One archive: a file, or the volumes of a RAR in their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ArchiveSet {
+    /// Of its first file.
+    pub(super) name: RelPath,
+    pub(super) files: Vec<RelPath>,
+    pub(super) format: Format,
+    /// Of all its files.
+    pub(super) bytes: u64,
+}
+
+/// Whether any file directly in `root` is an archive.
+pub(super) fn any(root: &Dir) -> Result<bool, JobError> {
+    for (name, _) in files(root)? {
+        if Head::read(&root.open_read(&name)?)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The archives directly in `root`, ascending by the name of their first file.
+pub(super) fn sets(root: &Dir) -> Result<Vec<ArchiveSet>, JobError> {
+    let mut sets = Vec::new();
+    let mut volumes: BTreeMap<String, Vec<(Position, RelPath, u64)>> = BTreeMap::new();
+    for (name, bytes) in files(root)? {
+        match Head::read(&root.open_read(&name)?)? {
+            None => {}
+            Some(Head::Volume { number, numbered_names }) => {
+                let (stem, by_name) = volume_name(name.as_str(), numbered_names);
+                volumes.entry(stem).or_default().push((number.unwrap_or(by_name), name, bytes));
+            }
+            Some(Head::Whole(format)) => {
+                sets.push(ArchiveSet { files: vec![name.clone()], name, format, bytes });
+            }
+        }
+    }
+    for mut set in volumes.into_values() {
+        set.sort();
+        let bytes = set.iter().map(|(_, _, bytes)| bytes).fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
+        let files: Vec<RelPath> = set.into_iter().map(|(_, name, _)| name).collect();
+        if let Some(name) = files.first().cloned() {
+            sets.push(ArchiveSet { name, files, format: Format::Rar, bytes });
+        }
+    }
+    sets.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(sets)
+}
+
+/// The regular files directly in `root` with their lengths, ascending by name. A name that is reserved or not portable
+/// belongs to no downloaded game.
+fn files(root: &Dir) -> Result<Vec<(RelPath, u64)>, JobError> {
+    let entries = root.entries()?.into_iter().filter(|entry| entry.kind == EntryKind::File);
+    let mut files: Vec<(RelPath, u64)> =
+        entries.filter_map(|entry| Some((RelPath::parse(entry.name.to_str()?).ok()?, entry.size))).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// What the first bytes of a file say.
+#[derive(PartialEq, Eq, Debug)]
+enum Head {
+    Whole(Format),
+    /// A volume of a RAR. `number`: as the header tells. `numbered_names`: `x.part1.rar`, `x.part2.rar`, … rather than
+    /// `x.rar`, `x.r00`, ….
+    Volume {
+        number: Option<Position>,
+        numbered_names: bool,
+    },
+}
+
+/// Where in its set a volume is.
+type Position = u64;
+
+impl Head {
+    fn read(file: &File) -> Result<Option<Self>, JobError> {
+        let mut head = [0; HEAD];
+        let len = file.read_at(&mut head, 0)?;
+        Ok(Self::of(head.get(..len).unwrap_or_default()))
+    }
+
+    fn of(head: &[u8]) -> Option<Self> {
+        let codec = match head {
+            [b'R', b'a', b'r', b'!', 0x1a, 7, 0, rest @ ..] => return Some(Self::of_rar4(rest)),
+            [b'R', b'a', b'r', b'!', 0x1a, 7, 1, 0, rest @ ..] => return Some(Self::of_rar5(rest)),
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..] => {
+                return Some(Self::Whole(Format::Zip));
+            }
+            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => return Some(Self::Whole(Format::Seven)),
+            [0x1f, 0x8b, 8, ..] => Codec::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Codec::Xz,
+            // After the level: the first block's magic, or the end's of an empty stream.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Codec::Bzip2,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Codec::Zstd,
+            _ if is_tar(head) => Codec::Plain,
+            _ => return None,
+        };
+        Some(Self::Whole(Format::Tar(codec)))
+    }
+
+    /// The main header follows: checksum (2 bytes), kind 0x73, flags (2 bytes).
+    fn of_rar4(rest: &[u8]) -> Self {
+        const VOLUME: u16 = 0x0001;
+        const NUMBERED_NAMES: u16 = 0x0010;
+        const FIRST: u16 = 0x0100;
+        match *rest {
+            [_, _, 0x73, low, high, ..] if u16::from_le_bytes([low, high]) & VOLUME != 0 => {
+                let flags = u16::from_le_bytes([low, high]);
+                let number = (flags & FIRST != 0).then_some(0);
+                Self::Volume { number, numbered_names: flags & NUMBERED_NAMES != 0 }
+            }
+            _ => Self::Whole(Format::Rar),
+        }
+    }
+
+    /// The main header follows: checksum (4 bytes), then numbers of variable length: size, kind 1, flags, size of the
+    /// extra area if flag 1, archive flags, number of the volume if archive flag 2.
+    fn of_rar5(rest: &[u8]) -> Self {
+        let volume = || {
+            let mut rest = rest.get(4..)?;
+            let (_size, kind, flags) = (vint(&mut rest)?, vint(&mut rest)?, vint(&mut rest)?);
+            if kind != 1 {
+                return None;
+            }
+            if flags & 1 != 0 {
+                vint(&mut rest)?;
+            }
+            let archive = vint(&mut rest)?;
+            let number = if archive & 2 != 0 { vint(&mut rest)? } else { 0 };
+            (archive & 1 != 0).then_some(Self::Volume { number: Some(number), numbered_names: true })
+        };
+        volume().unwrap_or(Self::Whole(Format::Rar))
+    }
+}
+
+/// Whether a block of 512 bytes is the header of a tar: its magic, for tars since 1988.
+pub(super) fn is_tar(block: &[u8]) -> bool {
+    block.len() >= HEAD && block.get(257..262) == Some(b"ustar")
+}
+
+/// A RAR5 number: seven bits a byte, lowest first, the eighth bit says that it goes on.
+fn vint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..63).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// What a volume's name has in common with the others of its set, and its place in it.
+fn volume_name(name: &str, numbered_names: bool) -> (String, Position) {
+    let name = name.to_lowercase();
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+    if let [letter @ b'r'..=b'z', tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = *extension.as_bytes() {
+        let place = u64::from(letter - b'r') * 100 + u64::from(tens - b'0') * 10 + u64::from(ones - b'0');
+        return (stem.to_owned(), place + 1);
+    }
+    if !numbered_names {
+        return (stem.to_owned(), 0);
+    }
+    // The last run of digits numbers the volume.
+    let Some(last) = name.rfind(|c: char| c.is_ascii_digit()) else { return (stem.to_owned(), 0) };
+    let (front, behind) = name.split_at(last + 1);
+    let prefix = front.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = front.strip_prefix(prefix).and_then(|digits| digits.parse().ok()).unwrap_or(Position::MAX);
+    (format!("{prefix}\0{behind}"), number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_decide() {
+        let whole = |head: &[u8]| match Head::of(head) {
+            Some(Head::Whole(format)) => Some(format),
+            Some(Head::Volume { .. }) => panic!("a volume"),
+            None => None,
+        };
+        assert_eq!(whole(b"PK\x03\x04rest"), Some(Format::Zip));
+        assert_eq!(whole(b"7z\xbc\xaf\x27\x1c"), Some(Format::Seven));
+        assert_eq!(whole(b"\x1f\x8b\x08"), Some(Format::Tar(Codec::Gzip)));
+        assert_eq!(whole(b"\xfd7zXZ\0"), Some(Format::Tar(Codec::Xz)));
+        assert_eq!(whole(b"BZh9\x31\x41\x59\x26\x53\x59"), Some(Format::Tar(Codec::Bzip2)));
+        assert_eq!(whole(b"\x28\xb5\x2f\xfd"), Some(Format::Tar(Codec::Zstd)));
+        for no in [&b""[..], b"PK", b"BZh9 is how this text begins", b"Rar!", b"MZ\x90\0", b"[version]"] {
+            assert_eq!(Head::of(no), None, "{no:?}");
+        }
+    }
+
+    #[test]
+    fn volumes_are_known_by_their_header_whatever_their_name() {
+        let rar5 = |archive: &[u8]| {
+            let head = [b"Rar!\x1a\x07\x01\0".as_slice(), &[0; 4], &[5, 1, 0], archive].concat();
+            Head::of(&head)
+        };
+        assert_eq!(rar5(&[0]), Some(Head::Whole(Format::Rar)));
+        assert_eq!(rar5(&[1]), Some(Head::Volume { number: Some(0), numbered_names: true }));
+        assert_eq!(rar5(&[3, 0x81, 1]), Some(Head::Volume { number: Some(129), numbered_names: true }));
+        let rar4 = |flags: u16| {
+            let head = [b"Rar!\x1a\x07\0".as_slice(), &[0, 0, 0x73], &flags.to_le_bytes()].concat();
+            Head::of(&head)
+        };
+        assert_eq!(rar4(0x0008), Some(Head::Whole(Format::Rar)));
+        assert_eq!(rar4(0x0101), Some(Head::Volume { number: Some(0), numbered_names: false }));
+        assert_eq!(rar4(0x0011), Some(Head::Volume { number: None, numbered_names: true }));
+    }
+
+    #[test]
+    fn names_of_volumes_group_and_order_them() {
+        fn of<'a>(names: &[&'a str], numbered: bool) -> (usize, Vec<&'a str>) {
+            let mut found: Vec<_> = names.iter().map(|name| (volume_name(name, numbered), *name)).collect();
+            found.sort();
+            let stems: std::collections::BTreeSet<_> = found.iter().map(|((stem, _), _)| stem.clone()).collect();
+            (stems.len(), found.iter().map(|(_, name)| *name).collect::<Vec<_>>())
+        }
+        assert_eq!(
+            of(&["g2.part10.rar", "g2.part2.rar", "G2.part1.RAR"], true),
+            (1, vec!["G2.part1.RAR", "g2.part2.rar", "g2.part10.rar"])
+        );
+        assert_eq!(
+            of(&["g2.s00", "g2.r99", "g2.r00", "g2.rar"], false),
+            (1, vec!["g2.rar", "g2.r00", "g2.r99", "g2.s00"])
+        );
+        assert_eq!(of(&["a.part1.rar", "b.part1.rar"], true).0, 2);
+    }
+}

@@ -1,0 +1,82 @@
+//! An archive's file as decoders read it.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::context::Context;
+use crate::fs::{Dir, File};
+use crate::types::RelPath;
+
+/// Read at once where reading goes on, and after a jump: decoders that look at headers skip what is between.
+const AHEAD: usize = 256 << 10;
+const AFTER_JUMP: usize = 4 << 10;
+
+/// A buffered, seekable reader that counts, and stops when the unpacking is cancelled.
+pub(super) struct Source {
+    file: File,
+    len: u64,
+    at: u64,
+    /// What of the file lies in `buffer`: from here, `held` bytes.
+    from: u64,
+    held: usize,
+    buffer: Vec<u8>,
+    context: Context,
+}
+
+impl Source {
+    pub(super) fn open(root: &Dir, name: &RelPath, context: &Context) -> io::Result<Self> {
+        let opened = root.open_read(name).and_then(|file| Ok((file.stat()?.size, file)));
+        let (len, file) = opened.map_err(|e| context.fail(e.into()))?;
+        file.advise_sequential();
+        Ok(Self { file, len, at: 0, from: 0, held: 0, buffer: vec![0; AHEAD], context: context.clone() })
+    }
+
+    /// Of the file, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.context.check()?;
+        let goes_on = self.at == self.from.saturating_add(self.held as u64);
+        let want = if goes_on { AHEAD } else { AFTER_JUMP };
+        self.held = 0;
+        let read = match self.buffer.get_mut(..want) {
+            Some(buffer) => self.file.read_at(buffer, self.at).map_err(|e| self.context.fail(e.into()))?,
+            None => 0,
+        };
+        self.from = self.at;
+        self.held = read;
+        self.context.read(read as u64);
+        Ok(())
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let held = self.from..self.from.saturating_add(self.held as u64);
+        if !held.contains(&self.at) {
+            self.fill()?;
+        }
+        let skip = usize::try_from(self.at.saturating_sub(self.from)).unwrap_or(usize::MAX);
+        let rest = self.buffer.get(skip..self.held).unwrap_or_default();
+        let n = rest.len().min(out.len());
+        out[..n].copy_from_slice(&rest[..n]);
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Source {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -1,0 +1,60 @@
+//! ZIP, also with more than 4 GiB.
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::Step;
+use super::context::Context;
+use super::sniff::ArchiveSet;
+use super::source::Source;
+use super::staging::{EntryType, Staging};
+use crate::fs::Dir;
+
+pub(super) struct Zip(ZipArchive<Source>);
+
+impl Zip {
+    pub(super) fn open(root: &Dir, set: &ArchiveSet, context: &Context) -> Step<Self> {
+        let source = Source::open(root, &set.name, context).map_err(|e| e.to_string())?;
+        ZipArchive::new(source).map(Self).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn declared(&self) -> u64 {
+        let sizes = (0..self.0.len()).map(|at| self.0.by_index_data(at).map_or(0, |entry| entry.size()));
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    pub(super) fn unpack(mut self, staging: &Staging) -> Step<()> {
+        // The reader keeps one of each name.
+        if self.0.has_duplicate_names() {
+            return Err("two entries have the same name".to_owned());
+        }
+        if self.0.has_overlapping_files().map_err(|e| e.to_string())? {
+            return Err("entries lie over one another".to_owned());
+        }
+        for at in 0..self.0.len() {
+            let entry = self.0.by_index_data(at).map_err(|e| e.to_string())?;
+            let name = entry.name().map_err(|e| e.to_string())?.into_owned();
+            let kind = EntryType::of_unix_mode(entry.unix_mode().unwrap_or(0), entry.is_dir());
+            staging.check(&name, kind)?;
+            if entry.encrypted() {
+                return Err(format!("the entry {name:?} is encrypted"));
+            }
+            let size = entry.size();
+            match kind {
+                EntryType::File { exec } => {
+                    let mut from = self.0.by_index(at).map_err(|e| words(&name, &e))?;
+                    let copied = staging.copy_file(&name, exec, &mut from)?;
+                    if copied != size {
+                        return Err(format!("the entry {name:?} has {copied} bytes, and should have {size}"));
+                    }
+                }
+                _ => staging.make_dir(&name)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn words(name: &str, error: &ZipError) -> String {
+    format!("the entry {name:?}: {error}")
+}

@@ -1,0 +1,71 @@
+//! Installing a game that has no archives: its files are what is played.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Progress;
+use crate::fs::Dir;
+use crate::types::{JobError, JobErrorKind, Manifest};
+
+/// Bytes that are copied between two looks at the request to give up.
+const STEP: usize = 16 << 20;
+/// The sentinel speaks of the downloaded files, not of the installed ones.
+const SENTINEL: &str = "version.ini";
+
+/// The bytes that [`copy_files`] will copy.
+pub fn bytes_to_copy(manifest: &Manifest) -> u64 {
+    manifest.files().iter().filter(|file| file.path.as_str() != SENTINEL).map(|file| file.size).sum()
+}
+
+/// Copies every file of `manifest` but `version.ini` from `root` to the same place in `to`, which is empty. Where the file
+/// system can share blocks nothing is copied and nothing is used up. Nothing is durable before
+/// [`Dir::sync_tree`].
+///
+/// # Errors
+/// [`JobErrorKind::Changed`] when a file is not there in its listed size; [`JobErrorKind::Cancelled`] within 16 MiB of
+/// `cancel` becoming true; what the system says.
+pub fn copy_files(
+    root: &Dir,
+    to: &Dir,
+    manifest: &Manifest,
+    progress: Progress<'_>,
+    cancel: &AtomicBool,
+) -> Result<(), JobError> {
+    let total = bytes_to_copy(manifest);
+    let mut done = 0;
+    for entry in manifest.files().iter().filter(|file| file.path.as_str() != SENTINEL) {
+        let changed = || {
+            let message = format!("{} changed while it was copied", root.path().join(entry.path.as_str()).display());
+            JobError::new(JobErrorKind::Changed, message)
+        };
+        let from = root.open_read(&entry.path)?;
+        if from.stat()?.size != entry.size {
+            return Err(changed());
+        }
+        if let Some(parent) = entry.path.parent() {
+            to.make_dirs(&parent)?;
+        }
+        let target = to.create_write(&entry.path, entry.exec)?;
+        if entry.size > 0 && target.share_blocks(&from)? {
+            done += entry.size;
+            progress(done, total);
+            continue;
+        }
+        from.advise_sequential();
+        let mut offset = 0;
+        while offset < entry.size {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(JobError::new(JobErrorKind::Cancelled, "copying was cancelled"));
+            }
+            let step = usize::try_from(entry.size - offset).unwrap_or(STEP).min(STEP);
+            let copied = target.copy_range(&from, offset, step)?;
+            if copied == 0 {
+                return Err(changed());
+            }
+            target.start_writeback(offset, copied as u64);
+            offset += copied as u64;
+            done += copied as u64;
+            progress(done, total);
+        }
+    }
+    Ok(())
+}

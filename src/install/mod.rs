@@ -1,0 +1,323 @@
+//! What happens to `local/`, where the user plays: install, update, uninstall; and the removal of downloaded files.
+//!
+//! ```text
+//! install:   intent ─► staging, marked ─► unpack ─► everything durable ─────────────► staging becomes local ─► intent none
+//! update:    intent ─► staging, marked ─► unpack ─► everything durable ─► local set aside ─► swap ─► backup goes ─► none
+//! uninstall: intent ─► local set aside, marked ─► backup goes ─► intent none
+//! ```
+//!
+//! Every arrow waits until the step before it is durable, so that at any instant a power cut leaves the old state, the new
+//! one, or an intent and directories from which [`recover_game`] makes one of them. Nothing is touched that neither an
+//! intent nor a marker shows to be lanspread's.
+//!
+//! The order is this, and `tests/` goes through every crash that it allows:
+//!
+//! 1. the intent (log.rs), durable, before anything is touched;
+//! 2. `.local.installing/` with the marker in it;
+//! 3. the files, then every file and directory flushed;
+//! 4. update: `local` becomes `.local.backup`, with the marker in it, durable;
+//! 5. `.local.installing` becomes `local`, the marker is taken out;
+//! 6. the root is flushed: this is the moment at which the new state is there;
+//! 7. update: that is noted in the intent, then the backup is deleted;
+//! 8. the intent is none, durable.
+
+pub mod archive;
+mod copy;
+mod log;
+mod marker;
+mod planted;
+mod recover;
+mod remove;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use copy::{bytes_to_copy, copy_files};
+pub use log::{Intent, IntentLog, LogError, OpId};
+pub use recover::{Left, Local, LogState, Observed, Recovery, Scratch, Step, Version, recover, recover_game};
+pub use remove::remove;
+
+pub(crate) use log::{LOG, LOG_TMP};
+
+use planted::Bug;
+use recover::Found;
+use ring::rand::SecureRandom;
+
+use crate::fs::{Dir, FsError};
+use crate::types::{GameId, JobError, JobErrorKind};
+
+/// Where a game is installed; the user's.
+pub(crate) const INSTALL: &str = "local";
+/// A new install that is not complete.
+pub(crate) const STAGING: &str = ".local.installing";
+/// An old install that is being replaced or removed.
+pub(crate) const BACKUP: &str = ".local.backup";
+
+/// Bytes done, of so many.
+pub type Progress<'a> = &'a dyn Fn(u64, u64);
+
+/// What to install.
+#[derive(Clone, Copy, Debug)]
+pub struct Install<'a> {
+    /// Which game, for messages.
+    pub game: &'a GameId,
+    /// Its version, to be remembered; at most 128 bytes.
+    pub version: Option<&'a str>,
+    /// Space that the new files will take, in bytes, as far as is known.
+    pub needed_bytes: u64,
+    /// Set to give up. Heeded until the new files are complete.
+    pub cancel: &'a AtomicBool,
+}
+
+/// An operation that reached its new state durably.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Done {
+    /// What could not be tidied up; the next start, or the next operation on the game, tries again.
+    pub leftover: Option<String>,
+}
+
+/// Makes `local/` of the game whose root this is, or replaces it; `fill` puts the files into the directory that it is
+/// given, whose handle it must not keep. What `local/` held is deleted when the new one is complete and durable.
+///
+/// # Errors
+/// What `fill` returns, what the system says; then the old state is there, or comes back at the next start.
+/// [`JobErrorKind::InUse`]: a program holds `local/`, or something lies in the way; [`JobErrorKind::DiskFull`] before the
+/// first byte when the space does not suffice; [`JobErrorKind::Cancelled`].
+pub fn install(root: &Dir, what: &Install<'_>, fill: &dyn Fn(&Dir) -> Result<(), JobError>) -> Result<Done, JobError> {
+    let found = settle(root, what.game)?;
+    let is_update = match found.seen.local {
+        Local::Absent => false,
+        Local::Dir => true,
+        Local::Foreign => return Err(not_a_directory(root)),
+    };
+    check_space(root, what)?;
+    refuse_if_cancelled(what)?;
+    let log = IntentLog {
+        op_id: new_op_id()?,
+        intent: if is_update { Intent::Updating { swapped: false } } else { Intent::Installing },
+        installed_version: found.last.and_then(|log| log.installed_version).filter(|_| is_update),
+        next_version: what.version.map(str::to_owned),
+    };
+    Transaction { root, log, swapped: false, still_marked: None }.run(|transaction| transaction.install(what, fill))
+}
+
+/// Removes `local/` of the game whose root this is.
+///
+/// # Errors
+/// [`JobErrorKind::InUse`]: a program holds `local/`; [`JobErrorKind::Changed`]: there is none; what the system says. Then
+/// it is there as it was.
+pub fn uninstall(root: &Dir, game: &GameId) -> Result<Done, JobError> {
+    let found = settle(root, game)?;
+    match found.seen.local {
+        Local::Dir => {}
+        Local::Absent => return Err(JobError::new(JobErrorKind::Changed, format!("{game} is not installed"))),
+        Local::Foreign => return Err(not_a_directory(root)),
+    }
+    let log = IntentLog {
+        op_id: new_op_id()?,
+        intent: Intent::Uninstalling,
+        installed_version: found.last.and_then(|log| log.installed_version),
+        next_version: None,
+    };
+    Transaction { root, log, swapped: false, still_marked: None }.run(Transaction::uninstall)
+}
+
+/// One operation on its way.
+struct Transaction<'a> {
+    root: &'a Dir,
+    log: IntentLog,
+    /// `local/` has its new state, durable or not.
+    swapped: bool,
+    /// The marker could not be taken out of the new `local/`.
+    still_marked: Option<FsError>,
+}
+
+impl Transaction<'_> {
+    /// Runs the steps up to the new state; after an error goes back to the old one where that is safe.
+    fn run(mut self, steps: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<Done, JobError> {
+        if let Err(failure) = steps(&mut self) {
+            return Err(self.give_up(failure));
+        }
+        // The new state is there, whatever happens to the old one.
+        let leftover = self.tidy_up().err().map(|e| format!("{e}; it will be tried again"));
+        Ok(Done { leftover })
+    }
+
+    fn install(&mut self, what: &Install<'_>, fill: &dyn Fn(&Dir) -> Result<(), JobError>) -> Result<(), Failure> {
+        let root = self.root;
+        self.begin()?;
+        let staging = root.make_subdir(STAGING)?;
+        marker::put(&staging, self.log.op_id)?;
+        root.sync()?;
+        fill(&staging).map_err(Failure::Job)?;
+        refuse_if_cancelled(what).map_err(Failure::Job)?;
+        let sync_early = !planted::is(Bug::NoStagingSync) && !planted::is(Bug::SwapBeforeSync);
+        if sync_early {
+            staging.sync_tree()?;
+        }
+        // Where open directories cannot be renamed.
+        drop(staging);
+        if matches!(self.log.intent, Intent::Updating { .. }) {
+            self.set_aside()?;
+        }
+        root.rename(STAGING, INSTALL)?;
+        self.swapped = true;
+        if planted::is(Bug::SwapBeforeSync) {
+            root.subdir(INSTALL)?.sync_tree()?;
+        }
+        // A small file too many in an install that is complete is no reason to fail.
+        self.still_marked = marker::remove(root, INSTALL).err();
+        if !planted::is(Bug::NoSwapSync) {
+            root.sync()?;
+        }
+        Ok(())
+    }
+
+    fn uninstall(&mut self) -> Result<(), Failure> {
+        self.begin()?;
+        if let Err(error) = self.set_aside() {
+            if self.root.exists(BACKUP)? {
+                // The intent still says what to do if that does not become durable.
+                let _ = marker::remove(self.root, BACKUP).and_then(|()| self.root.rename(BACKUP, INSTALL));
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<(), Failure> {
+        if planted::is(Bug::NoIntent) {
+            return Ok(());
+        }
+        Ok(self.log.write(self.root)?)
+    }
+
+    fn set_aside(&mut self) -> Result<(), Failure> {
+        self.root.rename(INSTALL, BACKUP).map_err(|e| Failure::held(e, self.root))?;
+        let backup = self.root.subdir(BACKUP)?;
+        marker::put(&backup, self.log.op_id)?;
+        if !planted::is(Bug::NoBackupSync) {
+            self.root.sync()?;
+        }
+        Ok(())
+    }
+
+    /// From the new state to nothing under way.
+    fn tidy_up(&mut self) -> Result<(), FsError> {
+        if let Some(error) = self.still_marked.take() {
+            return Err(error);
+        }
+        let version = match self.log.intent {
+            Intent::Updating { .. } => {
+                self.log.intent = Intent::Updating { swapped: true };
+                self.log.write(self.root)?;
+                Version::New
+            }
+            Intent::Installing => Version::New,
+            Intent::Uninstalling | Intent::None => Version::Unknown,
+        };
+        if self.root.remove_tree(BACKUP)? {
+            self.root.sync()?;
+        }
+        recover::close(self.root, &self.log, version)
+    }
+
+    fn give_up(&self, failure: Failure) -> JobError {
+        let in_doubt = failure.leaves_names_in_doubt(self.root);
+        let mut error = JobError::from(failure);
+        if self.swapped {
+            error.message += "; the new install is in its place, and the next start makes it final";
+        } else if in_doubt {
+            // Asked again, the system would say "fine" whatever became of the names. So nothing is built on them now.
+            error.message += "; what had begun is taken back at the next start";
+        } else if let Err(second) = recover_game(self.root) {
+            error.message += &format!("; what had begun is taken back at the next start ({second})");
+        }
+        error
+    }
+}
+
+/// Why an operation did not reach its new state.
+enum Failure {
+    Fs(FsError),
+    Job(JobError),
+}
+
+impl Failure {
+    /// Windows says "access denied" of a directory in which somebody holds a file open.
+    fn held(error: FsError, root: &Dir) -> Self {
+        let denied = cfg!(windows) && error.source.kind() == std::io::ErrorKind::PermissionDenied;
+        if !denied && error.kind() != JobErrorKind::InUse {
+            return Self::Fs(error);
+        }
+        let local = root.path().join(INSTALL);
+        let message = format!("a program uses {}: close it and try again ({error})", local.display());
+        Self::Job(JobError::new(JobErrorKind::InUse, message))
+    }
+
+    /// Whether it is unknown which names the root has on the disk.
+    fn leaves_names_in_doubt(&self, root: &Dir) -> bool {
+        matches!(self, Self::Fs(error) if error.op == "fsync directory" && error.path == root.path())
+    }
+}
+
+impl From<FsError> for Failure {
+    fn from(error: FsError) -> Self {
+        Self::Fs(error)
+    }
+}
+
+impl From<Failure> for JobError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Fs(error) => error.into(),
+            Failure::Job(error) => error,
+        }
+    }
+}
+
+/// Ends what an earlier operation left, so that this one begins on clean ground.
+fn settle(root: &Dir, game: &GameId) -> Result<Found, JobError> {
+    let recovery = recover_game(root)?;
+    recovery.done.iter().for_each(|done| tracing::info!(%game, "{done}"));
+    if !recovery.left.is_empty() {
+        return Err(JobError::new(JobErrorKind::InUse, recovery.left.join("; ")));
+    }
+    Ok(Found::look(root)?)
+}
+
+fn check_space(root: &Dir, what: &Install<'_>) -> Result<(), JobError> {
+    let free = root.free_bytes()?;
+    if what.needed_bytes <= free {
+        return Ok(());
+    }
+    let (game, needed) = (what.game, what.needed_bytes);
+    let message = format!("not enough space to install {game}: it needs {needed} bytes, {free} are free");
+    Err(JobError::new(JobErrorKind::DiskFull, message))
+}
+
+fn refuse_if_cancelled(what: &Install<'_>) -> Result<(), JobError> {
+    if what.cancel.load(Ordering::Relaxed) {
+        return Err(JobError::new(JobErrorKind::Cancelled, format!("installing {} was cancelled", what.game)));
+    }
+    Ok(())
+}
+
+fn not_a_directory(root: &Dir) -> JobError {
+    let local = root.path().join(INSTALL);
+    JobError::new(JobErrorKind::UnsafePath, format!("{} is not a directory: move it away", local.display()))
+}
+
+fn new_op_id() -> Result<OpId, JobError> {
+    // The same crash is the same state in every run.
+    if cfg!(test) {
+        return Ok(OpId(7));
+    }
+    let mut bytes = [0; 8];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| JobError::new(JobErrorKind::Io, "the system gives no random numbers"))?;
+    Ok(OpId(u64::from_be_bytes(bytes)))
+}

@@ -1,0 +1,50 @@
+//! Bugs that tests plant, to see that the proof of the order of steps would find them. Outside of tests there are none.
+
+/// What to get wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bug {
+    /// The new files are not made durable.
+    NoStagingSync,
+    /// The new files are made durable only when they have their place.
+    SwapBeforeSync,
+    /// The old install is set aside under its new name, and nobody waits until that is durable.
+    NoBackupSync,
+    /// The old install is deleted before the swap is durable.
+    NoSwapSync,
+    /// Whatever lies in the place of a scratch directory counts as lanspread's.
+    NoMarkerCheck,
+    /// The intent is noted, but not durably.
+    NoIntent,
+    /// Downloaded files go before their sentinel has gone durably.
+    NoSentinelSync,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this thread runs with that bug.
+#[cfg(test)]
+pub(super) fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+#[cfg(not(test))]
+pub(super) const fn is(_: Bug) -> bool {
+    false
+}
+
+/// Plants a bug in this thread until the end of `run`.
+#[cfg(test)]
+pub(super) fn with<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
+    struct Dig;
+    impl Drop for Dig {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+        }
+    }
+    PLANTED.set(Some(bug));
+    let _dig = Dig;
+    run()
+}

@@ -1,0 +1,111 @@
+//! The order of steps, proved on a model of what a power cut may leave; and the operations on a real disk.
+#![allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
+
+mod crash;
+mod model;
+mod operations;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::planted::{self, Bug};
+use super::*;
+use crate::fs::Hook;
+use crate::types::{FileEntry, Manifest, RelPath};
+use model::Tree;
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn game() -> GameId {
+    "quake".parse().unwrap()
+}
+
+/// Files, and with a slash at the end directories; those above are there as well.
+fn tree(list: &[(&str, &str)]) -> Tree {
+    let mut out = BTreeMap::new();
+    for (path, text) in list {
+        let (path, node) = match path.strip_suffix('/') {
+            Some(dir) => (dir, None),
+            None => (*path, Some(text.as_bytes().to_vec())),
+        };
+        for (at, _) in path.match_indices('/') {
+            out.insert(path[..at].to_owned(), None);
+        }
+        out.insert(path.to_owned(), node);
+    }
+    out
+}
+
+/// What lies beneath `prefix`, without it.
+fn beneath(tree: &Tree, prefix: &str) -> Tree {
+    let cut = |(path, node): (&String, &Option<Vec<u8>>)| {
+        path.strip_prefix(prefix)?.strip_prefix('/').map(|path| (path.to_owned(), node.clone()))
+    };
+    tree.iter().filter_map(cut).collect()
+}
+
+fn log_of(version: &str) -> String {
+    let log = IntentLog {
+        op_id: OpId(7),
+        intent: Intent::None,
+        installed_version: Some(version.to_owned()),
+        next_version: None,
+    };
+    String::from_utf8(log.encode()).unwrap()
+}
+
+/// A downloaded game of version 2, and what its owner has beside it.
+fn downloaded() -> Tree {
+    tree(&[
+        ("quake/version.ini", "2"),
+        ("quake/game.exe", "new program"),
+        ("quake/bin/data", "new data"),
+        ("quake/empty", ""),
+        ("other/local/save", "of another game"),
+    ])
+}
+
+/// The same with version 1 installed.
+fn installed() -> Tree {
+    let mut tree = downloaded();
+    tree.extend(super::tests::tree(&[
+        ("quake/local/game.exe", "old program"),
+        ("quake/local/save/slot", "saved by the user"),
+        ("quake/.lanspread.json", &log_of("1")),
+    ]));
+    tree
+}
+
+fn manifest() -> Manifest {
+    let file = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: path.ends_with(".exe") };
+    Manifest::new(vec![file("version.ini", 1), file("game.exe", 11), file("bin/data", 8), file("empty", 0)]).unwrap()
+}
+
+fn install_in(game_dir: &Dir) -> Result<Done, JobError> {
+    let root = game_dir.subdir("quake")?;
+    let game = game();
+    let what = Install { game: &game, version: Some("2"), needed_bytes: 19, cancel: &GO_ON };
+    install(&root, &what, &|staging| copy_files(&root, staging, &manifest(), &|_, _| (), &GO_ON))
+}
+
+fn uninstall_in(game_dir: &Dir) -> Result<Done, JobError> {
+    uninstall(&game_dir.subdir("quake")?, &game())
+}
+
+fn remove_in(game_dir: &Dir) -> Result<Done, JobError> {
+    remove(game_dir, &game(), &manifest()).map(|()| Done::default())
+}
+
+/// A directory in memory where the system has one: these tests make thousands of trees and flush each.
+fn temp() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn hooked(path: &Path, hook: Arc<dyn Hook>) -> Dir {
+    Dir::open_hooked(path, hook).unwrap()
+}

@@ -1,0 +1,267 @@
+//! Every crash that the order of steps allows, also while recovering from a crash, until no new state comes up.
+
+use super::model::{Event, Fault, Model, Recorder, Tree, read_tree, write_tree};
+use super::*;
+use std::collections::BTreeSet;
+
+type Operation = fn(&Dir) -> Result<Done, JobError>;
+
+/// An operation, where it begins, and what may be found after it was interrupted and recovered.
+struct Case {
+    name: &'static str,
+    before: Tree,
+    run: Operation,
+    /// Whether this state is one that may be found; in words what is wrong with it.
+    check: fn(before: &Tree, recovered: &Tree) -> Result<State, String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum State {
+    Old,
+    Between,
+    New,
+}
+
+fn cases() -> [Case; 4] {
+    [
+        Case { name: "install", before: downloaded(), run: install_in, check: check_local },
+        Case { name: "update", before: installed(), run: install_in, check: check_local },
+        Case { name: "uninstall", before: installed(), run: uninstall_in, check: check_uninstalled },
+        Case { name: "remove", before: with_own_files(), run: remove_in, check: check_removed },
+    ]
+}
+
+fn with_own_files() -> Tree {
+    let mut tree = downloaded();
+    tree.extend(super::tree(&[("quake/bin/mine", "never in a list")]));
+    tree
+}
+
+fn new_local() -> Tree {
+    super::tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", "")])
+}
+
+/// `local/` is wholly old or wholly new, the log agrees, no scratch is left, nothing else was touched.
+fn check_local(before: &Tree, recovered: &Tree) -> Result<State, String> {
+    check(before, recovered, false)
+}
+
+/// The same, and the new state is that there is none.
+fn check_uninstalled(before: &Tree, recovered: &Tree) -> Result<State, String> {
+    check(before, recovered, true)
+}
+
+fn check(before: &Tree, recovered: &Tree, ends_without: bool) -> Result<State, String> {
+    let mut rest = recovered.clone();
+    // An unfinished write of the log is never read, and swept when the directory is opened.
+    rest.remove("quake/.lanspread.json.tmp");
+    let log = rest.remove("quake/.lanspread.json").flatten();
+    let version = match log.map(|bytes| IntentLog::decode(&bytes)) {
+        None => None,
+        Some(Ok(IntentLog { intent: Intent::None, installed_version, .. })) => installed_version,
+        Some(other) => return Err(format!("an operation is not ended: {other:?}")),
+    };
+    let has_local = rest.contains_key("quake/local");
+    let local = beneath(&rest, "quake/local");
+    let had_local = before.contains_key("quake/local");
+    let (state, should) = if has_local == had_local && local == beneath(before, "quake/local") {
+        (State::Old, had_local.then_some("1"))
+    } else if has_local && local == new_local() {
+        (State::New, Some("2"))
+    } else if !has_local && ends_without {
+        (State::New, None)
+    } else {
+        return Err(format!("local/ is neither old nor new: {has_local} {local:?}"));
+    };
+    if version.as_deref() != should {
+        return Err(format!("{state:?}, but the log says {version:?}"));
+    }
+    let others = |tree: &Tree| -> Tree {
+        let is_other = |path: &&String| {
+            !(path.starts_with("quake/local/") || *path == "quake/local" || *path == "quake/.lanspread.json")
+        };
+        tree.keys().filter(is_other).map(|path| (path.clone(), tree[path].clone())).collect()
+    };
+    let (rest, before) = (others(&rest), others(before));
+    if rest != before {
+        return Err(format!("something else was touched: {rest:?}"));
+    }
+    Ok(state)
+}
+
+/// The sentinel speaks for complete files only; nothing that was not listed was touched.
+fn check_removed(before: &Tree, recovered: &Tree) -> Result<State, String> {
+    let listed = ["quake/version.ini", "quake/game.exe", "quake/bin/data", "quake/empty"];
+    let own = |tree: &Tree| -> Tree {
+        let is_own = |path: &&String| !listed.contains(&path.as_str()) && !path.starts_with("quake/.version.ini.");
+        tree.keys().filter(is_own).map(|path| (path.clone(), tree[path].clone())).collect()
+    };
+    if own(recovered) != own(before) {
+        return Err(format!("something else was touched: {recovered:?}"));
+    }
+    let intact = listed.iter().filter(|path| recovered.get(**path) == before.get(**path)).count();
+    match (recovered.contains_key("quake/version.ini"), intact) {
+        (true, 4) => Ok(State::Old),
+        (true, _) => Err(format!("a sentinel without its files: {recovered:?}")),
+        (false, 0) => Ok(State::New),
+        (false, _) => Ok(State::Between),
+    }
+}
+
+/// What came of running something on a tree.
+struct Run<T> {
+    result: T,
+    after: Tree,
+    events: Vec<Event>,
+    tried: usize,
+}
+
+fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
+    let temp = temp();
+    write_tree(temp.path(), before);
+    let recorder = Arc::new(Recorder::new(temp.path(), fault));
+    let result = run(&hooked(temp.path(), recorder.clone()));
+    let (tried, events) = recorder.seen();
+    Run { result, after: read_tree(temp.path()), events, tried }
+}
+
+fn recover_in(dir: &Dir) -> Result<Recovery, FsError> {
+    recover_game(&dir.subdir("quake")?)
+}
+
+/// What restarts may find, and what was found of each.
+#[derive(Default)]
+struct Explorer {
+    seen: BTreeSet<Tree>,
+    states: BTreeSet<State>,
+}
+
+impl Explorer {
+    /// Recovers from every crash during `events`, and from every crash of that, and so on. `Err`: a state that must not
+    /// be, and how it came about.
+    fn explore(&mut self, case: &Case, before: &Tree, events: &[Event]) -> Result<(), String> {
+        let mut model = Model::new(before);
+        let mut found = model.crash_states();
+        for event in events {
+            model.apply(event);
+            found.extend(model.crash_states());
+        }
+        let mut queue: Vec<Tree> = found.into_iter().collect();
+        while let Some(crashed) = queue.pop() {
+            if !self.seen.insert(crashed.clone()) {
+                continue;
+            }
+            let recovered = run_on(&crashed, None, recover_in);
+            let outcome = recovered.result.map_err(|e| format!("{}: {crashed:?}: {e}", case.name))?;
+            if !outcome.left.is_empty() {
+                return Err(format!("{}: {crashed:?}: left alone: {:?}", case.name, outcome.left));
+            }
+            let state = (case.check)(&case.before, &recovered.after)
+                .map_err(|fault| format!("{}: after {crashed:?}: {fault}", case.name))?;
+            self.states.insert(state);
+            let again = run_on(&recovered.after, None, recover_in);
+            assert_eq!(
+                (again.result.unwrap(), again.events.len()),
+                (Recovery::default(), 0),
+                "not settled: {crashed:?}"
+            );
+            let mut model = Model::new(&crashed);
+            for event in &recovered.events {
+                model.apply(event);
+                queue.extend(model.crash_states().into_iter().filter(|state| !self.seen.contains(state)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The whole proof for one operation.
+fn prove(case: &Case) -> Result<Explorer, String> {
+    let run = run_on(&case.before, None, case.run);
+    let done = run.result.map_err(|e| e.to_string())?;
+    assert_eq!(done, Done::default());
+    let mut model = Model::new(&case.before);
+    run.events.iter().for_each(|event| model.apply(event));
+    let now = model.crash_states();
+    assert!(now.contains(&run.after), "the model is not the disk: {:?} {:?}", now, run.after);
+    for finished in now {
+        // What was reported as done is done after a power cut, too.
+        let recovered = run_on(&finished, None, recover_in).after;
+        match (case.check)(&case.before, &recovered)? {
+            State::New => {}
+            state => return Err(format!("{}: reported as done, and found {state:?}", case.name)),
+        }
+    }
+    let mut explorer = Explorer::default();
+    explorer.explore(case, &case.before, &run.events)?;
+    Ok(explorer)
+}
+
+#[test]
+fn after_a_power_cut_at_any_instant_everything_is_wholly_old_or_wholly_new() {
+    for case in cases() {
+        let explorer = prove(&case).unwrap();
+        // The enumeration reached both ends, so it can tell them apart.
+        assert!(explorer.states.contains(&State::Old) && explorer.states.contains(&State::New), "{}", case.name);
+        assert!(explorer.seen.len() > 10, "{}: only {} states", case.name, explorer.seen.len());
+        println!("{}: {} crash states", case.name, explorer.seen.len());
+    }
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let [install, update, uninstall, remove] = cases();
+    let finds = |bug: Bug, case: &Case| {
+        let found = planted::with(bug, || prove(case));
+        assert!(found.is_err(), "{bug:?} was not seen in {}", case.name);
+    };
+    finds(Bug::NoStagingSync, &install);
+    finds(Bug::NoStagingSync, &update);
+    finds(Bug::SwapBeforeSync, &install);
+    finds(Bug::SwapBeforeSync, &update);
+    finds(Bug::NoBackupSync, &uninstall);
+    finds(Bug::NoSwapSync, &install);
+    finds(Bug::NoSwapSync, &update);
+    finds(Bug::NoIntent, &install);
+    finds(Bug::NoIntent, &update);
+    finds(Bug::NoIntent, &uninstall);
+    finds(Bug::NoSentinelSync, &remove);
+}
+
+#[test]
+fn whichever_operation_fails_the_state_is_whole_and_the_next_attempt_succeeds() {
+    // ENOSPC, EIO, EMFILE have these numbers wherever there are such errors.
+    for (case, errno) in cases().iter().flat_map(|case| [28, 5, 24].map(|errno| (case, errno))) {
+        let mut explorer = Explorer::default();
+        for (first, persistent) in (0..).flat_map(|first| [(first, false), (first, true)]) {
+            let fault = Fault { first, persistent, errno };
+            let run = run_on(&case.before, Some(fault), case.run);
+            let about = format!("{} {fault:?}", case.name);
+            if run.tried <= first {
+                assert_eq!(run.result.unwrap(), Done::default(), "{about}");
+                assert!(first > 8, "{about}: only that many operations were seen");
+                break;
+            }
+            if let Err(error) = &run.result {
+                assert!(error.message.len() > 20 && error.message.contains("os error"), "{about}: {error}");
+                assert_eq!(error.kind == JobErrorKind::DiskFull, errno == 28, "{about}: {error}");
+            }
+            // Later: the error was one of the moment.
+            let recovered = run_on(&run.after, None, recover_in);
+            assert_eq!(recovered.result.unwrap().left, Vec::<String>::new(), "{about}");
+            let state = (case.check)(&case.before, &recovered.after).unwrap_or_else(|fault| panic!("{about}: {fault}"));
+            if let Ok(done) = &run.result {
+                assert_eq!(state, State::New, "{about}: reported as done");
+                assert!(done.leftover.is_some(), "{about}: not a word of the failure");
+            }
+            if state != State::New {
+                let again = run_on(&recovered.after, None, case.run);
+                assert_eq!(again.result.unwrap(), Done::default(), "{about}");
+                assert_eq!((case.check)(&case.before, &again.after), Ok(State::New), "{about}");
+            }
+            if errno == 5 {
+                explorer.explore(case, &case.before, &run.events).unwrap_or_else(|fault| panic!("{about}: {fault}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Operations on a real disk.
+
+use super::model::{read_tree, write_tree};
+use super::*;
+use std::cell::Cell;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use crate::fs::Op;
+
+fn on_disk(tree: &Tree) -> (tempfile::TempDir, Dir) {
+    let temp = tempfile::tempdir().unwrap();
+    write_tree(temp.path(), tree);
+    let dir = Dir::open(temp.path()).unwrap();
+    (temp, dir)
+}
+
+fn local_of(temp: &tempfile::TempDir) -> Tree {
+    beneath(&read_tree(temp.path()), "quake/local")
+}
+
+fn log_in(dir: &Dir) -> Option<IntentLog> {
+    IntentLog::read(&dir.subdir("quake").unwrap()).unwrap().unwrap()
+}
+
+#[test]
+fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
+    let (temp, dir) = on_disk(&downloaded());
+    assert_eq!(install_in(&dir).unwrap(), Done::default());
+    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", "")]);
+    assert_eq!(local_of(&temp), new);
+    assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("2"));
+
+    let (game, root) = (game(), dir.subdir("quake").unwrap());
+    let what = Install { game: &game, version: Some("3"), needed_bytes: 0, cancel: &GO_ON };
+    let fill = |staging: &Dir| {
+        assert_eq!(local_of(&temp), new, "the old install must stay until the new one is complete");
+        Ok(staging.replace_file("only", b"version 3")?)
+    };
+    assert_eq!(install(&root, &what, &fill).unwrap(), Done::default());
+    assert_eq!(local_of(&temp), tree(&[("only", "version 3")]));
+    assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("3"));
+
+    assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
+    assert_eq!(read_tree(temp.path()), downloaded());
+    assert_eq!(uninstall_in(&dir).unwrap_err().kind, JobErrorKind::Changed);
+}
+
+#[test]
+fn a_copy_reports_its_progress_and_stops_on_request_with_the_old_install_in_place() {
+    let (temp, dir) = on_disk(&installed());
+    let root = dir.subdir("quake").unwrap();
+    let last = Cell::new((0, 0));
+    let (cancel, game) = (AtomicBool::new(false), game());
+    let what = Install { game: &game, version: None, needed_bytes: 0, cancel: &cancel };
+    let fill = |staging: &Dir| {
+        let progress = |done: u64, total: u64| {
+            assert!(done > last.get().0 && done <= total);
+            last.set((done, total));
+        };
+        copy_files(&root, staging, &manifest(), &progress, &cancel)?;
+        cancel.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    assert_eq!(install(&root, &what, &fill).unwrap_err().kind, JobErrorKind::Cancelled);
+    assert_eq!(last.get(), (19, 19));
+    assert_eq!(read_tree(temp.path()), installed());
+}
+
+#[test]
+fn a_failing_unpacker_leaves_the_old_install_and_its_words() {
+    let (temp, dir) = on_disk(&installed());
+    let root = dir.subdir("quake").unwrap();
+    let game = game();
+    let what = Install { game: &game, version: Some("2"), needed_bytes: 0, cancel: &GO_ON };
+    let fill = |staging: &Dir| {
+        staging.replace_file("half", b"half")?;
+        Err(JobError::new(JobErrorKind::BadArchive, "b.rar is cut off"))
+    };
+    let error = install(&root, &what, &fill).unwrap_err();
+    assert_eq!(error, JobError::new(JobErrorKind::BadArchive, "b.rar is cut off"));
+    assert_eq!(read_tree(temp.path()), installed());
+}
+
+#[test]
+fn an_install_that_cannot_fit_changes_nothing() {
+    let (temp, dir) = on_disk(&downloaded());
+    let (game, root) = (game(), dir.subdir("quake").unwrap());
+    let what = Install { game: &game, version: None, needed_bytes: u64::MAX, cancel: &GO_ON };
+    let error = install(&root, &what, &|_| panic!("it was begun")).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::DiskFull);
+    assert!(error.message.contains("bytes, ") && error.message.contains("are free"), "{error}");
+    assert_eq!(read_tree(temp.path()), downloaded());
+}
+
+/// Somebody holds `local/` open, as it is seen on Windows.
+struct Held;
+
+impl Hook for Held {
+    fn before(&self, op: Op<'_>) -> io::Result<()> {
+        match op {
+            Op::Rename(from, _) if from.ends_with("quake/local") => Err(io::ErrorKind::ResourceBusy.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_program_that_holds_local_keeps_it_as_it_is() {
+    for run in [install_in, uninstall_in] {
+        let (temp, _) = on_disk(&installed());
+        let error = run(&hooked(temp.path(), Arc::new(Held))).unwrap_err();
+        assert_eq!(error.kind, JobErrorKind::InUse, "{error}");
+        assert!(error.message.contains("close it"), "{error}");
+        assert_eq!(read_tree(temp.path()), installed());
+    }
+}
+
+#[test]
+fn what_is_not_lanspreads_is_in_the_way_and_stays() {
+    for name in [".local.installing", ".local.backup"] {
+        let mut before = installed();
+        before.extend(tree(&[(&format!("quake/{name}/mine"), "mine")]));
+        let (temp, dir) = on_disk(&before);
+        for run in [install_in, uninstall_in, remove_in] {
+            let error = run(&dir).unwrap_err();
+            assert_eq!(error.kind, JobErrorKind::InUse, "{error}");
+            assert_eq!(read_tree(temp.path()), before);
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_log_is_reported_and_nothing_is_touched() {
+    let mut before = installed();
+    before.extend(tree(&[
+        ("quake/.lanspread.json", "{}"),
+        ("quake/.local.backup/.lanspread_owned", "lanspread operation 0\n"),
+    ]));
+    let (temp, dir) = on_disk(&before);
+    let recovery = recover_game(&dir.subdir("quake").unwrap()).unwrap();
+    assert!(recovery.done.is_empty() && recovery.left[0].contains(".lanspread.json"), "{recovery:?}");
+    for run in [install_in, uninstall_in, remove_in] {
+        assert_eq!(run(&dir).unwrap_err().kind, JobErrorKind::InUse);
+    }
+    assert_eq!(read_tree(temp.path()), before);
+}
+
+#[test]
+fn removing_takes_what_is_listed_and_the_folder_when_nothing_else_is_in_it() {
+    let (temp, dir) = on_disk(&downloaded());
+    let _ = remove_in(&dir).unwrap();
+    assert_eq!(read_tree(temp.path()), tree(&[("other/local/save", "of another game")]));
+
+    let mut before = downloaded();
+    before.extend(tree(&[("quake/bin/mine", "mine"), ("quake/.lanspread.json", &log_of("1"))]));
+    let (temp, dir) = on_disk(&before);
+    let _ = remove_in(&dir).unwrap();
+    assert_eq!(beneath(&read_tree(temp.path()), "quake"), tree(&[("bin/mine", "mine")]));
+
+    let (temp, dir) = on_disk(&installed());
+    let error = remove_in(&dir).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::InUse);
+    assert!(error.message.contains("uninstall it first"), "{error}");
+    assert_eq!(read_tree(temp.path()), installed());
+}
+
+#[cfg(unix)]
+mod links {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn uninstalling_deletes_links_and_odd_names_and_follows_nothing() {
+        let (temp, dir) = on_disk(&installed());
+        let local = temp.path().join("quake/local");
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("precious"), "precious").unwrap();
+        symlink(outside.path(), local.join("directory")).unwrap();
+        symlink(outside.path().join("precious"), local.join("save/file")).unwrap();
+        symlink("/nowhere", local.join("dangling")).unwrap();
+        for name in [&b"caf\xe9 \\ a:b"[..], b"\n"] {
+            std::fs::write(local.join(std::ffi::OsStr::from_bytes(name)), "odd").unwrap();
+        }
+        assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
+        assert!(!local.exists() && !temp.path().join("quake/.local.backup").exists());
+        assert_eq!(std::fs::read(outside.path().join("precious")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_any_directory_is_left_as_it_is() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("precious"), "precious").unwrap();
+        for name in ["local", ".local.installing", ".local.backup"] {
+            let (temp, dir) = on_disk(&downloaded());
+            symlink(outside.path(), temp.path().join("quake").join(name)).unwrap();
+            for run in [install_in, uninstall_in, remove_in] {
+                run(&dir).unwrap_err();
+            }
+            assert!(temp.path().join("quake").join(name).is_symlink());
+            assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn an_unpacker_that_made_a_link_is_refused() {
+        let (temp, dir) = on_disk(&installed());
+        let (game, root) = (game(), dir.subdir("quake").unwrap());
+        let what = Install { game: &game, version: None, needed_bytes: 0, cancel: &GO_ON };
+        let fill = |staging: &Dir| {
+            symlink("/etc", staging.path().join("link")).unwrap();
+            Ok(())
+        };
+        assert_eq!(install(&root, &what, &fill).unwrap_err().kind, JobErrorKind::UnsafePath);
+        assert_eq!(read_tree(temp.path()), installed());
+    }
+
+    #[test]
+    fn the_executable_bit_and_every_byte_of_a_large_file_are_copied() {
+        use std::os::unix::fs::PermissionsExt;
+        let (temp, dir) = on_disk(&downloaded());
+        let bytes: Vec<u8> = (0..40u32 << 20).map(|i| (i / 7 + i / 4099) as u8).collect();
+        std::fs::write(temp.path().join("quake/big.exe"), &bytes).unwrap();
+        let file = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: true };
+        let manifest = Manifest::new(vec![file("big.exe", 40 << 20), file("version.ini", 1)]).unwrap();
+        let (to, root) = (dir.make_subdir("to").unwrap(), dir.subdir("quake").unwrap());
+        copy_files(&root, &to, &manifest, &|_, _| (), &GO_ON).unwrap();
+        let copy = temp.path().join("to/big.exe");
+        assert!(std::fs::read(&copy).unwrap() == bytes, "the copy differs");
+        assert_ne!(copy.metadata().unwrap().permissions().mode() & 0o100, 0);
+        assert!(!temp.path().join("to/version.ini").exists());
+        let changed = Manifest::new(vec![file("big.exe", 39 << 20)]).unwrap();
+        let error = copy_files(&root, &to, &changed, &|_, _| (), &GO_ON).unwrap_err();
+        assert_eq!(error.kind, JobErrorKind::Changed);
+    }
+}

@@ -1,0 +1,85 @@
+//! Local operations on a game: installing, uninstalling, removing.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::fs::Dir;
+use crate::index::GameDir;
+use crate::install::archive::{self, ArchiveLimits, Unpacked};
+use crate::install::{self, Done, Install, Progress};
+use crate::types::{GameId, JobError, JobErrorKind, ScannedGame};
+
+/// What lies there afterwards.
+type Changed = Result<Option<Arc<ScannedGame>>, JobError>;
+
+/// How archives are read.
+#[derive(Clone, Copy)]
+pub(super) struct Archives {
+    declared_bytes: fn(&Dir, &ArchiveLimits, &AtomicBool) -> Result<Option<u64>, JobError>,
+    unpack: fn(&Dir, &Dir, &ArchiveLimits, Progress<'_>, &AtomicBool) -> Result<Unpacked, JobError>,
+}
+
+impl Archives {
+    /// By a child process, which a hostile archive may end.
+    pub(super) const IN_CHILD: Self = Self { declared_bytes: archive::declared_bytes, unpack: archive::unpack_all };
+    /// By this process, when it is not the program that knows how to be that child.
+    #[cfg(test)]
+    pub(super) const HERE: Self = Self {
+        declared_bytes: archive::declared_bytes_here,
+        unpack: |root, staging, limits, progress, cancel| {
+            archive::unpack_all_here(root, staging, limits, progress, &|_| (), cancel)
+        },
+    };
+}
+
+/// Unpacks the archives in the game's root into `local/`; without any, copies its files there.
+pub(super) fn install(
+    home: &GameDir,
+    game: &GameId,
+    archives: Archives,
+    progress: Progress<'_>,
+    cancel: &AtomicBool,
+) -> Changed {
+    let scanned = home.scan_game(game, None)?.filter(|scanned| scanned.downloaded);
+    let Some(scanned) = scanned else {
+        return Err(JobError::new(JobErrorKind::Changed, format!("{game} is not downloaded")));
+    };
+    let root = home.root(game)?;
+    let what = Install { game, version: scanned.eti_version.as_deref(), needed_bytes: 0, cancel };
+    let done = if archive::has_archives(&root)? {
+        let limits = ArchiveLimits::default();
+        // Where no header tells, the disk may fill up on the way; then the old state comes back.
+        let needed_bytes = (archives.declared_bytes)(&root, &limits, cancel)?.unwrap_or(0);
+        install::install(&root, &Install { needed_bytes, ..what }, &|staging| {
+            (archives.unpack)(&root, staging, &limits, progress, cancel).map(drop)
+        })?
+    } else {
+        let manifest = home.list_files(game)?;
+        let needed_bytes = install::bytes_to_copy(&manifest);
+        install::install(&root, &Install { needed_bytes, ..what }, &|staging| {
+            install::copy_files(&root, staging, &manifest, progress, cancel)
+        })?
+    };
+    finish(home, game, done)
+}
+
+/// Removes `local/`.
+pub(super) fn uninstall(home: &GameDir, game: &GameId) -> Changed {
+    let done = install::uninstall(&home.root(game)?, game)?;
+    finish(home, game, done)
+}
+
+/// Removes the downloaded files.
+pub(super) fn remove(home: &GameDir, game: &GameId) -> Changed {
+    let manifest = home.list_files(game)?;
+    install::remove(home.dir(), game, &manifest)?;
+    home.forget_content(game);
+    home.scan_game(game, None)
+}
+
+fn finish(home: &GameDir, game: &GameId, done: Done) -> Changed {
+    if let Some(leftover) = done.leftover {
+        tracing::warn!(%game, "the old install could not be tidied away: {leftover}");
+    }
+    home.scan_game(game, None)
+}

@@ -1,0 +1,551 @@
+//! Archives: every format, and everything that a stranger could put into one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tests make their files as they like")]
+
+mod archive_support;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use archive_support::{Place, Rar5, data, gzip, noise, seven, tar_of, tar_raw, zip_of};
+use lanspread_peer::fs::Dir;
+use lanspread_peer::install::archive::helper::{Confinement, Helper};
+use lanspread_peer::install::archive::{ArchiveLimits, Unpacked, has_archives};
+use lanspread_peer::types::JobErrorKind::{BadArchive, Cancelled, UnsafePath};
+use rars::{ArchiveVersion, Builder};
+
+/// The files of most archives here: a directory, an empty file, something that compresses, something that does not.
+fn game() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("setup.exe", noise(70_000)),
+        ("data/empty.dat", Vec::new()),
+        ("data/Maps/Über.map", b"the same again and again ".repeat(9_000)),
+    ]
+}
+
+fn rar(version: ArchiveVersion, solid: bool, store: bool) -> Builder {
+    let mut builder = Builder::new(version).solid(solid).store(store);
+    for (name, bytes) in game() {
+        builder.add_bytes(name.into(), bytes, None, None).unwrap();
+    }
+    builder
+}
+
+/// One archive of every format, with the game in it.
+fn every_format() -> Vec<(&'static str, Vec<u8>)> {
+    let tar = tar_of(&game());
+    vec![
+        ("rar5", rar(ArchiveVersion::Rar50, false, false).to_bytes().unwrap()),
+        ("rar5 solid", rar(ArchiveVersion::Rar50, true, false).to_bytes().unwrap()),
+        ("rar5 stored", rar(ArchiveVersion::Rar50, false, true).to_bytes().unwrap()),
+        ("zip", zip_of(&game())),
+        ("7z", seven(&game())),
+        ("tar", tar.clone()),
+        ("tar.gz", gzip(&tar)),
+        ("tar.xz", archive_support::xz(&tar)),
+        ("tar.bz2", archive_support::bzip2(&tar)),
+        ("tar.zst", archive_support::zstd(&tar)),
+    ]
+}
+
+#[test]
+fn every_format_is_known_by_its_bytes_and_unpacked_whole() {
+    for (format, bytes) in every_format() {
+        let place = Place::new();
+        place.put("game.eti", &bytes);
+        place.put("readme.txt", b"not an archive");
+        assert!(has_archives(&place.root()).unwrap(), "{format}");
+        let unpacked = place.unpack().unwrap_or_else(|e| panic!("{format}: {e}"));
+        place.assert_unpacked(&game());
+        let bytes = game().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        assert_eq!(unpacked, Unpacked { archives: 1, files: 3, bytes }, "{format}");
+        let declared = place.declared().unwrap();
+        assert_eq!(declared, (!format.starts_with("tar")).then_some(bytes), "{format}");
+    }
+}
+
+#[test]
+fn archives_that_rar_itself_wrote_are_read() {
+    type Volumes = &'static [&'static str];
+    type Files = &'static [(&'static str, usize)];
+    let sizes: [(Volumes, Files); 10] = [
+        (&["rar15-compressed.rar"], &[("README.md", 4198)]),
+        (&["rar4-compressed.rar"], &[("text.txt", 2400)]),
+        (&["rar4-solid.rar"], &[("one.txt", 48), ("two.txt", 47)]),
+        (&["rar4-filter.rar"], &[("x86_e8e9_stream.bin", 196_608)]),
+        (&["rar4-ppmd.rar"], &[("repeated_phrase_64k.txt", 44_544)]),
+        (&["rar4-unicode.rar"], &[("1File.txt", 0), ("2中文.txt", 0)]),
+        (
+            &["rar4-volumes.rar", "rar4-volumes.r00", "rar4-volumes.r01", "rar4-volumes.r02", "rar4-volumes.r03"],
+            &[("cvolume.bin", 4096)],
+        ),
+        (
+            &[
+                "rar4-volumes-numbered.part1.rar",
+                "rar4-volumes-numbered.part2.rar",
+                "rar4-volumes-numbered.part3.rar",
+                "rar4-volumes-numbered.part4.rar",
+            ],
+            &[("tmp/rars-rar4-rev-gen/payload.bin", 6000)],
+        ),
+        (&["rar5-filter.rar"], &[("x86_e8e9_stream.bin", 196_608)]),
+        (
+            &[
+                "rar5-solid-volumes.part01.rar",
+                "rar5-solid-volumes.part02.rar",
+                "rar5-solid-volumes.part03.rar",
+                "rar5-solid-volumes.part04.rar",
+                "rar5-solid-volumes.part05.rar",
+                "rar5-solid-volumes.part06.rar",
+            ],
+            &[("bigtext_64k.bin", 65_536), ("tiny.txt", 9)],
+        ),
+    ];
+    for (files, expected) in sizes {
+        let place = Place::new();
+        for file in files {
+            place.put(file, &data(file));
+        }
+        let unpacked = place.unpack().unwrap_or_else(|e| panic!("{files:?}: {e}"));
+        assert_eq!(unpacked.archives, 1, "{files:?}: volumes are one archive");
+        // The checksums in the archive vouch for the bytes.
+        let found: Vec<_> = place.unpacked().into_iter().map(|(name, bytes)| (name, bytes.len())).collect();
+        let expected: Vec<_> = expected.iter().map(|(name, len)| ((*name).to_owned(), *len)).collect();
+        assert_eq!(found, expected, "{files:?}");
+    }
+}
+
+#[test]
+fn a_missing_volume_is_an_error_and_never_a_shorter_game() {
+    let volumes = rar(ArchiveVersion::Rar50, false, true).volume_size(Some(60_000)).build_volumes(None).unwrap();
+    assert!(volumes.len() > 3);
+    for missing in 0..=volumes.len() {
+        let place = Place::new();
+        for (at, volume) in volumes.iter().enumerate().filter(|(at, _)| *at != missing) {
+            // Ten sorts before two: the numbers count, not the bytes.
+            place.put(&format!("game.part{}.eti", at + 9), volume);
+        }
+        if missing == volumes.len() {
+            assert_eq!(place.unpack().unwrap().archives, 1);
+            place.assert_unpacked(&game());
+        } else {
+            place.refused(BadArchive, "");
+        }
+    }
+    for missing in ["rar4-volumes.rar", "rar4-volumes.r01", "rar4-volumes.r03"] {
+        let place = Place::new();
+        for file in ["rar4-volumes.rar", "rar4-volumes.r00", "rar4-volumes.r01", "rar4-volumes.r02", "rar4-volumes.r03"]
+        {
+            if file != missing {
+                place.put(file, &data(file));
+            }
+        }
+        place.refused(BadArchive, "");
+    }
+}
+
+#[test]
+fn archives_are_unpacked_in_name_order_and_a_later_file_replaces_an_earlier_one() {
+    let place = Place::new();
+    place.put("b-patch.eti", &zip_of(&[("Data/game.dat", b"new".to_vec())]));
+    place.put("a-base.eti", &seven(&[("data/GAME.dat", b"the old and longer one".to_vec()), ("x", b"x".to_vec())]));
+    assert_eq!(place.unpack().unwrap().archives, 2);
+    // Under the name that it had, so that it is one file also where case counts.
+    place.assert_unpacked(&[("data/GAME.dat", b"new".to_vec()), ("x", b"x".to_vec())]);
+}
+
+#[test]
+fn a_root_without_archives_unpacks_to_nothing() {
+    let place = Place::new();
+    place.put("game.rar", b"a text that only has the name of an archive");
+    place.put("BZh9.txt", b"BZh9 is not enough");
+    assert!(!has_archives(&place.root()).unwrap());
+    assert_eq!(place.unpack().unwrap(), Unpacked::default());
+}
+
+#[test]
+fn what_is_compressed_and_no_tar_is_one_file() {
+    let place = Place::new();
+    place.put("map.bsp.gz", &gzip(b"a map"));
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("map.bsp", b"a map".to_vec())]);
+}
+
+#[test]
+fn the_names_of_the_installed_tree_are_free_but_for_the_marks_of_ownership() {
+    let place = Place::new();
+    place.put("a.eti", &zip_of(&[("local/x.txt", b"x".to_vec()), ("./version.ini", b"v".to_vec())]));
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("local/x.txt", b"x".to_vec()), ("version.ini", b"v".to_vec())]);
+    let place = Place::new();
+    place.put("a.eti", &zip_of(&[(".lanspread_owned", b"mine".to_vec())]));
+    place.refused(UnsafePath, ".lanspread_owned");
+}
+
+#[test]
+fn an_entry_that_leads_outside_is_refused_in_every_format() {
+    let names = [
+        "../outside.txt",
+        "a/../../outside.txt",
+        "/outside.txt",
+        "..\\outside.txt",
+        "C:\\outside.txt",
+        "C:outside.txt",
+        "a/..",
+        "nul",
+        "x/con.txt",
+        "a:stream",
+        "tail. ",
+        "line\nbreak",
+    ];
+    for name in names {
+        let archives = [
+            ("zip", archive_support::zip_named(name, b"bad", 0o100_644)),
+            ("7z", archive_support::seven_named(name, b"bad")),
+            ("tar", tar_raw(&[(name, b'0', b"bad")])),
+            ("tar.gz", gzip(&tar_raw(&[(name, b'0', b"bad")]))),
+            ("rar5", Rar5::new().file(name, b"bad", 0o100_644).end()),
+            ("rar5 directory", Rar5::new().dir(name).end()),
+        ];
+        for (format, archive) in archives {
+            let place = Place::new();
+            place.put("game.eti", &archive);
+            let error = place.unpack().expect_err(&format!("{format}: {name:?} was unpacked"));
+            assert_eq!(error.kind, UnsafePath, "{format}: {name:?}: {error}");
+            assert!(error.message.contains("game.eti"), "{error}");
+            place.assert_nothing_outside();
+            assert!(place.unpacked().is_empty(), "{format}: {name:?}");
+        }
+    }
+}
+
+#[test]
+fn links_and_devices_are_refused_by_name() {
+    let mut zip_link = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip_link.add_symlink("link", "/etc", zip::write::SimpleFileOptions::default()).unwrap();
+    let rar4_link = {
+        let mut builder = Builder::new(ArchiveVersion::Rar29);
+        builder.add_unix_symlink(b"link".to_vec(), b"/etc".to_vec(), false, None, None).unwrap();
+        // The end that RAR writes and the builder does not.
+        [builder.to_bytes().unwrap(), b"\xc4\x3d\x7b\x00\x40\x07\x00".to_vec()].concat()
+    };
+    let archives = [
+        ("zip link", zip_link.finish().unwrap().into_inner()),
+        ("zip device", archive_support::zip_named("link", b"", 0o020_644)),
+        ("tar symlink", tar_raw(&[("link", b'2', b""), ("link/x", b'0', b"through it")])),
+        ("tar hard link", tar_raw(&[("a", b'0', b"a"), ("link", b'1', b"")])),
+        ("tar character device", tar_raw(&[("link", b'3', b"")])),
+        ("tar block device", tar_raw(&[("link", b'4', b"")])),
+        ("tar pipe", tar_raw(&[("link", b'6', b"")])),
+        ("rar5 symlink", Rar5::new().redirection("link", 1, "/etc").file("link/x", b"x", 0o100_644).end()),
+        ("rar5 windows link", Rar5::new().redirection("link", 2, "C:/").end()),
+        ("rar5 junction", Rar5::new().redirection("link", 3, "C:/").end()),
+        ("rar5 hard link", Rar5::new().redirection("link", 4, "a").end()),
+        ("rar5 device", Rar5::new().file("link", b"", 0o060_644).end()),
+        ("rar4 symlink", rar4_link),
+        ("rar's own symlink", data("rar5-symlink.rar")),
+        ("rar's own hard link", data("rar5-hardlink.rar")),
+    ];
+    for (what, archive) in archives {
+        let place = Place::new();
+        place.put("game.eti", &archive);
+        let error = place.unpack().expect_err(what);
+        assert_eq!(error.kind, UnsafePath, "{what}: {error}");
+        assert!(error.message.contains("link"), "{what}: {error}");
+        place.assert_nothing_outside();
+    }
+}
+
+#[test]
+fn a_copy_in_a_rar_is_a_file_and_only_of_one_that_came_before() {
+    let place = Place::new();
+    place.put("a.rar", &Rar5::new().file("a", b"twice", 0o100_644).redirection("sub/b", 5, "a").end());
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("a", b"twice".to_vec()), ("sub/b", b"twice".to_vec())]);
+    for target in ["later", "../secret", "/etc/passwd"] {
+        let place = Place::new();
+        place.put("a.rar", &Rar5::new().redirection("b", 5, target).file("later", b"x", 0o100_644).end());
+        place.refused(UnsafePath, "");
+    }
+}
+
+#[test]
+fn names_that_are_one_on_some_pcs_are_refused() {
+    let twice = |a: &'static str, b: &'static str| [(a, b"1".to_vec()), (b, b"2".to_vec())];
+    for (a, b) in [("Data.txt", "data.TXT"), ("a", "a"), ("a", "a/b"), ("A/b", "a"), ("Ä", "A\u{308}")] {
+        for (format, archive) in [("tar", tar_of(&twice(a, b))), ("7z", seven(&twice(a, b)))] {
+            let place = Place::new();
+            place.put("game.eti", &archive);
+            let error = place.unpack().expect_err(&format!("{format}: {a} and {b}"));
+            assert_eq!(error.kind, BadArchive, "{format}: {error}");
+        }
+    }
+    let place = Place::new();
+    place.put("a.zip", &archive_support::zip_twice("same"));
+    place.refused(BadArchive, "");
+}
+
+#[test]
+fn directories_that_differ_in_case_are_one() {
+    let place = Place::new();
+    place.put("a.eti", &zip_of(&[("Data/a", b"a".to_vec()), ("data/b", b"b".to_vec())]));
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("Data/a", b"a".to_vec()), ("Data/b", b"b".to_vec())]);
+}
+
+#[test]
+fn what_unpacks_to_too_much_is_refused_while_it_unpacks() {
+    let zeros = vec![0; 3 << 20];
+    let tar = tar_of(&[("zeros", zeros.clone())]);
+    let archives = [
+        ("rar", {
+            let mut builder = Builder::new(ArchiveVersion::Rar50);
+            builder.add_bytes(b"zeros".to_vec(), zeros.clone(), None, None).unwrap();
+            builder.to_bytes().unwrap()
+        }),
+        ("zip", zip_of(&[("zeros", zeros.clone())])),
+        ("7z", seven(&[("zeros", zeros.clone())])),
+        ("tar.gz", gzip(&tar)),
+        ("gz", gzip(&zeros)),
+        ("tar.gz of headers", gzip(&tar_raw(&vec![("", b'g', b"".as_slice()); 9000]))),
+    ];
+    for (format, archive) in archives {
+        for limits in [
+            ArchiveLimits { max_bytes: 1 << 20, ..ArchiveLimits::default() },
+            ArchiveLimits { max_ratio: 2, free_bytes: 1 << 20, ..ArchiveLimits::default() },
+        ] {
+            let place = Place::new();
+            place.put("bomb", &archive);
+            let error = place.unpack_within(&limits).expect_err(format);
+            assert_eq!(error.kind, BadArchive, "{format}: {error}");
+            assert!(error.message.contains("more than"), "{format}: {error}");
+            let written: usize = place.unpacked().values().map(Vec::len).sum();
+            assert!(written <= 2 << 20, "{format}: {written} bytes were written");
+        }
+    }
+}
+
+#[test]
+fn too_many_entries_are_refused() {
+    let files: Vec<_> = ["a", "b", "c", "d"].into_iter().map(|name| (name, Vec::new())).collect();
+    for (format, archive) in [("zip", zip_of(&files)), ("tar", tar_of(&files)), ("7z", seven(&files))] {
+        let place = Place::new();
+        place.put("many", &archive);
+        let error =
+            place.unpack_within(&ArchiveLimits { max_entries: 3, ..ArchiveLimits::default() }).expect_err(format);
+        assert!(error.kind == BadArchive && error.message.contains("more than 3 entries"), "{format}: {error}");
+    }
+}
+
+#[test]
+fn encrypted_archives_say_so() {
+    let files = ["rar4-encrypted.rar", "rar4-encrypted-names.rar", "rar5-encrypted.rar", "rar5-encrypted-names.rar"];
+    let encrypted = files.map(|name| (name, data(name)));
+    for (name, archive) in encrypted.into_iter().chain([("zip", archive_support::zip_marked_encrypted())]) {
+        let place = Place::new();
+        place.put("secret.eti", &archive);
+        let error = place.unpack().expect_err(name);
+        assert!(error.kind == BadArchive && error.message.contains("encrypted"), "{name}: {error}");
+        assert!(error.message.contains("secret.eti"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_cut_off_anywhere_is_refused() {
+    let mut archives = every_format();
+    archives.push(("rar4", data("rar4-filter.rar")));
+    archives.push(("rar 1.5", data("rar15-compressed.rar")));
+    archives.push(("rar4 solid", data("rar4-solid.rar")));
+    for (format, archive) in archives {
+        // The magic of a tar lies at 257, and it ends in empty blocks and padding.
+        let end = if format == "tar" { archive.len() - 1024 } else { archive.len() };
+        let begin = if format == "tar" { 512 } else { 16 };
+        let step = (end / 25).max(1);
+        let cuts = (begin..end).step_by(step).chain([end - 1, end - 2, end - 7, end - 20]);
+        for cut in cuts {
+            let place = Place::new();
+            place.put("game.eti", &archive[..cut]);
+            match place.unpack() {
+                Err(error) => assert_eq!(error.kind, BadArchive, "{format} of {cut} bytes: {error}"),
+                Ok(unpacked) => panic!("{format}: {cut} of {} bytes unpacked to {unpacked:?}", archive.len()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_bytes_of_a_file_is_seen() {
+    for (format, mut archive) in every_format().into_iter().filter(|(format, _)| *format != "tar") {
+        let place = Place::new();
+        // In the file that does not compress.
+        let at = archive.len() / 3;
+        archive[at] ^= 0x10;
+        place.put("game.eti", &archive);
+        let error = place.unpack().expect_err(format);
+        assert_eq!(error.kind, BadArchive, "{format}: {error}");
+    }
+}
+
+#[test]
+fn garbage_after_the_magic_is_refused() {
+    let magics: [&[u8]; 8] = [
+        b"Rar!\x1a\x07\x00",
+        b"Rar!\x1a\x07\x01\x00",
+        b"PK\x03\x04",
+        b"7z\xbc\xaf\x27\x1c",
+        b"\x1f\x8b\x08",
+        b"\xfd7zXZ\0",
+        b"BZh9\x31\x41\x59\x26\x53\x59",
+        b"\x28\xb5\x2f\xfd",
+    ];
+    for magic in magics {
+        for len in [0, 1, 30, 3000] {
+            let place = Place::new();
+            place.put("garbage", &[magic, &noise(len)].concat());
+            place.refused(BadArchive, "garbage");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_executable_bit_is_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let rar = Rar5::new().file("run", b"x", 0o100_755).file("read", b"x", 0o100_644).end();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, mode) in [("run", 0o755), ("read", 0o644)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(mode);
+        header.set_size(0);
+        tar.append_data(&mut header, name, &b""[..]).unwrap();
+        zip.start_file(name, zip::write::SimpleFileOptions::default().unix_permissions(mode)).unwrap();
+    }
+    for archive in [rar, tar.into_inner().unwrap(), zip.finish().unwrap().into_inner()] {
+        let place = Place::new();
+        place.put("a", &archive);
+        place.unpack().unwrap();
+        let exec = |name: &str| place.staging_path().join(name).metadata().unwrap().permissions().mode() & 0o100 != 0;
+        assert!(exec("run") && !exec("read"));
+    }
+}
+
+#[test]
+fn a_request_to_cancel_ends_it() {
+    let place = Place::new();
+    place.put("game.eti", &every_format()[0].1);
+    let error = place.unpack_until(&AtomicBool::new(true)).unwrap_err();
+    assert_eq!(error.kind, Cancelled);
+}
+
+fn helper() -> Helper {
+    Helper::new(env!("CARGO_BIN_EXE_lanspread"))
+}
+
+#[test]
+fn the_child_process_unpacks_reports_progress_and_its_reasons() {
+    let place = Place::new();
+    let archive = zip_of(&[("big", noise(5 << 20))]);
+    place.put("game.eti", &archive);
+    let last = Cell::new((0, 0));
+    let progress = |done, total| {
+        assert!(done >= last.get().0 && done <= total);
+        last.set((done, total));
+    };
+    let (limits, never) = (ArchiveLimits::default(), AtomicBool::new(false));
+    let unpacked = helper().unpack_all(&place.root(), &place.staging(), &limits, &progress, &never).unwrap();
+    assert_eq!(unpacked, Unpacked { archives: 1, files: 1, bytes: 5 << 20 });
+    place.assert_unpacked(&[("big", noise(5 << 20))]);
+    assert_eq!(last.get(), (archive.len() as u64, archive.len() as u64));
+    assert_eq!(helper().declared_bytes(&place.root(), &limits, &never).unwrap(), Some(5 << 20));
+
+    let place = Place::new();
+    place.put("game.eti", &tar_raw(&[("../x", b'0', b"x")]));
+    let error = helper().unpack_all(&place.root(), &place.staging(), &limits, &|_, _| {}, &never).unwrap_err();
+    assert_eq!(error.kind, UnsafePath);
+    assert!(error.message.contains("../x") && error.message.contains("game.eti"), "{error}");
+}
+
+#[test]
+fn cancelling_kills_the_child_process() {
+    let place = Place::new();
+    place.put("game.eti", &zip_of(&[("big", noise(5 << 20))]));
+    let cancel = AtomicBool::new(false);
+    let progress = |_, _| cancel.store(true, Ordering::Relaxed);
+    let limits = ArchiveLimits::default();
+    let error = helper().unpack_all(&place.root(), &place.staging(), &limits, &progress, &cancel).unwrap_err();
+    assert_eq!(error.kind, Cancelled);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_process_that_dies_is_a_fault_of_the_archive_that_it_was_at() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let script = place.base().join("dies");
+    std::fs::write(&script, "#!/bin/sh\nread request\necho '{\"archive\":{\"name\":\"evil.rar\"}}'\nkill -9 $$\n")
+        .unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let (limits, never) = (ArchiveLimits::default(), AtomicBool::new(false));
+    let helper = Helper::new(script);
+    let error = helper.unpack_all(&place.root(), &place.staging(), &limits, &|_, _| {}, &never).unwrap_err();
+    assert_eq!(error.kind, BadArchive);
+    assert!(error.message.contains("the unpacker ended abnormally on evil.rar"), "{error}");
+}
+
+#[test]
+fn the_child_process_cannot_write_outside_its_staging_directory() {
+    let place = Place::new();
+    let outside = place.base().join("outside.txt");
+    let beside = place.root().path().join("beside.txt");
+    for target in [&outside, &beside] {
+        let probed = helper().probe(&place.root(), &place.staging(), &ArchiveLimits::default(), target).unwrap();
+        assert!(probed.wrote_inside);
+        assert_eq!(probed.wrote_outside, probed.confinement != Confinement::Landlock, "{probed:?}");
+        assert!(kernel_has_landlock() == (probed.confinement == Confinement::Landlock), "{probed:?}");
+    }
+}
+
+/// As the kernel itself tells: asked for the version of its interface, it answers with a number.
+fn kernel_has_landlock() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const VERSION: libc::c_uint = 1;
+        // SAFETY: with this flag the call takes no memory and changes nothing.
+        let version = unsafe {
+            libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0usize, VERSION)
+        };
+        version >= 1
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+#[test]
+fn a_dictionary_beyond_the_memory_limit_is_refused() {
+    let place = Place::new();
+    let mut stream = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    stream.window_log(25).unwrap();
+    stream.include_contentsize(false).unwrap();
+    std::io::copy(&mut &noise(1 << 20)[..], &mut stream).unwrap();
+    place.put("a.zst", &stream.finish().unwrap());
+    let limits = ArchiveLimits { max_memory: 8 << 20, ..ArchiveLimits::default() };
+    assert_eq!(place.unpack_within(&limits).unwrap_err().kind, BadArchive);
+    place.unpack().unwrap();
+}
+
+#[test]
+fn has_archives_does_not_wait_for_pipes_nor_follow_links() {
+    let place = Place::new();
+    #[cfg(unix)]
+    {
+        std::fs::write(place.base().join("real.zip"), zip_of(&game())).unwrap();
+        std::os::unix::fs::symlink(place.base().join("real.zip"), place.root().path().join("link.zip")).unwrap();
+        let pipe =
+            std::ffi::CString::new(place.root().path().join("pipe").into_os_string().into_encoded_bytes()).unwrap();
+        // SAFETY: the path ends in a NUL and outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+    }
+    assert!(!has_archives(&Dir::open(Path::new(place.root().path())).unwrap()).unwrap());
+}

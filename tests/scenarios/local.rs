@@ -1,0 +1,270 @@
+//! What is done to a downloaded game: install, update, uninstall, remove, verify.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree, eventually, tree};
+
+/// The entries of an archive that is stored, not compressed (APPNOTE.TXT of ZIP, sections 4.3.7, 4.3.12 and 4.3.16).
+fn stored_zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut files, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in entries {
+        let offset = files.len() as u32;
+        let mut common = Vec::new();
+        for field in [10u16, 0, 0, 0, 0x21] {
+            common.extend(field.to_le_bytes());
+        }
+        common.extend(crc32(bytes).to_le_bytes());
+        common.extend((bytes.len() as u32).to_le_bytes());
+        common.extend((bytes.len() as u32).to_le_bytes());
+        common.extend((name.len() as u16).to_le_bytes());
+        common.extend(0u16.to_le_bytes());
+        files.extend(0x0403_4b50u32.to_le_bytes());
+        files.extend(&common);
+        files.extend(name.as_bytes());
+        files.extend(*bytes);
+        directory.extend(0x0201_4b50u32.to_le_bytes());
+        directory.extend(10u16.to_le_bytes());
+        directory.extend(&common);
+        directory.extend([0; 10]);
+        directory.extend(offset.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let (count, size, offset) = (entries.len() as u16, directory.len() as u32, files.len() as u32);
+    files.extend(directory);
+    files.extend(0x0605_4b50u32.to_le_bytes());
+    files.extend([0; 4]);
+    files.extend(count.to_le_bytes());
+    files.extend(count.to_le_bytes());
+    files.extend(size.to_le_bytes());
+    files.extend(offset.to_le_bytes());
+    files.extend([0; 2]);
+    files
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1)))
+    })
+}
+
+/// What the program of a version looks like.
+fn program(version: &str) -> Vec<u8> {
+    version.bytes().cycle().take(300_000).collect()
+}
+
+/// Puts a version of `doom` into a library: one archive with a program and a file in a directory, the sentinel last.
+fn publish(home: &Home, version: &str, damaged: bool) {
+    let root = home.game("doom");
+    fs::create_dir_all(&root).unwrap();
+    let _ = fs::remove_file(root.join("version.ini"));
+    let mut archive = stored_zip(&[("doom.exe", &program(version)), ("maps/e1m1.wad", &program("map"))]);
+    if damaged {
+        // Within the program's bytes, where only its checksum tells.
+        archive[1000] ^= 1;
+    }
+    fs::write(root.join("doom.eti"), archive).unwrap();
+    fs::write(root.join("version.ini"), format!("{version}\n")).unwrap();
+}
+
+fn assert_installed(home: &Home, version: &str) {
+    let local = home.game("doom").join("local");
+    assert!(fs::read(local.join("doom.exe")).unwrap() == program(version), "it is not the program of {version}");
+    assert!(fs::read(local.join("maps/e1m1.wad")).unwrap() == program("map"));
+    let names: Vec<_> = tree(&local, &[]).into_keys().collect();
+    assert_eq!(names, ["doom.exe", "maps", "maps/e1m1.wad"]);
+    let scratch: Vec<_> =
+        tree(&home.game("doom"), &["local"]).into_keys().filter(|name| name.starts_with('.')).collect();
+    assert!(scratch.iter().all(|name| name == ".lanspread.json"), "{scratch:?}");
+}
+
+fn operate(daemon: &Daemon, command: &str) -> usize {
+    let mark = daemon.mark();
+    daemon.ok(json!({"cmd": command, "game": "doom"}));
+    mark
+}
+
+/// The terminal event of an operation that was begun.
+fn wait_end(daemon: &Daemon, mark: usize, of: &str) -> Value {
+    let (finished, failed) = (format!("{of}-finished"), format!("{of}-failed"));
+    daemon.wait_record(mark, &format!("the end of {of}"), 60, |record| {
+        record["event"] == finished.as_str() || record["event"] == failed.as_str()
+    })
+}
+
+fn finish(daemon: &Daemon, command: &str) -> Value {
+    let mark = operate(daemon, command);
+    let end = wait_end(daemon, mark, command);
+    assert_eq!(end["event"], format!("{command}-finished"), "{end}");
+    end
+}
+
+/// What list-games says of downloaded, installed and version.
+fn row(daemon: &Daemon) -> (bool, bool, Value) {
+    let row = daemon.games().remove("doom").unwrap();
+    assert!(row.get("operation").is_none(), "{row}");
+    (row["downloaded"] == true, row["installed"] == true, row["version"].clone())
+}
+
+/// The names of the operations that were listed one after the other.
+fn listed(daemon: &Daemon, mark: usize) -> Vec<Vec<Value>> {
+    let records = daemon.since(mark).into_iter().filter(|record| record["event"] == "active-operations-changed");
+    let names =
+        |record: Value| record["operations"].as_array().unwrap().iter().map(|row| row["operation"].clone()).collect();
+    records.map(names).collect()
+}
+
+#[test]
+fn a_download_installs_unless_told_otherwise_and_what_is_installed_can_go_again() {
+    let (home_a, home_b) = (Home::new(), Home::new());
+    publish(&home_a, "1.0", false);
+    let a = Daemon::start(&home_a, &Options::local());
+    a.wait_hashed();
+    let b = Daemon::start(&home_b, &Options::local());
+    a.connect(&b);
+    assert_eq!(b.refused(json!({"cmd": "install", "game": "doom"})), "not-downloaded");
+    assert_eq!(b.refused(json!({"cmd": "install", "game": "nobody-has-it"})), "unknown-game");
+
+    let mark = operate(&b, "download");
+    assert_eq!(b.wait_download("doom", mark)["event"], "download-finished");
+    let end = wait_end(&b, mark, "install");
+    assert_eq!(end, json!({"type": "event", "event": "install-finished", "game": "doom"}));
+    assert_eq!(listed(&b, mark), [vec![json!("downloading")], vec![json!("installing")], vec![]]);
+    assert_installed(&home_b, "1.0");
+    assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
+    assert_eq!(row(&b), (true, true, json!("1.0")));
+    eventually("the peer knows that it is installed", 20, || {
+        (a.games()["doom"]["peer_count"] == 1 && b.status()["hash_queue"] == 0).then_some(())
+    });
+
+    assert_eq!(b.refused(json!({"cmd": "install", "game": "doom"})), "already-installed");
+    assert_eq!(b.refused(json!({"cmd": "remove", "game": "doom"})), "in-use");
+    assert_eq!(row(&b), (true, true, json!("1.0")), "a refusal changes nothing");
+
+    finish(&b, "uninstall");
+    assert!(!home_b.game("doom").join("local").exists());
+    assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
+    assert_eq!(row(&b), (true, false, json!("1.0")));
+    assert_eq!(b.refused(json!({"cmd": "uninstall", "game": "doom"})), "not-installed");
+    finish(&b, "install");
+    assert_installed(&home_b, "1.0");
+
+    finish(&b, "uninstall");
+    finish(&b, "remove");
+    assert!(!home_b.game("doom").exists(), "{:?}", tree(&home_b.game("doom"), &[]));
+    assert_eq!(row(&b), (false, false, json!("1.0")), "a peer still has it");
+    assert_eq!(b.refused(json!({"cmd": "remove", "game": "doom"})), "not-downloaded");
+    // It can come back.
+    b.download("doom");
+    assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
+    b.stop();
+}
+
+#[test]
+fn an_update_keeps_the_old_installation_until_the_new_one_is_complete() {
+    let (home_a, home_b) = (Home::new(), Home::new());
+    publish(&home_a, "1.0", false);
+    let a = Daemon::start(&home_a, &Options::local());
+    a.wait_hashed();
+    let b = Daemon::start(&home_b, &Options::local());
+    a.connect(&b);
+    let mark = operate(&b, "download");
+    assert_eq!(wait_end(&b, mark, "install")["event"], "install-finished");
+
+    // Asked again and again: a change is announced a moment after it was made.
+    let fetch = |version: &str| {
+        eventually("the new version is here", 60, || {
+            let row = b.games().remove("doom").unwrap();
+            if row.get("operation").is_some() {
+                return None;
+            }
+            let is_here = row["downloaded"] == true && row["version"] == version;
+            if !is_here {
+                b.ok(json!({"cmd": "fetch-latest", "game": "doom"}));
+            }
+            is_here.then_some(())
+        });
+    };
+    // An archive that cannot be unpacked leaves the old installation as it is.
+    publish(&home_a, "2.0", true);
+    fetch("2.0");
+    assert_installed(&home_b, "1.0");
+    let mark = operate(&b, "install");
+    let end = wait_end(&b, mark, "install");
+    assert_eq!((&end["event"], &end["code"]), (&json!("install-failed"), &json!("bad-archive")), "{end}");
+    assert_eq!(listed(&b, mark), [vec![json!("updating")], vec![]]);
+    assert_installed(&home_b, "1.0");
+    assert_eq!(row(&b), (true, true, json!("2.0")));
+
+    publish(&home_a, "3.0", false);
+    fetch("3.0");
+    finish(&b, "install");
+    assert_installed(&home_b, "3.0");
+    assert_eq!(b.refused(json!({"cmd": "install", "game": "doom"})), "already-installed");
+    // The version is remembered beyond the daemon's life.
+    b.stop();
+    let b = Daemon::start(&home_b, &Options::local());
+    assert_eq!(b.refused(json!({"cmd": "install", "game": "doom"})), "already-installed");
+    assert_installed(&home_b, "3.0");
+}
+
+#[test]
+fn a_game_without_archives_is_installed_by_copying_it() {
+    let spec = GameSpec::new("doom").file("doom.exe", 200_000).file("data/maps.wad", CHUNK + 5);
+    let home = Home::with(std::slice::from_ref(&spec));
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    finish(&daemon, "install");
+    let (root, local) = (home.game("doom"), home.game("doom").join("local"));
+    for path in ["doom.exe", "data/maps.wad"] {
+        assert!(fs::read(root.join(path)).unwrap() == fs::read(local.join(path)).unwrap(), "{path}");
+    }
+    // The copies are the user's own: what is done to them does not reach the shared files.
+    let before = tree(&root, &["local", ".lanspread.json"]);
+    fs::write(local.join("doom.exe"), "patched").unwrap();
+    assert_eq!(tree(&root, &["local", ".lanspread.json"]), before);
+}
+
+/// Changes one byte and leaves size and time as they were: only reading tells.
+fn flip(path: &Path, at: u64) {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    let mut file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.read_exact(&mut byte).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(&[byte[0] ^ 0x80]).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+#[test]
+fn verify_finds_a_flipped_byte_and_the_game_is_no_longer_offered() {
+    let spec = GameSpec::new("doom").file("doom.exe", 10_000).file("data/maps.wad", 3 * CHUNK);
+    let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::with(std::slice::from_ref(&spec)));
+    let a = Daemon::start(&home_a, &Options::local());
+    let b = Daemon::start(&home_b, &Options::local());
+    a.wait_hashed();
+    b.wait_hashed();
+    a.connect(&b);
+    assert_eq!(b.refused(json!({"cmd": "verify", "game": "doom", "repair": true})), "bad-argument");
+    let end = finish(&b, "verify");
+    assert_eq!(end["bad_chunks"], 0, "{end}");
+    assert_eq!(row(&b), (true, false, json!("1.0")));
+
+    flip(&home_b.game("doom").join("data/maps.wad"), CHUNK + 17);
+    let end = finish(&b, "verify");
+    assert_eq!(end["bad_chunks"], 1, "{end}");
+    assert!(end["chunks"].as_u64().unwrap() >= 4, "{end}");
+    assert!(!home_b.game("doom").join("version.ini").exists());
+    assert!(!row(&b).0);
+    eventually("the peer does not count on it any more", 20, || {
+        a.games()["doom"]["sources"].as_array().unwrap().is_empty().then_some(())
+    });
+    // The answer to damage is to fetch it again.
+    b.download("doom");
+    assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
+    assert_eq!(finish(&b, "verify")["bad_chunks"], 0);
+}
