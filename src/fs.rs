@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod hook;
 mod lock;
+mod space;
 #[cfg(unix)]
 #[path = "fs/unix.rs"]
 mod sys;
@@ -30,6 +31,7 @@ pub use file::{File, Stat};
 use hook::Hooks;
 pub use hook::{Hook, Op};
 pub use lock::DirLock;
+pub use space::{SpaceLedger, SpaceReservation};
 
 use crate::types::RelPath;
 

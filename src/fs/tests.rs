@@ -244,3 +244,31 @@ mod links {
         assert_ne!(mode() & 0o100, 0);
     }
 }
+
+#[test]
+fn space_is_promised_once_and_what_is_not_used_comes_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = Dir::open(temp.path()).unwrap();
+    let ledger = SpaceLedger::default();
+    let refused = |bytes| ledger.reserve(&dir, bytes, "for it").map(drop).map_err(|error| (error.kind, error.message));
+    let (kind, message) = refused(u64::MAX).unwrap_err();
+    assert_eq!(kind, crate::types::JobErrorKind::DiskFull);
+    assert!(message.starts_with("not enough space for it: it needs 18446744073709551615 bytes"), "{message}");
+
+    // Half of what is free goes once, but not twice, whatever else happens on this disk.
+    let half = dir.free_bytes().unwrap() / 2;
+    let first = ledger.reserve(&dir, half, "for the first").unwrap();
+    let (_, message) = refused(half + half / 2).unwrap_err();
+    assert!(message.ends_with(&format!("of which other operations will take {half}")), "{message}");
+    // What is on the disk is the system's to count, and counts here no longer; also when it was more than promised.
+    first.filled(half / 2);
+    assert_eq!(refused(u64::MAX).unwrap_err().1.rsplit(' ').next(), Some((half - half / 2).to_string().as_str()));
+    first.keep(7);
+    first.keep(1000);
+    assert!(refused(u64::MAX).unwrap_err().1.ends_with("will take 7"));
+    first.filled(8);
+    assert!(!refused(u64::MAX).unwrap_err().1.contains("will take"));
+    let second = ledger.reserve(&dir, half, "for the second").unwrap();
+    drop((first, second));
+    assert!(!refused(u64::MAX).unwrap_err().1.contains("will take"));
+}

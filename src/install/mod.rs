@@ -44,7 +44,7 @@ use planted::Bug;
 use recover::Found;
 use ring::rand::SecureRandom;
 
-use crate::fs::{Dir, FsError};
+use crate::fs::{Dir, FsError, SpaceLedger, SpaceReservation};
 use crate::types::{GameId, JobError, JobErrorKind};
 
 /// Where a game is installed; the user's.
@@ -66,9 +66,14 @@ pub struct Install<'a> {
     pub version: Option<&'a str>,
     /// Space that the new files will take, in bytes, as far as is known.
     pub needed_bytes: u64,
+    /// Where that is promised.
+    pub space: &'a SpaceLedger,
     /// Set to give up. Heeded until the new files are complete.
     pub cancel: &'a AtomicBool,
 }
+
+/// Puts the files of an install into a directory.
+pub type Fill<'a> = &'a dyn Fn(&Dir, &SpaceReservation) -> Result<(), JobError>;
 
 /// An operation that reached its new state durably.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -79,20 +84,20 @@ pub struct Done {
 }
 
 /// Makes `local/` of the game whose root this is, or replaces it; `fill` puts the files into the directory that it is
-/// given, whose handle it must not keep. What `local/` held is deleted when the new one is complete and durable.
+/// given, whose handle it must not keep, and says of its promised space what is filled. What `local/` held is deleted when the new one is complete and durable.
 ///
 /// # Errors
 /// What `fill` returns, what the system says; then the old state is there, or comes back at the next start.
 /// [`JobErrorKind::InUse`]: a program holds `local/`, or something lies in the way; [`JobErrorKind::DiskFull`] before the
 /// first byte when the space does not suffice; [`JobErrorKind::Cancelled`].
-pub fn install(root: &Dir, what: &Install<'_>, fill: &dyn Fn(&Dir) -> Result<(), JobError>) -> Result<Done, JobError> {
+pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, JobError> {
     let found = settle(root, what.game)?;
     let is_update = match found.seen.local {
         Local::Absent => false,
         Local::Dir => true,
         Local::Foreign => return Err(not_a_directory(root)),
     };
-    check_space(root, what)?;
+    let space = what.space.reserve(root, what.needed_bytes, &format!("to install {}", what.game))?;
     refuse_if_cancelled(what)?;
     let log = IntentLog {
         op_id: new_op_id()?,
@@ -100,7 +105,8 @@ pub fn install(root: &Dir, what: &Install<'_>, fill: &dyn Fn(&Dir) -> Result<(),
         installed_version: found.last.and_then(|log| log.installed_version).filter(|_| is_update),
         next_version: what.version.map(str::to_owned),
     };
-    Transaction { root, log, swapped: false, still_marked: None }.run(|transaction| transaction.install(what, fill))
+    Transaction { root, log, swapped: false, still_marked: None }
+        .run(|transaction| transaction.install(what, &|staging| fill(staging, &space)))
 }
 
 /// Removes `local/` of the game whose root this is.
@@ -286,16 +292,6 @@ fn settle(root: &Dir, game: &GameId) -> Result<Found, JobError> {
         return Err(JobError::new(JobErrorKind::InUse, recovery.left.join("; ")));
     }
     Ok(Found::look(root)?)
-}
-
-fn check_space(root: &Dir, what: &Install<'_>) -> Result<(), JobError> {
-    let free = root.free_bytes()?;
-    if what.needed_bytes <= free {
-        return Ok(());
-    }
-    let (game, needed) = (what.game, what.needed_bytes);
-    let message = format!("not enough space to install {game}: it needs {needed} bytes, {free} are free");
-    Err(JobError::new(JobErrorKind::DiskFull, message))
 }
 
 fn refuse_if_cancelled(what: &Install<'_>) -> Result<(), JobError> {

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::planted::{self, Bug};
 use super::*;
-use crate::fs::Hook;
+use crate::fs::{Hook, SpaceLedger};
 use crate::types::{FileEntry, Manifest, RelPath};
 use model::Tree;
 
@@ -87,8 +87,9 @@ fn manifest() -> Manifest {
 fn install_in(game_dir: &Dir) -> Result<Done, JobError> {
     let root = game_dir.subdir("quake")?;
     let game = game();
-    let what = Install { game: &game, version: Some("2"), needed_bytes: 19, cancel: &GO_ON };
-    install(&root, &what, &|staging| copy_files(&root, staging, &manifest(), &|_, _| (), &GO_ON))
+    let what =
+        Install { game: &game, version: Some("2"), needed_bytes: 19, space: &SpaceLedger::default(), cancel: &GO_ON };
+    install(&root, &what, &|staging, _| copy_files(&root, staging, &manifest(), &|_, _| (), &GO_ON))
 }
 
 fn uninstall_in(game_dir: &Dir) -> Result<Done, JobError> {

@@ -181,8 +181,6 @@ pub enum Job {
         download: DownloadId,
         /// What it will write.
         plan: Arc<DownloadPlan>,
-        /// Bytes that other running downloads will still write to the same file system.
-        reserved_bytes: u64,
     },
     /// Make everything durable, then the sentinel.
     CommitDownload {

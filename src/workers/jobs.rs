@@ -10,6 +10,7 @@ use super::landing::Landing;
 use super::local::{self, Archives};
 use super::serve::ServedGame;
 use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
+use crate::fs::SpaceLedger;
 use crate::index::GameDir;
 use crate::types::{
     ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash, OpenedLibrary,
@@ -25,6 +26,8 @@ pub(super) struct Context {
     /// The game directory that is in use.
     game_dir: Mutex<Option<Arc<GameDir>>>,
     downloads: Mutex<HashMap<DownloadId, Arc<Download>>>,
+    /// What running downloads and installs will still write.
+    space: SpaceLedger,
     /// Set to end the hashing of a game, under way or queued.
     hashing: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
     /// Set to end the local operation on a game, under way or queued.
@@ -58,12 +61,13 @@ impl Context {
                 let result = self.hash_game(&game, manifest_hash);
                 JobDone::GameHashed { game, manifest_hash, result }
             }
-            Job::PrepareDownload { download, plan, reserved_bytes } => {
-                JobDone::DownloadPrepared { download, result: self.prepare(download, plan, reserved_bytes) }
+            Job::PrepareDownload { download, plan } => {
+                JobDone::DownloadPrepared { download, result: self.prepare(download, plan) }
             }
             Job::Install { game } => {
                 let result = self.operation(&game, |home, cancel| {
-                    local::install(home, &game, Archives::IN_CHILD, &|done, total| report(&game, done, total), cancel)
+                    let progress = |done, total| report(&game, done, total);
+                    local::install(home, &game, Archives::IN_CHILD, &self.space, &progress, cancel)
                 });
                 JobDone::FilesChanged { game, result }
             }
@@ -196,13 +200,13 @@ impl Context {
         result
     }
 
-    fn prepare(&self, id: DownloadId, plan: Arc<DownloadPlan>, reserved_bytes: u64) -> Result<(), JobError> {
+    fn prepare(&self, id: DownloadId, plan: Arc<DownloadPlan>) -> Result<(), JobError> {
         let home = self.home()?;
         if lock(&self.downloads).iter().any(|(other, to)| *other == id || *to.landing.game() == plan.game) {
             return Err(JobError::new(JobErrorKind::InUse, format!("{} is being downloaded already", plan.game)));
         }
         let previous = home.previous_manifest(&plan.game);
-        let landing = Landing::prepare(home.dir(), plan, previous.as_ref(), reserved_bytes)?;
+        let landing = Landing::prepare(home.dir(), plan, previous.as_ref(), &self.space)?;
         lock(&self.downloads).insert(id, Arc::new(Download { landing, home }));
         Ok(())
     }

@@ -17,7 +17,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::handles::Handles;
-use crate::fs::{Dir, File};
+use crate::fs::{Dir, File, SpaceReservation};
 use crate::index::ServedManifest;
 use crate::types::{
     Batch, CHUNK_SIZE, ChunkHash, ChunkIndex, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest,
@@ -45,6 +45,10 @@ pub struct Landing {
     /// Files that the game had before and that the new list lacks; removed before the new sentinel comes.
     stale: Vec<RelPath>,
     handles: Handles,
+    /// Room that was promised for it.
+    space: SpaceReservation,
+    /// Space that each file takes when it gets its length, in bytes.
+    to_fill: Vec<u64>,
     progress: Mutex<Progress>,
     /// Held for reading while bytes are written; for writing by commit and abandon, which so never meet a late batch.
     phase: RwLock<Phase>,
@@ -176,7 +180,12 @@ impl Landing {
             let file = self.root.create_write(&entry.path, entry.exec)?;
             if self.progress().begin(index) {
                 // A small file is written in one piece anyway: only an old, longer one must be cut.
-                if entry.size > CHUNK_SIZE { file.reserve(entry.size)? } else { file.set_len(entry.size)? }
+                if entry.size > CHUNK_SIZE {
+                    file.reserve(entry.size)?
+                } else {
+                    file.set_len(entry.size)?
+                }
+                self.space.filled(self.to_fill.get(index).copied().unwrap_or(0));
             }
             Ok(file)
         })

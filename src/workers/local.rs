@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::fs::Dir;
+use crate::fs::{Dir, SpaceLedger};
 use crate::index::GameDir;
 use crate::install::archive::{self, ArchiveLimits, Unpacked};
 use crate::install::{self, Done, Install, Progress};
@@ -37,6 +37,7 @@ pub(super) fn install(
     home: &GameDir,
     game: &GameId,
     archives: Archives,
+    space: &SpaceLedger,
     progress: Progress<'_>,
     cancel: &AtomicBool,
 ) -> Changed {
@@ -45,19 +46,27 @@ pub(super) fn install(
         return Err(JobError::new(JobErrorKind::Changed, format!("{game} is not downloaded")));
     };
     let root = home.root(game)?;
-    let what = Install { game, version: scanned.eti_version.as_deref(), needed_bytes: 0, cancel };
+    let what = Install { game, version: scanned.eti_version.as_deref(), needed_bytes: 0, space, cancel };
     let done = if archive::has_archives(&root)? {
         let limits = ArchiveLimits::default();
         // Where no header tells, the disk may fill up on the way; then the old state comes back.
         let needed_bytes = (archives.declared_bytes)(&root, &limits, cancel)?.unwrap_or(0);
-        install::install(&root, &Install { needed_bytes, ..what }, &|staging| {
-            (archives.unpack)(&root, staging, &limits, progress, cancel).map(drop)
+        install::install(&root, &Install { needed_bytes, ..what }, &|staging, space| {
+            let progress = |done, total| {
+                space.keep(needed_bytes.saturating_sub(done));
+                progress(done, total);
+            };
+            (archives.unpack)(&root, staging, &limits, &progress, cancel).map(drop)
         })?
     } else {
         let manifest = home.list_files(game)?;
         let needed_bytes = install::bytes_to_copy(&manifest);
-        install::install(&root, &Install { needed_bytes, ..what }, &|staging| {
-            install::copy_files(&root, staging, &manifest, progress, cancel)
+        install::install(&root, &Install { needed_bytes, ..what }, &|staging, space| {
+            let progress = |done, total| {
+                space.keep(needed_bytes.saturating_sub(done));
+                progress(done, total);
+            };
+            install::copy_files(&root, staging, &manifest, &progress, cancel)
         })?
     };
     finish(home, game, done)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::*;
+use crate::fs::SpaceLedger;
 use crate::types::{
     Batch, CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobDone, JobErrorKind,
     KnownContent, Manifest, OpenedLibrary, content_hash,
@@ -146,7 +147,7 @@ fn a_game_goes_from_one_directory_to_another_and_is_the_same_game_there() {
             content: content.clone(),
         };
         let (plan, download) = (Arc::new(plan), DownloadId(5));
-        let done = receiver.job(Job::PrepareDownload { download, plan, reserved_bytes: 0 });
+        let done = receiver.job(Job::PrepareDownload { download, plan });
         assert_eq!(done, JobDone::DownloadPrepared { download, result: Ok(()) });
 
         let (read_pool, landing_pool) = (BufferPool::new(1, CHUNK), BufferPool::new(1, CHUNK));
@@ -260,14 +261,11 @@ fn an_abandoned_download_makes_room_for_the_next_one_of_the_same_game() {
     let game: GameId = "quake".parse().unwrap();
     let plan = DownloadPlan { game: game.clone(), manifest_hash: manifest.hash(), manifest, content };
     let plan = Arc::new(plan);
-    let prepare = |rig: &mut Rig, id| match rig.job(Job::PrepareDownload {
-        download: DownloadId(id),
-        plan: Arc::clone(&plan),
-        reserved_bytes: 0,
-    }) {
-        JobDone::DownloadPrepared { result, .. } => result.map_err(|e| e.kind),
-        other => panic!("{other:?}"),
-    };
+    let prepare =
+        |rig: &mut Rig, id| match rig.job(Job::PrepareDownload { download: DownloadId(id), plan: Arc::clone(&plan) }) {
+            JobDone::DownloadPrepared { result, .. } => result.map_err(|e| e.kind),
+            other => panic!("{other:?}"),
+        };
     assert_eq!(prepare(&mut rig, 1), Ok(()));
     assert_eq!(prepare(&mut rig, 2), Err(JobErrorKind::InUse));
     let done = rig.job(Job::AbandonDownload { download: DownloadId(1), keep: false });
@@ -455,7 +453,9 @@ fn archives_are_unpacked_in_place_of_the_files_beside_them() {
     let names = || -> Vec<_> {
         std::fs::read_dir(root.join("local")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
-    let there = local::install(&home, &game, local::Archives::HERE, &|_, _| (), &go_on).unwrap().unwrap();
+    let there = local::install(&home, &game, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on)
+        .unwrap()
+        .unwrap();
     assert_eq!((there.installed, there.installed_version.as_deref()), (true, Some("1")));
     let installed = names();
     assert!(!installed.is_empty());
@@ -463,7 +463,8 @@ fn archives_are_unpacked_in_place_of_the_files_beside_them() {
 
     // The same, cut off: the old install stays.
     store(&root, "quake.eti", &whole[..whole.len() / 2]);
-    let error = local::install(&home, &game, local::Archives::HERE, &|_, _| (), &go_on).unwrap_err();
+    let error =
+        local::install(&home, &game, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::BadArchive, "{error}");
     assert_eq!(names(), installed);
     assert!(!root.join(".local.installing").exists());

@@ -212,9 +212,9 @@ impl Download {
     }
 
     /// Nothing of the game is being sent any more.
-    pub(super) fn prepare(&mut self, cx: &mut Cx<'_>, reserved_bytes: u64) {
+    pub(super) fn prepare(&mut self, cx: &mut Cx<'_>) {
         if let Phase::Clearing { pin, plan } = &self.phase {
-            cx.job(Job::PrepareDownload { download: self.id, plan: plan.clone(), reserved_bytes });
+            cx.job(Job::PrepareDownload { download: self.id, plan: plan.clone() });
             self.phase = Phase::Preparing { pin: pin.clone(), plan: plan.clone() };
         }
     }
@@ -387,15 +387,6 @@ impl Download {
             _ => None,
         };
         [wake, starved, fetching].into_iter().flatten().min()
-    }
-
-    /// Bytes that will still be written.
-    pub(super) fn bytes_to_come(&self) -> u64 {
-        match &self.phase {
-            Phase::Preparing { plan, .. } => plan.manifest.bytes(),
-            Phase::Fetching { planner, .. } => planner.plan().manifest.bytes().saturating_sub(planner.have_bytes()),
-            _ => 0,
-        }
     }
 
     /// How far it is, 0 to 1.

@@ -43,10 +43,8 @@ impl Transfers {
             .map(|(id, _)| *id)
             .collect();
         for id in clear {
-            // The one that is prepared first counts for the next.
-            let reserved = self.running.values().map(|running| running.download.bytes_to_come()).sum();
             if let Some(running) = self.running.get_mut(&id) {
-                running.download.prepare(cx, reserved);
+                running.download.prepare(cx);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use crate::fs::Op;
+use crate::fs::{Op, SpaceLedger, SpaceReservation};
 
 fn on_disk(tree: &Tree) -> (tempfile::TempDir, Dir) {
     let temp = tempfile::tempdir().unwrap();
@@ -32,8 +32,9 @@ fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
     assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("2"));
 
     let (game, root) = (game(), dir.subdir("quake").unwrap());
-    let what = Install { game: &game, version: Some("3"), needed_bytes: 0, cancel: &GO_ON };
-    let fill = |staging: &Dir| {
+    let what =
+        Install { game: &game, version: Some("3"), needed_bytes: 0, space: &SpaceLedger::default(), cancel: &GO_ON };
+    let fill = |staging: &Dir, _: &SpaceReservation| {
         assert_eq!(local_of(&temp), new, "the old install must stay until the new one is complete");
         Ok(staging.replace_file("only", b"version 3")?)
     };
@@ -52,8 +53,8 @@ fn a_copy_reports_its_progress_and_stops_on_request_with_the_old_install_in_plac
     let root = dir.subdir("quake").unwrap();
     let last = Cell::new((0, 0));
     let (cancel, game) = (AtomicBool::new(false), game());
-    let what = Install { game: &game, version: None, needed_bytes: 0, cancel: &cancel };
-    let fill = |staging: &Dir| {
+    let what = Install { game: &game, version: None, needed_bytes: 0, space: &SpaceLedger::default(), cancel: &cancel };
+    let fill = |staging: &Dir, _: &SpaceReservation| {
         let progress = |done: u64, total: u64| {
             assert!(done > last.get().0 && done <= total);
             last.set((done, total));
@@ -72,8 +73,9 @@ fn a_failing_unpacker_leaves_the_old_install_and_its_words() {
     let (temp, dir) = on_disk(&installed());
     let root = dir.subdir("quake").unwrap();
     let game = game();
-    let what = Install { game: &game, version: Some("2"), needed_bytes: 0, cancel: &GO_ON };
-    let fill = |staging: &Dir| {
+    let what =
+        Install { game: &game, version: Some("2"), needed_bytes: 0, space: &SpaceLedger::default(), cancel: &GO_ON };
+    let fill = |staging: &Dir, _: &SpaceReservation| {
         staging.replace_file("half", b"half")?;
         Err(JobError::new(JobErrorKind::BadArchive, "b.rar is cut off"))
     };
@@ -86,8 +88,9 @@ fn a_failing_unpacker_leaves_the_old_install_and_its_words() {
 fn an_install_that_cannot_fit_changes_nothing() {
     let (temp, dir) = on_disk(&downloaded());
     let (game, root) = (game(), dir.subdir("quake").unwrap());
-    let what = Install { game: &game, version: None, needed_bytes: u64::MAX, cancel: &GO_ON };
-    let error = install(&root, &what, &|_| panic!("it was begun")).unwrap_err();
+    let what =
+        Install { game: &game, version: None, needed_bytes: u64::MAX, space: &SpaceLedger::default(), cancel: &GO_ON };
+    let error = install(&root, &what, &|_, _| panic!("it was begun")).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::DiskFull);
     assert!(error.message.contains("bytes, ") && error.message.contains("are free"), "{error}");
     assert_eq!(read_tree(temp.path()), downloaded());
@@ -207,8 +210,9 @@ mod links {
     fn an_unpacker_that_made_a_link_is_refused() {
         let (temp, dir) = on_disk(&installed());
         let (game, root) = (game(), dir.subdir("quake").unwrap());
-        let what = Install { game: &game, version: None, needed_bytes: 0, cancel: &GO_ON };
-        let fill = |staging: &Dir| {
+        let what =
+            Install { game: &game, version: None, needed_bytes: 0, space: &SpaceLedger::default(), cancel: &GO_ON };
+        let fill = |staging: &Dir, _: &SpaceReservation| {
             symlink("/etc", staging.path().join("link")).unwrap();
             Ok(())
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::{DISCARDED, Handles, Landing, MAX_SENTINEL, Phase, Progress, SENTINEL, Undo};
-use crate::fs::{Dir, EntryKind, FsError};
+use crate::fs::{Dir, EntryKind, FsError, SpaceLedger};
 use crate::types::{DownloadPlan, GameId, JobError, JobErrorKind, Manifest, RelPath};
 
 /// File systems give space in blocks: what a file takes is rounded up to this many bytes.
@@ -13,7 +13,7 @@ const BLOCK: u64 = 4096;
 
 impl Landing {
     /// Makes ready to write `plan` beneath `game_dir`. `previous`: the files that the game has now, when they are known.
-    /// `reserved_bytes`: what other downloads will still write to the same file system.
+    /// `space`: where the room for it is promised.
     ///
     /// # Errors
     /// Nothing of the game has changed when it fails, but for directories and for old files that had to make way.
@@ -23,7 +23,7 @@ impl Landing {
         game_dir: &Dir,
         plan: Arc<DownloadPlan>,
         previous: Option<&Manifest>,
-        reserved_bytes: u64,
+        space: &SpaceLedger,
     ) -> Result<Self, JobError> {
         let sentinel = check_plan(&plan)?;
         let name = plan.game.as_str();
@@ -39,7 +39,8 @@ impl Landing {
         } else {
             needed.look(&game_dir.subdir(name)?, &plan, &replaced)?;
         }
-        check_space(game_dir, &plan.game, needed.bytes, reserved_bytes)?;
+        let bytes = needed.files.iter().sum();
+        let space = space.reserve(game_dir, bytes, &format!("for {}", plan.game))?;
 
         let root = game_dir.make_subdir(name)?;
         let mut undo = Undo { made_root, ..Undo::default() };
@@ -55,6 +56,8 @@ impl Landing {
             undo,
             stale: replaced.stale,
             handles: Handles::default(),
+            space,
+            to_fill: needed.files,
             progress: Mutex::new(Progress::new(&plan)),
             phase: RwLock::new(Phase::Writing),
             plan,
@@ -130,8 +133,8 @@ impl Replaced {
 /// What is on the disk already.
 #[derive(Default)]
 struct Survey {
-    /// Space that the plan still takes.
-    bytes: u64,
+    /// Space that each file of the plan still takes, in bytes.
+    files: Vec<u64>,
     /// Files with several names: writing through one would change what the others show.
     shared: Vec<RelPath>,
 }
@@ -162,20 +165,8 @@ impl Survey {
     }
 
     fn add(&mut self, size: u64, present: u64) {
-        self.bytes += (size.div_ceil(BLOCK) * BLOCK).saturating_sub(present);
+        self.files.push((size.div_ceil(BLOCK) * BLOCK).saturating_sub(present));
     }
-}
-
-fn check_space(dir: &Dir, game: &GameId, needed: u64, reserved: u64) -> Result<(), JobError> {
-    let free = dir.free_bytes()?;
-    if needed <= free.saturating_sub(reserved) {
-        return Ok(());
-    }
-    let mut message = format!("not enough space for {game}: it needs {needed} bytes, {free} are free");
-    if reserved > 0 {
-        message += &format!(", of which other downloads will take {reserved}");
-    }
-    Err(JobError::new(JobErrorKind::DiskFull, message))
 }
 
 /// The changes, in an order that can be undone as long as no old file was removed.

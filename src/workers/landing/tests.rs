@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::fs::{Hook, Op};
+use crate::fs::{Hook, Op, SpaceLedger};
 use crate::types::{ChunkRange, KnownContent, content_hash};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -120,7 +120,7 @@ fn a_download_is_complete_under_its_sentinel_and_its_times_and_hashes_are_report
     for known in [true, false] {
         let (disk, game) = (disk(), new_game());
         let plan = plan(&game, known);
-        let landing = Landing::prepare(&disk.dir, plan.clone(), None, 0).unwrap();
+        let landing = Landing::prepare(&disk.dir, plan.clone(), None, &SpaceLedger::default()).unwrap();
         write_all(&landing, &game).unwrap();
         assert!(!disk.root.join("version.ini").exists(), "the sentinel came before the commit");
         let landed = landing.commit().unwrap();
@@ -142,7 +142,7 @@ fn a_download_is_complete_under_its_sentinel_and_its_times_and_hashes_are_report
 #[test]
 fn a_bad_chunk_is_reported_alone_and_the_commit_waits_for_it() {
     let (disk, game) = (disk(), files(&[("a", 10), ("b", 20), ("c", 30), ("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     let batch = batches(landing.manifest())[0];
     let good = batch_bytes(&game, landing.manifest(), batch);
     let mut bytes = good.clone();
@@ -158,7 +158,7 @@ fn a_bad_chunk_is_reported_alone_and_the_commit_waits_for_it() {
 #[test]
 fn bytes_whose_hash_did_not_come_with_them_or_differs_from_the_first_are_bad() {
     let (disk, game) = (disk(), files(&[("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, false), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, false), None, &SpaceLedger::default()).unwrap();
     let batch = batches(landing.manifest())[0];
     let bad = [ChunkIndex(0)];
     assert_eq!(landing.write(batch, b"1.0", None).unwrap(), bad);
@@ -173,7 +173,7 @@ fn bytes_whose_hash_did_not_come_with_them_or_differs_from_the_first_are_bad() {
 #[test]
 fn a_batch_that_does_not_fit_the_plan_is_an_error() {
     let (disk, game) = (disk(), files(&[("a", 10), ("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     let range = |first, count| Batch { range: ChunkRange { first, count }, bytes: 13 };
     landing.write(range(0, 3), &[0; 100], None).unwrap_err();
     landing.write(range(u32::MAX - 1, 1), &[0; 100], None).unwrap_err();
@@ -186,7 +186,10 @@ fn a_plan_without_a_small_sentinel_or_with_the_wrong_number_of_hashes_is_refused
     let mut few = (*plan(&new_game(), true)).clone();
     few.content.as_mut().unwrap().chunks.pop();
     for plan in [plan(&files(&[("a", 1)]), true), plan(&files(&[("version.ini", (64 << 10) + 1)]), true), few.into()] {
-        assert_eq!(Landing::prepare(&disk.dir, plan, None, 0).unwrap_err().kind, JobErrorKind::Verification);
+        assert_eq!(
+            Landing::prepare(&disk.dir, plan, None, &SpaceLedger::default()).unwrap_err().kind,
+            JobErrorKind::Verification
+        );
     }
     assert!(!disk.root.exists());
 }
@@ -196,10 +199,12 @@ fn a_full_disk_is_told_before_anything_changes() {
     let disk = disk();
     let old = files(&[("version.ini", 5), ("game.eti", 100)]);
     store(&disk.root, &old);
-    // Other downloads are promised all there is, whatever becomes free between the two questions.
-    let error = Landing::prepare(&disk.dir, plan(&new_game(), true), None, u64::MAX).unwrap_err();
+    let entry = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false };
+    let manifest = Manifest::new(vec![entry("game.eti", 64 << 40), entry("version.ini", 3)]).unwrap();
+    let plan = DownloadPlan { game: "quake".parse().unwrap(), manifest_hash: manifest.hash(), manifest, content: None };
+    let error = Landing::prepare(&disk.dir, plan.into(), None, &SpaceLedger::default()).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::DiskFull);
-    assert!(error.message.contains("quake") && error.message.contains("needs 3"), "{error}");
+    assert!(error.message.contains("quake") && error.message.contains("needs 70368744181760 bytes"), "{error}");
     assert_eq!(stored(&disk.root), old);
 }
 
@@ -221,7 +226,7 @@ fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
     let mut new = new_game();
     new.extend(files(&[("was", 77)]));
     let previous = plan(&old, true).manifest.clone();
-    let landing = Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), &SpaceLedger::default()).unwrap();
     let before = stored(&disk.root);
     assert!(before.contains_key("old.eti") && !before.contains_key("version.ini"));
     write_all(&landing, &new).unwrap();
@@ -235,7 +240,7 @@ fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
 #[test]
 fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
     let (disk, game) = (disk(), new_game());
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(false).unwrap();
     assert!(!disk.root.exists());
@@ -244,7 +249,7 @@ fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
 
     let own = files(&[("data/mine", 3), ("local/save", 4)]);
     store(&disk.root, &own);
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(false).unwrap();
     assert_eq!(without_directories(stored(&disk.root)), own);
@@ -254,7 +259,7 @@ fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
 fn abandoning_with_keep_leaves_the_bytes_without_a_sentinel() {
     let (disk, game) = (disk(), new_game());
     store(&disk.root, &files(&[("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(true).unwrap();
     let mut expected = game;
@@ -268,7 +273,7 @@ fn the_old_game_comes_back_when_not_a_byte_of_it_was_touched() {
     let disk = disk();
     let old = files(&[("version.ini", 3), ("game.eti", 5)]);
     store(&disk.root, &old);
-    let landing = Landing::prepare(&disk.dir, plan(&new_game(), true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default()).unwrap();
     assert!(!disk.root.join("version.ini").exists());
     landing.abandon(false).unwrap();
     assert_eq!(stored(&disk.root), old);
@@ -283,7 +288,7 @@ fn a_link_in_the_way_is_refused_while_the_old_sentinel_still_stands() {
         old.retain(|path, _| !path.starts_with(link));
         store(&disk.root, &old);
         std::os::unix::fs::symlink("/tmp", disk.root.join(link)).unwrap();
-        let error = Landing::prepare(&disk.dir, plan(&new_game(), true), None, 0).unwrap_err();
+        let error = Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default()).unwrap_err();
         assert_eq!(error.kind, JobErrorKind::UnsafePath, "{link}: {error}");
         assert!(old.iter().all(|(path, bytes)| std::fs::read(disk.root.join(path)).unwrap() == *bytes), "{link}");
     }
@@ -297,7 +302,7 @@ fn a_file_with_another_name_elsewhere_is_not_written_through() {
     store(&disk.root, &old);
     let twin = disk.dir.path().join("twin");
     std::fs::hard_link(disk.root.join("z"), &twin).unwrap();
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.commit().unwrap();
     assert_eq!(std::fs::read(twin).unwrap(), old["z"]);
@@ -311,7 +316,7 @@ fn threads_that_write_many_files_in_any_order_and_twice_make_one_whole_game() {
         game.insert(format!("dir{}/file{i}.exe", i % 7), format!("content of {i}").into_bytes());
     }
     let disk = disk();
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, 0).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
     let mut work = batches(landing.manifest());
     work.extend(work.clone().into_iter().rev());
     let next = AtomicUsize::new(0);
@@ -366,7 +371,8 @@ fn whichever_operation_fails_a_sentinel_speaks_for_complete_bytes_only() {
             }
             let hook = Arc::new(FailAt { seen: AtomicUsize::new(0), failing });
             let previous = is_update.then_some(&old_manifest);
-            let prepared = Landing::prepare(&disk.hooked(hook.clone()), plan(&game, true), previous, 0);
+            let prepared =
+                Landing::prepare(&disk.hooked(hook.clone()), plan(&game, true), previous, &SpaceLedger::default());
             let result = prepared.as_ref().map_err(JobError::clone).and_then(|landing| {
                 write_all(landing, &game)?;
                 landing.commit()
@@ -502,7 +508,9 @@ fn bytes_and_names_are_durable_before_the_sentinel_and_the_old_one_is_gone_befor
                 store(&disk.root, &old);
             }
             let watch = Arc::new(Watch(Mutex::default()));
-            let landing = Landing::prepare(&disk.hooked(watch.clone()), plan(&game, true), previous, 0).unwrap();
+            let landing =
+                Landing::prepare(&disk.hooked(watch.clone()), plan(&game, true), previous, &SpaceLedger::default())
+                    .unwrap();
             write_all(&landing, &game).unwrap();
             landing.commit().unwrap();
             let cut = watch.0.lock().unwrap();
