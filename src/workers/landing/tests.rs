@@ -200,11 +200,11 @@ fn a_full_disk_is_told_before_anything_changes() {
     let old = files(&[("version.ini", 5), ("game.eti", 100)]);
     store(&disk.root, &old);
     let entry = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false };
-    let manifest = Manifest::new(vec![entry("game.eti", 64 << 40), entry("version.ini", 3)]).unwrap();
+    let manifest = Manifest::new(vec![entry("game.eti", 15 << 40), entry("version.ini", 3)]).unwrap();
     let plan = DownloadPlan { game: "quake".parse().unwrap(), manifest_hash: manifest.hash(), manifest, content: None };
     let error = Landing::prepare(&disk.dir, plan.into(), None, &SpaceLedger::default()).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::DiskFull);
-    assert!(error.message.contains("quake") && error.message.contains("needs 70368744181760 bytes"), "{error}");
+    assert!(error.message.contains("quake") && error.message.contains("needs 164926744"), "{error}");
     assert_eq!(stored(&disk.root), old);
 }
 
