@@ -76,6 +76,24 @@ pub enum PeerCommand {
         #[serde(default)]
         repair: bool,
     },
+    /// Limit how fast games go out and come in, from now on until the daemon stops. What is not given stays as it is.
+    SetLimits {
+        /// To the peers, in bytes per second; `Some(None)`: as fast as it goes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_upload: Option<Option<u64>>,
+        /// From the peers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_download: Option<Option<u64>>,
+    },
+    /// Stop all transfers, both ways: the user plays. What was asked for already still arrives.
+    Pause,
+    /// Let transfers go on.
+    Resume,
+    /// Let a waiting download be the next.
+    Prioritise {
+        /// Which.
+        game: GameId,
+    },
     /// Wait until so many peers are connected with their libraries in step.
     WaitPeers {
         /// How many.
@@ -108,6 +126,10 @@ impl PeerCommand {
             Self::Uninstall { .. } => "uninstall",
             Self::Remove { .. } => "remove",
             Self::Verify { .. } => "verify",
+            Self::SetLimits { .. } => "set-limits",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Prioritise { .. } => "prioritise",
             Self::WaitPeers { .. } => "wait-peers",
             Self::Shutdown => "shutdown",
         }
@@ -198,6 +220,8 @@ pub enum CommandData {
     Accepted(Accepted),
     /// To `connect`: the peer that answered.
     Connected(Connected),
+    /// To `set-limits`: what holds now.
+    Limits(LimitState),
     /// To `wait-peers`: how many there are.
     PeerCount(PeerCount),
     /// To the rest: `{}`.
@@ -207,6 +231,15 @@ pub enum CommandData {
 /// `{}`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Done {}
+
+/// Limits to the rate of game data, in bytes per second; `null`: none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct LimitState {
+    /// To the peers.
+    pub max_upload: Option<u64>,
+    /// From the peers.
+    pub max_download: Option<u64>,
+}
 
 /// `{"peers":[…]}`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -280,6 +313,10 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Games whose contents wait to be hashed.
     pub hash_queue: usize,
+    /// How fast games may go out and come in.
+    pub limits: LimitState,
+    /// Whether all transfers are stopped.
+    pub paused: bool,
 }
 
 /// How changes in the game directory are noticed.

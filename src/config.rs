@@ -13,7 +13,7 @@ pub use args::RunArgs;
 pub use defaults::default_state_dir;
 pub(crate) use load::is_host_port;
 pub use load::{ConfigError, RunSettings, load};
-pub use units::{parse_duration, parse_size};
+pub use units::{parse_duration, parse_rate, parse_size};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +36,8 @@ pub struct Config {
     pub mdns: bool,
     /// Name for people.
     pub hostname: Option<String>,
+    /// How fast games may go out and come in, at first.
+    pub rates: Rates,
     /// How much of everything.
     pub limits: Limits,
     /// How long everything.
@@ -55,10 +57,35 @@ impl Config {
             static_peers: Vec::new(),
             mdns: true,
             hostname: None,
+            rates: Rates::default(),
             limits: Limits::default(),
             timers: Timers::default(),
             transport: Transport::default(),
         }
+    }
+}
+
+/// Limits to the rate of game data over all connections, in bytes per second; `None`: as fast as it goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rates {
+    /// To the peers.
+    pub max_upload: Option<u64>,
+    /// From the peers.
+    pub max_download: Option<u64>,
+}
+
+impl Rates {
+    /// The lowest limit: below it one chunk takes so long that peers take this one for dead.
+    pub const LEAST: u64 = 1_000_000;
+    /// What a limit looks like, for messages.
+    pub const FORM: &'static str = "\"unlimited\" or a rate from 1MB/s, such as 50MB/s or 400Mbit/s";
+
+    /// Reads one limit.
+    pub fn parse(text: &str) -> Option<Option<u64>> {
+        if text == "unlimited" {
+            return Some(None);
+        }
+        parse_rate(text).filter(|rate| *rate >= Self::LEAST).map(Some)
     }
 }
 

@@ -233,6 +233,7 @@ impl Reactor {
         let mut events = Events::with_capacity(64);
         let mut now = now_outside_the_engine();
         self.inputs.push_back(Input::Listening { addrs: addresses::reachable(&self.endpoint.local_addrs()) });
+        self.streams.limit_upload(self.config.rates.max_upload);
         let mut more = false;
         loop {
             self.decide(now);
@@ -468,6 +469,7 @@ impl Reactor {
             }
             Output::SendChunks { to, request } => streams.send_chunks(&mut shell, to, *request),
             Output::StopSending { game } => streams.stop_sending_game(&mut shell, &game),
+            Output::LimitUpload { rate } => streams.limit_upload(rate),
             Output::Job(job) => self.start_job(job),
             Output::CancelHash { game } => self.workers.cancel_hash(&game),
             Output::CancelJob { game } => self.workers.cancel_operation(&game),

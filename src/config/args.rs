@@ -34,6 +34,12 @@ pub struct RunArgs {
     /// No HTTP door; wins over --control
     #[arg(long, env = "LANSPREAD_NO_CONTROL", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_control: bool,
+    /// How fast games may go out to the peers, such as 50MB/s or 400Mbit/s [default: unlimited]
+    #[arg(long, value_name = "RATE", env = "LANSPREAD_MAX_UPLOAD")]
+    pub max_upload: Option<String>,
+    /// How fast games may come in from the peers [default: unlimited]
+    #[arg(long, value_name = "RATE", env = "LANSPREAD_MAX_DOWNLOAD")]
+    pub max_download: Option<String>,
     /// Speak JSON lines: commands on stdin, results and events on stdout
     #[arg(long)]
     pub jsonl: bool,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::defaults::{default_state_dir, system_hostname};
 use super::settings::SETTINGS;
-use super::{Config, RunArgs};
+use super::{Config, Rates, RunArgs};
 
 /// Longest name for people, in bytes: what fits in one label of an advertisement.
 const MAX_HOSTNAME: usize = 63;
@@ -181,6 +181,10 @@ impl Draft {
                 self.set_peers(peers, given())?;
             }
             "hostname" => self.set_hostname(value.as_str(), given())?,
+            "max_upload" | "max_download" => {
+                let rate = value.as_str().and_then(Rates::parse).ok_or_else(|| given().bad(Rates::FORM))?;
+                *self.rate(key) = rate;
+            }
             "log" => self.log = value.as_str().ok_or_else(|| given().bad("a level or filter in quotes"))?.to_owned(),
             "control" => match (value, value.as_str().and_then(|text| text.parse().ok())) {
                 (toml::Value::Boolean(false), _) => self.control = None,
@@ -216,6 +220,11 @@ impl Draft {
         } else if let Some(addr) = args.control {
             self.set_control(Some(addr), given("control", addr.to_string()))?;
         }
+        for (key, value) in [("max_upload", args.max_upload), ("max_download", args.max_download)] {
+            if let Some(value) = value {
+                *self.rate(key) = Rates::parse(&value).ok_or_else(|| given(key, value).bad(Rates::FORM))?;
+            }
+        }
         if let Some(log) = args.log {
             self.log = log;
         }
@@ -239,6 +248,11 @@ impl Draft {
             .ok_or_else(|| Given { origin, key, value: value.into() }.bad(setting.form))?;
         self.ping_after_given |= key == "timers.ping_after";
         Ok(())
+    }
+
+    fn rate(&mut self, key: &str) -> &mut Option<u64> {
+        let rates = &mut self.config.rates;
+        if key == "max_upload" { &mut rates.max_upload } else { &mut rates.max_download }
     }
 
     fn set_listen(&mut self, addrs: Option<Vec<SocketAddr>>, given: Given) -> Result<(), ConfigError> {

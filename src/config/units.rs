@@ -37,6 +37,21 @@ pub fn parse_size(text: &str) -> Option<u64> {
     (bytes <= 9_007_199_254_740_992.0 && (factor > 1.0 || bytes.fract() == 0.0)).then_some(bytes as u64)
 }
 
+/// Bytes per second: a size as [`parse_size`] takes it with `/s`, such as `50MB/s`; or bits, such as `400Mbit/s`.
+pub fn parse_rate(text: &str) -> Option<u64> {
+    let text = text.trim().strip_suffix("/s")?;
+    let Some(bits) = text.strip_suffix("bit") else { return parse_size(text) };
+    let (value, unit) = split(bits)?;
+    let factor = match unit {
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        _ => return None,
+    };
+    let bytes = value * factor / 8.0;
+    (bytes <= 9_007_199_254_740_992.0).then_some(bytes as u64)
+}
+
 /// Number and unit, with at most a space between. Digits and one point only: no sign, no exponent, no `inf`.
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
@@ -90,6 +105,17 @@ mod tests {
             ("-4", None),
         ] {
             assert_eq!(parse_size(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_bytes_or_bits_a_second() {
+        assert_eq!(parse_rate("50MB/s"), Some(50_000_000));
+        assert_eq!(parse_rate("1.5 MiB/s"), Some(1_572_864));
+        assert_eq!(parse_rate("400Mbit/s"), Some(50_000_000));
+        assert_eq!(parse_rate("2.5Gbit/s"), Some(312_500_000));
+        for wrong in ["50MB", "50", "bit/s", "8bit/s", "fastMB/s", "-1MB/s", ""] {
+            assert_eq!(parse_rate(wrong), None, "{wrong}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::api::{CommandError, ErrorCode, PeerCommand};
+use crate::config::Rates;
 use crate::types::GameId;
 
 /// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
@@ -43,6 +44,13 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
         "download" => {
             let install = fields.optional_bool("install")?.unwrap_or(true);
             fields.only(&["game", "install"], PeerCommand::Download { game: fields.game()?, install })
+        }
+        "pause" => fields.only(&[], PeerCommand::Pause),
+        "resume" => fields.only(&[], PeerCommand::Resume),
+        "prioritise" => fields.only(&["game"], PeerCommand::Prioritise { game: fields.game()? }),
+        "set-limits" => {
+            let (max_upload, max_download) = (fields.rate("max_upload")?, fields.rate("max_download")?);
+            fields.only(&["max_upload", "max_download"], PeerCommand::SetLimits { max_upload, max_download })
         }
         "wait-peers" => {
             let count = fields.number("count", MAX_COUNT)? as usize;
@@ -125,6 +133,18 @@ impl Fields<'_> {
         }
     }
 
+    /// Bytes per second as a number, a rate as people write it, or none as `null`.
+    fn rate(&self, field: &str) -> Result<Option<Option<u64>>, CommandError> {
+        let rate = match self.object.get(field) {
+            None => return Ok(None),
+            Some(Value::Null) => Some(None),
+            Some(Value::String(text)) => Rates::parse(text),
+            Some(value) => value.as_u64().filter(|rate| *rate >= Rates::LEAST).map(Some),
+        };
+        let expected = || self.wrong(field, &format!("bytes per second from {}, null, {}", Rates::LEAST, Rates::FORM));
+        rate.map(Some).ok_or_else(expected)
+    }
+
     fn number(&self, field: &str, most: u64) -> Result<u64, CommandError> {
         let value = self.object.get(field).and_then(Value::as_u64).filter(|number| *number <= most);
         value.ok_or_else(|| self.wrong(field, &format!("a whole number from 0 to {most}")))
@@ -159,6 +179,11 @@ mod tests {
             PeerCommand::Remove { game: game.clone() },
             PeerCommand::Verify { game, repair: true },
             PeerCommand::WaitPeers { count: 3, timeout_ms: 500 },
+            PeerCommand::Pause,
+            PeerCommand::Resume,
+            PeerCommand::Prioritise { game: "quake".parse().unwrap() },
+            PeerCommand::SetLimits { max_upload: Some(None), max_download: None },
+            PeerCommand::SetLimits { max_upload: None, max_download: Some(Some(5_000_000)) },
             PeerCommand::Shutdown,
         ] {
             let mut object = serde_json::to_value(&command).unwrap();
@@ -188,6 +213,8 @@ mod tests {
             (json!({"cmd": "connect", "addr": "nowhere"}), "connect: addr: expected HOST:PORT"),
             (json!({"cmd": "set-game-dir", "path": ""}), "set-game-dir: path: expected the path"),
             (json!({"cmd": "wait-peers", "count": -1, "timeout_ms": 1}), "wait-peers: count: expected a whole number"),
+            (json!({"cmd": "set-limits", "max_upload": 999_999}), "max_upload: expected bytes per second from 1000000"),
+            (json!({"cmd": "set-limits", "max_download": "5MB"}), "such as 50MB/s"),
             (json!({"cmd": "wait-peers", "count": 1}), "wait-peers: timeout_ms: missing; expected a whole number"),
         ] {
             let error = parse(object).unwrap_err();

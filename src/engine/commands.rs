@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{CommandId, Engine, Local, Phase, Switch, cx, local, transfers};
 use crate::api::{
-    CommandData, CommandError, CommandResult, ErrorCode, GameList, GameRow, PeerCommand, PeerCount, PeerList, Status,
+    CommandData, CommandError, CommandResult, Done, ErrorCode, GameList, GameRow, PeerCommand, PeerCount, PeerList,
+    Status,
 };
 use crate::engine::context::Cx;
 use crate::engine::timers::TimerSet;
@@ -77,6 +78,12 @@ impl Engine {
                 // Answered by `check_waits` when there are enough already.
             }
             PeerCommand::SetGameDir { path } => self.set_game_dir(id, path, now),
+            PeerCommand::SetLimits { max_upload, max_download } => self.set_limits(id, max_upload, max_download, now),
+            PeerCommand::Pause | PeerCommand::Resume => {
+                transfers!(self, now, pause, command == PeerCommand::Pause);
+                self.reply(id, Ok(CommandData::Done(Done {})));
+            }
+            PeerCommand::Prioritise { game } => transfers!(self, now, command_prioritise, id, game),
             PeerCommand::GetGame { game } => transfers!(self, now, command_get_game, id, game),
             PeerCommand::CancelDownload { game } if self.operations.operation(&game).is_some() => {
                 self.cancel_operation(id, &game, now);
@@ -107,6 +114,24 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn set_limits(
+        &mut self,
+        id: CommandId,
+        max_upload: Option<Option<u64>>,
+        max_download: Option<Option<u64>>,
+        now: Instant,
+    ) {
+        if let Some(rate) = max_upload {
+            self.limits.max_upload = rate;
+            self.out.push_back(super::Output::LimitUpload { rate });
+        }
+        if let Some(rate) = max_download {
+            self.limits.max_download = rate;
+            transfers!(self, now, limit, rate);
+        }
+        self.reply(id, Ok(CommandData::Limits(self.limits)));
     }
 
     fn reply(&mut self, id: CommandId, result: CommandResult) {
@@ -249,6 +274,8 @@ impl Engine {
             // One counts finished sends, the other what moved so far; neither is ever ahead of the truth.
             bytes_sent: self.transfers.bytes_sent().max(self.sent_live),
             hash_queue: self.gate.unhashed(&self.library, &self.catalog).count(),
+            limits: self.limits,
+            paused: self.transfers.is_paused(),
         }
     }
 

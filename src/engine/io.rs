@@ -222,6 +222,11 @@ pub enum Input {
 /// What to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
+    /// From now on send games only so fast, over all connections. At first: as configured.
+    LimitUpload {
+        /// Bytes per second; `None`: as fast as it goes.
+        rate: Option<u64>,
+    },
     /// Open a connection; ends in `ConnectionUp` or `DialFailed`.
     Dial {
         /// Comes back.

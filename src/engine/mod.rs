@@ -29,6 +29,7 @@ mod gate;
 mod io;
 mod library;
 mod operations;
+mod pace;
 mod peers;
 mod remote;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod transfer;
 mod view;
 
 pub use io::{CommandId, ConnId, DialId, InboundId, Input, Output, RequestId, RunFailure, Sighting};
+pub(crate) use pace::Pace;
 #[doc(hidden)]
 pub use transfer::bench as planner_bench;
 
@@ -55,7 +57,7 @@ use self::operations::Operations;
 use self::peers::{Fact, Peers};
 use self::transfer::{TransferEffect, Transfers};
 use self::view::Local;
-use crate::api::{CommandData, CommandError, Done, ErrorCode, Operation, PeerEvent, WatchState};
+use crate::api::{CommandData, CommandError, Done, ErrorCode, LimitState, Operation, PeerEvent, WatchState};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::{Answer, Request, WireError, WireErrorCode};
@@ -82,6 +84,8 @@ pub struct Engine {
     parked: VecDeque<Box<PeerEvent>>,
     /// Bytes of game data that were sent, as reported while runs are under way.
     sent_live: u64,
+    /// How fast games may go out and come in.
+    limits: LimitState,
 }
 
 /// The life of a daemon.
@@ -171,6 +175,7 @@ impl Engine {
             commands: Commands::new(),
             parked: VecDeque::new(),
             sent_live: 0,
+            limits: LimitState { max_upload: config.rates.max_upload, max_download: config.rates.max_download },
             config,
             catalog,
         }

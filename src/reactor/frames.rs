@@ -114,6 +114,8 @@ pub(super) enum Pumped {
     Empty,
     /// The transport takes no more now.
     Blocked,
+    /// No more of a game may go now.
+    Throttled,
     /// The stream is gone: stopped by the peer, reset, or its connection closed.
     Gone,
 }
@@ -162,10 +164,25 @@ impl Outgoing {
         self.fin = true;
     }
 
-    /// Hands as much as possible to the transport; returns how far it came and what was taken.
-    pub(super) fn pump(&mut self, endpoint: &mut Endpoint, conn: Conn, stream: u64) -> (Pumped, Taken) {
+    /// Hands as much as possible to the transport, but at most `allowance` bytes of a game; returns how far it came and
+    /// what was taken.
+    pub(super) fn pump(
+        &mut self,
+        endpoint: &mut Endpoint,
+        conn: Conn,
+        stream: u64,
+        allowance: usize,
+    ) -> (Pumped, Taken) {
         let mut taken = Taken::default();
-        while let Some(Part { bytes, of_game }) = self.parts.pop_front() {
+        while let Some(Part { mut bytes, of_game }) = self.parts.pop_front() {
+            let allowed = allowance.saturating_sub(taken.of_game as usize);
+            if of_game && bytes.len() > allowed {
+                let later = bytes.split_off(allowed);
+                self.parts.push_front(Part { bytes: later, of_game });
+                if allowed == 0 {
+                    return (Pumped::Throttled, taken);
+                }
+            }
             let len = bytes.len();
             let last = self.fin && self.parts.is_empty();
             match endpoint.send_bytes(conn, stream, bytes, last) {

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::engine::{ConnId, InboundId, Input, RequestId, RunFailure};
+use crate::engine::{ConnId, InboundId, Input, Pace, RequestId, RunFailure};
 use crate::proto::{
     Answer, CloseCode, FrameError, GetChunks, MAX_BULK_FRAME, MAX_CONTROL_FRAME, ManifestAnswer, Notification, Parsed,
     Request, StreamCode, WireError, WireErrorCode, decode, encode, parse_notification, parse_request,
@@ -122,6 +122,12 @@ pub(super) struct Streams {
     evict_at: Option<Instant>,
     /// Bytes of games that the transport took, not yet reported.
     sent_bytes: u64,
+    /// How fast games may go out.
+    upload: Pace,
+    /// Some run waits for that.
+    throttled: bool,
+    /// Who went on first the last time that it allowed more.
+    resumed_first: Option<Conn>,
     scratch: Vec<u8>,
 }
 

@@ -16,6 +16,7 @@ mod discovery;
 mod download;
 mod harness;
 mod library;
+mod limits;
 mod local;
 mod serving;
 mod start;

@@ -38,7 +38,7 @@ use self::lookup::Lookups;
 use self::progress::Account;
 use self::serving::Serving;
 use super::context::{Cx, SourceDirectory};
-use super::{CommandId, ConnId, InboundId, RequestId, RunFailure};
+use super::{CommandId, ConnId, InboundId, Output, Pace, RequestId, RunFailure};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::config::{Config, Timers};
 use crate::proto::{Answer, GetChunks};
@@ -146,6 +146,12 @@ pub(super) struct Transfers {
     /// The download that got a landing buffer last: the next one is for another.
     served_last: Option<DownloadId>,
     bytes_received: u64,
+    /// How fast chunks may be asked for: what is asked for comes as fast as the network carries it.
+    pace: Pace,
+    /// A run that could have been asked for waits for that.
+    paced: bool,
+    /// The user wants the network for something else.
+    paused: bool,
     timers: Timers,
     stopping: bool,
     effects: Effects,
@@ -162,6 +168,9 @@ impl Transfers {
             serving: Serving::default(),
             served_last: None,
             bytes_received: 0,
+            pace: Pace::new(config.rates.max_download),
+            paced: false,
+            paused: false,
             timers: config.timers.clone(),
             stopping: false,
             effects: Vec::new(),
@@ -242,6 +251,64 @@ impl Transfers {
         self.settle(cx, sources, local)
     }
 
+    /// `prioritise`: a download that waits is the next to get a slot. Errors: `unknown-game`; `bad-argument` when it does
+    /// not wait.
+    pub(super) fn command_prioritise(
+        &mut self,
+        cx: &mut Cx<'_>,
+        _: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        id: CommandId,
+        game: GameId,
+    ) -> Effects {
+        let place = self.queue.iter().position(|waiting| waiting.game == game);
+        let result = match place.and_then(|place| self.queue.remove(place)) {
+            Some(waiting) => {
+                self.queue.push_front(waiting);
+                Ok(CommandData::Done(Done {}))
+            }
+            None if is_known(local, &game) => {
+                Err(CommandError::new(ErrorCode::BadArgument, format!("no download of {game} waits for its turn")))
+            }
+            None => Err(unknown_game(&game)),
+        };
+        cx.reply(id, result);
+        Vec::new()
+    }
+
+    /// From now on chunks are asked for so fast, in bytes per second; `None`: as fast as they come.
+    pub(super) fn limit(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        rate: Option<u64>,
+    ) -> Effects {
+        self.pace = Pace::new(rate);
+        self.settle(cx, sources, local)
+    }
+
+    /// Stops all transfers, or lets them go on: downloads ask for nothing more, and nothing is handed out. What was asked for
+    /// already still lands.
+    pub(super) fn pause(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        paused: bool,
+    ) -> Effects {
+        self.paused = paused;
+        if paused {
+            self.serving.games().into_iter().for_each(|game| cx.emit(Output::StopSending { game }));
+        }
+        self.settle(cx, sources, local)
+    }
+
+    /// Whether all transfers are stopped.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// `get-game`: the files as one of the sources lists them. Errors: `not-in-catalog`, `unknown-game`, `no-sources` (also
     /// for a game that lies here and nowhere else), `timeout`, `verification-failed`.
     pub(super) fn command_get_game(
@@ -280,6 +347,9 @@ impl Transfers {
         from: InboundId,
         request: GetChunks,
     ) {
+        if self.paused {
+            return serving::refuse_paused(cx, from);
+        }
         let busy = self.stopping || self.is_touched(&request.game_id) || local.withdrawn(&request.game_id);
         self.serving.get_chunks(cx, local, busy, from, request);
     }
@@ -456,7 +526,8 @@ impl Transfers {
 
     /// When to call [`Transfers::timeout`] at the latest.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.running.values().filter_map(|running| running.download.next_timeout(&self.timers)).min()
+        let downloads = self.running.values().filter_map(|running| running.download.next_timeout(&self.timers));
+        downloads.chain(self.pace.ready_at().filter(|_| self.paced)).min()
     }
 
     /// Ends everything: queued downloads at once, running ones with their files kept, a commit when it is done. Nothing is

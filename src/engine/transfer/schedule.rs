@@ -79,6 +79,10 @@ impl Transfers {
 
     /// Hands free landing buffers to the downloads in turn, one run at a time.
     fn hand_out(&mut self, cx: &mut Cx<'_>) {
+        self.paced = false;
+        if self.paused {
+            return;
+        }
         let mut order: Vec<_> =
             self.running.iter().filter(|(_, running)| running.download.is_fetching()).map(|(id, _)| *id).collect();
         let turn = order.partition_point(|id| Some(*id) <= self.served_last);
@@ -88,12 +92,13 @@ impl Transfers {
         self.in_turn(cx, &order, Download::assist);
     }
 
-    /// Offers the free buffers to one download after the other, until none takes any.
+    /// Offers the free buffers to one download after the other, until none takes any or the limit is reached. `offer`
+    /// answers the bytes that it asked for.
     fn in_turn(
         &mut self,
         cx: &mut Cx<'_>,
         order: &[DownloadId],
-        offer: impl Fn(&mut Download, &mut Cx<'_>, usize) -> bool,
+        offer: impl Fn(&mut Download, &mut Cx<'_>, usize) -> Option<u64>,
     ) {
         let pool = cx.config.limits.landing_buffers.max(1);
         let mut taken = true;
@@ -101,7 +106,12 @@ impl Transfers {
             for id in order {
                 let free = pool.saturating_sub(self.buffers_held());
                 let Some(running) = self.running.get_mut(id) else { continue };
-                if offer(&mut running.download, cx, free) {
+                if self.pace.available(cx.now) == 0 {
+                    self.paced = true;
+                    return;
+                }
+                if let Some(bytes) = offer(&mut running.download, cx, free) {
+                    self.pace.spend(bytes);
                     self.served_last = Some(*id);
                     taken = true;
                 }

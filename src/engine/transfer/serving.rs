@@ -1,6 +1,6 @@
 //! What other peers fetch from here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::context::Cx;
 use super::super::{ConnId, InboundId, Output};
@@ -74,6 +74,11 @@ impl Serving {
         self.sends.values().any(|sent| sent == game)
     }
 
+    /// The games that are being sent.
+    pub(super) fn games(&self) -> BTreeSet<GameId> {
+        self.sends.values().cloned().collect()
+    }
+
     pub(super) fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }
@@ -122,6 +127,11 @@ fn check_run(request: &GetChunks, content_hash: Option<ContentHash>) -> Result<(
         }
         _ => Ok(()),
     }
+}
+
+/// Answers that nothing is handed out for the time being.
+pub(super) fn refuse_paused(cx: &mut Cx<'_>, to: InboundId) {
+    refuse(cx, to, error(WireErrorCode::Busy, "transfers are paused here".to_owned()));
 }
 
 fn error(code: WireErrorCode, message: String) -> WireError {

@@ -12,11 +12,34 @@ impl Streams {
             self.deadlines.pop();
         }
         let first = self.deadlines.peek().map(|Reverse((at, ..))| *at);
-        [first, self.sweep_at, self.evict_at].into_iter().flatten().min()
+        let upload = self.upload.ready_at().filter(|_| self.throttled);
+        [first, self.sweep_at, self.evict_at, upload].into_iter().flatten().min()
+    }
+
+    /// Limits how fast games go out, in bytes per second over all connections; `None`: not at all.
+    pub(in crate::reactor) fn limit_upload(&mut self, rate: Option<u64>) {
+        self.upload = Pace::new(rate);
+    }
+
+    /// Goes on with the runs that were held back, as far as the limits allow by now.
+    fn go_on(&mut self, cx: &mut Shell<'_>) {
+        if self.throttled && self.upload.ready_at().is_none_or(|at| at <= cx.now) {
+            self.throttled = false;
+            // Another connection first every time, or it would get everything.
+            let mut senders: Vec<Conn> = self.senders.iter().copied().collect();
+            let start = senders.partition_point(|&conn| Some(conn) <= self.resumed_first);
+            let count = senders.len();
+            senders.rotate_left(start % count.max(1));
+            self.resumed_first = senders.first().copied();
+            for conn in senders {
+                self.writable(cx, conn);
+            }
+        }
     }
 
     /// Ends what has run out of time.
     pub(in crate::reactor) fn expire(&mut self, cx: &mut Shell<'_>) {
+        self.go_on(cx);
         if self.sweep_at.is_some_and(|at| at <= cx.now) {
             self.sweep_at = self.open_games.forget_unused().then(|| cx.now + OPEN_GAMES_SWEEP);
         }

@@ -38,19 +38,22 @@ impl Streams {
                 return;
             }
         };
-        let (pumped, taken) = outgoing.pump(cx.endpoint, conn, number);
-        if pumped != Pumped::Blocked {
+        let (pumped, taken) = outgoing.pump(cx.endpoint, conn, number, self.upload.available(cx.now));
+        self.upload.spend(taken.of_game);
+        self.throttled |= pumped == Pumped::Throttled;
+        if !matches!(pumped, Pumped::Blocked | Pumped::Throttled) {
             connection.writing.remove(&number);
         }
         if let Kind::Inbound { state, .. } = &mut stream.kind {
-            if taken.bytes > 0 {
+            // Nor is the peer to blame when this side holds it back.
+            if taken.bytes > 0 || pumped == Pumped::Throttled {
                 stream.deadline = Some(cx.now + cx.config.timers.run_stall);
             }
             if let Inbound::Sending(sending) = state {
                 sending.sent += taken.of_game;
                 self.sent_bytes += taken.of_game;
                 connection.moved_bytes += taken.bytes;
-                if connection.moved_bytes >= PROGRESS_BYTES {
+                if connection.moved_bytes >= PROGRESS_BYTES || pumped == Pumped::Throttled {
                     connection.moved_bytes = 0;
                     connection.moved_at = cx.now;
                 }

@@ -27,11 +27,11 @@ const ASSUMED_RATE: f64 = 10e6;
 
 impl Download {
     /// Asks the source that has least to do for one run. `free`: landing buffers that nobody holds; `share`: what this
-    /// download may hold. False: nobody can take one.
-    pub(in crate::engine::transfer) fn assign(&mut self, cx: &mut Cx<'_>, free: usize, share: usize) -> bool {
-        let Phase::Fetching { pin, planner } = &mut self.phase else { return false };
+    /// download may hold. Answers its bytes; `None`: nobody can take one.
+    pub(in crate::engine::transfer) fn assign(&mut self, cx: &mut Cx<'_>, free: usize, share: usize) -> Option<u64> {
+        let Phase::Fetching { pin, planner } = &mut self.phase else { return None };
         if free == 0 || !planner.has_wanted() {
-            return false;
+            return None;
         }
         let loads = planner.loads();
         let usable: Vec<_> = self.roster.usable().collect();
@@ -68,18 +68,18 @@ impl Download {
                 self.roster.asked(source.peer_id, load.runs == 0, cx.now);
                 let content_hash = pin.content_hash();
                 cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
-                return true;
+                return Some(planner.plan().manifest.range_bytes(range));
             }
         }
-        false
+        None
     }
 
     /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
-    pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> bool {
+    pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> Option<u64> {
         self.endgame_at = None;
-        let Phase::Fetching { pin, planner } = &mut self.phase else { return false };
+        let Phase::Fetching { pin, planner } = &mut self.phase else { return None };
         if planner.has_wanted() || !planner.is_fetching() {
-            return false;
+            return None;
         }
         let loads = planner.loads();
         let idle: Vec<_> = self
@@ -88,11 +88,11 @@ impl Download {
             .filter(|source| loads.get(&source.peer_id).is_none_or(|load| load.runs == 0))
             .collect();
         if idle.is_empty() {
-            return false;
+            return None;
         }
         self.endgame_at = Some(cx.now + ENDGAME_EVERY);
         if free == 0 {
-            return false;
+            return None;
         }
         // When each run will have landed: a source works off its runs in the order of their requests.
         let manifest = &planner.plan().manifest;
@@ -123,11 +123,11 @@ impl Download {
                     self.roster.asked(source.peer_id, true, cx.now);
                     let content_hash = pin.content_hash();
                     cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
-                    return true;
+                    return Some(planner.plan().manifest.range_bytes(range));
                 }
             }
         }
-        false
+        None
     }
 }
 

@@ -234,3 +234,76 @@ fn progress_is_reported_at_its_pace_and_only_when_bytes_moved() {
     assert!(reports.windows(2).all(|pair| pair[1].0 - pair[0].0 >= sim.config.timers.progress_every));
     assert!((9_000_000..=10_500_000).contains(&reports[3].2), "{reports:?}");
 }
+
+#[test]
+fn whoever_is_given_priority_is_next() {
+    let mut sim = Sim::new(1);
+    for id in ["d", "c", "b", "a"] {
+        sim.peer(1, &offer(id, "1", &[4 * MIB], 0));
+        sim.download(id).unwrap();
+    }
+    assert_eq!(code(sim.prioritise("c")), ErrorCode::BadArgument, "it runs");
+    assert_eq!(code(sim.prioritise("nobody-has-it")), ErrorCode::UnknownGame);
+    sim.prioritise("a").unwrap();
+    sim.run();
+    let began: Vec<_> = sim
+        .log
+        .iter()
+        .filter_map(|event| match event {
+            PeerEvent::DownloadBegin { game, .. } => Some(game.as_str().to_owned()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(began, ["d", "c", "a", "b"]);
+}
+
+#[test]
+fn a_limit_is_kept_by_asking_for_less() {
+    let rate = 10_000_000;
+    let mut sim = Sim::new(1);
+    for id in ["a", "b"] {
+        sim.peer(1, &offer(id, "1", &[20 * MIB], 0)).rate = 100e6;
+        sim.peer(2, &offer(id, "1", &[20 * MIB], 0)).rate = 100e6;
+        sim.download(id).unwrap();
+    }
+    sim.with(|transfers, cx, sources, local| transfers.limit(cx, sources, local, Some(rate)));
+    let begin = sim.now;
+    sim.run();
+    let took = (sim.now - begin).as_secs_f64();
+    let finished = sim.log.iter().filter(|event| matches!(event, PeerEvent::DownloadFinished { .. })).count();
+    assert_eq!(finished, 2);
+    let at_best = (40 * MIB) as f64 / rate as f64;
+    assert!((at_best * 0.8..at_best * 1.3).contains(&took), "{took} s for what takes {at_best} s");
+}
+
+#[test]
+fn while_paused_nothing_is_asked_for_and_nothing_handed_out() {
+    let mut sim = Sim::new(1);
+    let here = offer("here", "1", &[4 * MIB], 0);
+    sim.local.scanned.insert(game("here"), here.scanned());
+    sim.peer(1, &offer("g", "1", &[20 * MIB], 0)).rate = 20e6;
+    sim.download("g").unwrap();
+    sim.run_until(|sim| sim.written() >= 3);
+    sim.with(|transfers, cx, sources, local| transfers.pause(cx, sources, local, true));
+    // What was asked for lands; then, whatever the time, nothing happens any more.
+    let until = sim.now + Duration::from_secs(600);
+    while sim.now < until && sim.step() {}
+    let so_far = sim.written();
+    assert!(so_far < 21 && !sim.log.iter().any(|event| matches!(event, PeerEvent::DownloadFailed { .. })));
+    let from = InboundId { conn: ConnId(77), stream: 0 };
+    let request = GetChunks {
+        game_id: game("here"),
+        manifest_hash: here.summary.manifest_hash,
+        content_hash: here.summary.content_hash,
+        first: 0,
+        count: 1,
+    };
+    sim.ask_here(from, Request::GetChunks(request.clone()));
+    assert!(matches!(sim.answers.last(), Some((_, Answer::Error(error))) if error.code == WireErrorCode::Busy));
+    sim.with(|transfers, cx, sources, local| transfers.pause(cx, sources, local, false));
+    sim.ask_here(from, Request::GetChunks(request));
+    assert_eq!(sim.sends.len(), 1);
+    sim.end_send(from, false);
+    sim.run();
+    assert_eq!(finished(&sim).len(), 1);
+}

@@ -193,7 +193,7 @@ pub(super) struct Sim {
     fetches: BTreeMap<RequestId, (PeerId, usize)>,
     landings: BTreeMap<DownloadId, Landing>,
     disk_free_at: Instant,
-    sends: BTreeMap<InboundId, GameId>,
+    pub(super) sends: BTreeMap<InboundId, GameId>,
     /// What the disk answers from now on.
     pub(super) disk_error: Option<JobError>,
     pub(super) keep_sends: bool,
@@ -344,6 +344,11 @@ impl Sim {
 
     pub(super) fn cancel(&mut self, id: &str) -> CommandResult {
         self.command(|t, cx, sources, local, command| t.command_cancel(cx, sources, local, command, game(id))).unwrap()
+    }
+
+    pub(super) fn prioritise(&mut self, id: &str) -> CommandResult {
+        self.command(|t, cx, sources, local, command| t.command_prioritise(cx, sources, local, command, game(id)))
+            .unwrap()
     }
 
     /// `None`: the answer comes later.
