@@ -177,6 +177,8 @@ pub struct Timers {
     pub run_stall: Duration,
     /// How long a download without any source waits for one.
     pub source_wait: Duration,
+    /// Time between two looks at the addresses of this host, in whole seconds.
+    pub interface_check: Duration,
     /// How long a shutdown waits for goodbyes to leave.
     pub shutdown_grace: Duration,
 }
@@ -198,6 +200,7 @@ impl Default for Timers {
             rescan_every: s(300),
             fs_coalesce: ms(500),
             progress_every: ms(500),
+            interface_check: s(60),
             run_stall: s(10),
             source_wait: s(10),
             shutdown_grace: ms(500),

@@ -174,6 +174,8 @@ fn start_discovery(
 ) -> Result<Option<Discovery>, String> {
     let port = listen.first().map_or(0, std::net::SocketAddr::port);
     let mut discovery = DiscoveryConfig::new(identity.peer_id(), port, PROTO_VER);
+    // mdns-sd counts in seconds, and 0 would mean never.
+    discovery.timers.ip_check = config.timers.interface_check.max(Duration::from_secs(1));
     discovery.hostname.clone_from(&config.hostname);
     discovery.listen = listen.iter().map(std::net::SocketAddr::ip).collect();
     // A sighting that does not fit comes again.
@@ -232,7 +234,8 @@ impl Reactor {
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
         let mut now = now_outside_the_engine();
-        self.inputs.push_back(Input::Listening { addrs: addresses::reachable(&self.endpoint.local_addrs()) });
+        let listening = self.listening();
+        self.inputs.push_back(listening);
         self.streams.limit_upload(self.config.rates.max_upload);
         let mut more = false;
         loop {
@@ -321,7 +324,7 @@ impl Reactor {
                 self.repliers.insert(id, reply);
                 self.inputs.push_back(Input::Command { id, command });
             } else if let Ok(event) = self.sighting_queue.try_recv() {
-                self.inputs.push_back(sighting(event));
+                self.sighted(event);
             } else {
                 break;
             }
@@ -333,6 +336,24 @@ impl Reactor {
             FsEvent::Overflow => Input::FsRescan { reason: "file events were lost" },
         }));
         budget == 0
+    }
+
+    fn sighted(&mut self, event: DiscoveryEvent) {
+        self.inputs.push_back(match event {
+            DiscoveryEvent::Sighted(seen) => Input::Sighting(Sighting {
+                peer_id: seen.peer_id,
+                addrs: seen.addrs,
+                proto_ver: seen.proto_ver,
+                stamp: seen.stamp,
+                hostname: seen.hostname,
+            }),
+            DiscoveryEvent::Gone { peer_id } => Input::SightingGone { peer_id },
+            DiscoveryEvent::Interfaces => self.listening(),
+        });
+    }
+
+    fn listening(&self) -> Input {
+        Input::Listening { addrs: addresses::reachable(&self.endpoint.local_addrs()) }
     }
 
     /// Moves bytes between connections, buffers and workers.
@@ -550,19 +571,6 @@ impl Reactor {
         drop(self.repliers);
         drop(self.workers);
         drop(self.events);
-    }
-}
-
-fn sighting(event: DiscoveryEvent) -> Input {
-    match event {
-        DiscoveryEvent::Sighted(seen) => Input::Sighting(Sighting {
-            peer_id: seen.peer_id,
-            addrs: seen.addrs,
-            proto_ver: seen.proto_ver,
-            stamp: seen.stamp,
-            hostname: seen.hostname,
-        }),
-        DiscoveryEvent::Gone { peer_id } => Input::SightingGone { peer_id },
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     duration timers.progress_every;
     duration timers.run_stall;
     duration timers.source_wait;
+    duration timers.interface_check;
     duration timers.shutdown_grace;
     congestion transport.congestion;
     size transport.socket_buffer;

@@ -128,6 +128,8 @@ pub enum DiscoveryEvent {
         /// Whose.
         peer_id: PeerId,
     },
+    /// This host has other addresses than before.
+    Interfaces,
 }
 
 /// Receives the events, on the discovery thread. It must not block.

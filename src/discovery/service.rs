@@ -224,6 +224,7 @@ impl Service {
             Msg::Browse { .. } | Msg::BrowseEnded { .. } => {}
             Msg::Interfaces => {
                 tracing::info!("the network interfaces changed; looking for peers again");
+                (self.sink)(DiscoveryEvent::Interfaces);
                 if self.duty.restart(Instant::now()) == Some(Step::Browse) {
                     self.start_browse();
                 }

@@ -327,3 +327,25 @@ fn a_peer_of_another_protocol_version_is_ignored_but_seen() {
     assert!(daemon.events("peer-discovered").is_empty());
     let _ = responder.shutdown();
 }
+
+#[test]
+fn an_address_that_comes_later_is_one_to_listen_on() {
+    if !available("an_address_that_comes_later_is_one_to_listen_on", &["netns"]) {
+        return;
+    }
+    let lan = Lan::new();
+    let host = lan.host("a");
+    let daemon = Daemon::start(&Home::new(), &Options::on(&host).set("timers.interface_check", "1s"));
+    let listens_on = |addr: &str| {
+        let status = daemon.status();
+        status["listen_addrs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|own| own.as_str().unwrap().starts_with(&format!("{addr}:")))
+    };
+    assert!(listens_on(&host.addr().to_string()) && !listens_on("10.77.200.1"));
+    let added = host.command("ip").args(["addr", "add", "10.77.200.1/24", "dev", "eth0"]).status().unwrap();
+    assert!(added.success());
+    eventually("the status names the new address", 30, || listens_on("10.77.200.1").then_some(()));
+}
