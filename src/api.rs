@@ -89,6 +89,16 @@ pub enum PeerCommand {
     Pause,
     /// Let transfers go on.
     Resume,
+    /// Have nothing to do with a peer until the daemon stops.
+    BlockPeer {
+        /// Whom.
+        peer_id: PeerId,
+    },
+    /// Deal with a peer again.
+    UnblockPeer {
+        /// Whom.
+        peer_id: PeerId,
+    },
     /// Let a waiting download be the next.
     Prioritise {
         /// Which.
@@ -129,6 +139,8 @@ impl PeerCommand {
             Self::SetLimits { .. } => "set-limits",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::BlockPeer { .. } => "block-peer",
+            Self::UnblockPeer { .. } => "unblock-peer",
             Self::Prioritise { .. } => "prioritise",
             Self::WaitPeers { .. } => "wait-peers",
             Self::Shutdown => "shutdown",
@@ -303,6 +315,8 @@ pub struct Status {
     pub peers_connected: usize,
     /// Peers with another protocol version that were seen.
     pub peers_incompatible: Vec<IncompatiblePeer>,
+    /// Peers that the user blocked.
+    pub peers_blocked: Vec<PeerId>,
     /// Running and queued operations.
     pub operations: Vec<OperationRow>,
     /// How the game directory is watched: `watching`, or `polling` when the system has no watches left.

@@ -240,6 +240,35 @@ fn a_close_brings_its_code_and_what_was_sent_before_it() {
 }
 
 #[test]
+fn whoever_is_refused_right_after_the_handshake_hears_the_code() {
+    let (mut a, mut b) = (Node::new(), Node::new());
+    a.endpoint.dial(7, b.addr(), None, None, Instant::now());
+    let (mut refused, mut code) = (false, None);
+    drive("the one who dialled hears why", || {
+        a.turn();
+        b.turn();
+        while let Some(event) = b.endpoint.poll_event() {
+            if let Event::Up { conn, .. } = event {
+                b.endpoint.close(conn, 13, "blocked", Instant::now());
+                refused = true;
+            }
+        }
+        while let Some(event) = a.endpoint.poll_event() {
+            match event {
+                Event::Up { conn, .. } => {
+                    let stream = a.endpoint.open_bi(conn).unwrap();
+                    a.endpoint.send(conn, stream, b"hello", true).unwrap();
+                }
+                Event::Down { code: heard, .. } => code = heard,
+                other => panic!("{other:?}"),
+            }
+        }
+        code.is_some()
+    });
+    assert_eq!((refused, code), (true, Some(13)));
+}
+
+#[test]
 fn a_lost_close_is_said_again() {
     let (mut a, mut b) = (Node::new(), Node::new());
     let mut relay = Relay::to(b.addr());

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{CommandError, ErrorCode, PeerCommand};
 use crate::config::Rates;
-use crate::types::GameId;
+use crate::types::{GameId, PeerId};
 
 /// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
 const MAX_COUNT: u64 = 1_000_000;
@@ -47,6 +47,8 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
         }
         "pause" => fields.only(&[], PeerCommand::Pause),
         "resume" => fields.only(&[], PeerCommand::Resume),
+        "block-peer" => fields.only(&["peer_id"], PeerCommand::BlockPeer { peer_id: fields.peer_id()? }),
+        "unblock-peer" => fields.only(&["peer_id"], PeerCommand::UnblockPeer { peer_id: fields.peer_id()? }),
         "prioritise" => fields.only(&["game"], PeerCommand::Prioritise { game: fields.game()? }),
         "set-limits" => {
             let (max_upload, max_download) = (fields.rate("max_upload")?, fields.rate("max_download")?);
@@ -105,6 +107,11 @@ impl Fields<'_> {
     fn game(&self) -> Result<GameId, CommandError> {
         let text = self.text("game", "the id of a game, a string")?;
         text.parse().map_err(|error| self.bad("game", &format!("{error}")))
+    }
+
+    fn peer_id(&self) -> Result<PeerId, CommandError> {
+        let text = self.text("peer_id", "the id of a peer, a string")?;
+        text.parse().map_err(|error| self.bad("peer_id", &format!("{error}")))
     }
 
     fn host_port(&self, field: &str) -> Result<String, CommandError> {
@@ -180,6 +187,8 @@ mod tests {
             PeerCommand::Verify { game, repair: true },
             PeerCommand::WaitPeers { count: 3, timeout_ms: 500 },
             PeerCommand::Pause,
+            PeerCommand::BlockPeer { peer_id: PeerId::from_spki_sha256(&[7; 32]) },
+            PeerCommand::UnblockPeer { peer_id: PeerId::from_spki_sha256(&[7; 32]) },
             PeerCommand::Resume,
             PeerCommand::Prioritise { game: "quake".parse().unwrap() },
             PeerCommand::SetLimits { max_upload: Some(None), max_download: None },
@@ -213,6 +222,7 @@ mod tests {
             (json!({"cmd": "connect", "addr": "nowhere"}), "connect: addr: expected HOST:PORT"),
             (json!({"cmd": "set-game-dir", "path": ""}), "set-game-dir: path: expected the path"),
             (json!({"cmd": "wait-peers", "count": -1, "timeout_ms": 1}), "wait-peers: count: expected a whole number"),
+            (json!({"cmd": "block-peer", "peer_id": "me"}), "block-peer: peer_id: "),
             (json!({"cmd": "set-limits", "max_upload": 999_999}), "max_upload: expected bytes per second from 1000000"),
             (json!({"cmd": "set-limits", "max_download": "5MB"}), "such as 50MB/s"),
             (json!({"cmd": "wait-peers", "count": 1}), "wait-peers: timeout_ms: missing; expected a whole number"),

@@ -83,6 +83,8 @@ impl Engine {
                 transfers!(self, now, pause, command == PeerCommand::Pause);
                 self.reply(id, Ok(CommandData::Done(Done {})));
             }
+            PeerCommand::BlockPeer { peer_id } => self.block_peer(id, peer_id, now),
+            PeerCommand::UnblockPeer { peer_id } => self.unblock_peer(id, peer_id),
             PeerCommand::Prioritise { game } => transfers!(self, now, command_prioritise, id, game),
             PeerCommand::GetGame { game } => transfers!(self, now, command_get_game, id, game),
             PeerCommand::CancelDownload { game } if self.operations.operation(&game).is_some() => {
@@ -132,6 +134,23 @@ impl Engine {
             transfers!(self, now, limit, rate);
         }
         self.reply(id, Ok(CommandData::Limits(self.limits)));
+    }
+
+    fn block_peer(&mut self, id: CommandId, peer_id: PeerId, now: Instant) {
+        if peer_id == self.me {
+            return self.refuse(id, ErrorCode::SelfConnect, "this is the daemon's own peer id");
+        }
+        if !self.peers.block(cx!(self, now), peer_id) {
+            return self.refuse(id, ErrorCode::BadArgument, "too many peers are blocked; unblock some first");
+        }
+        self.reply(id, Ok(CommandData::Done(Done {})));
+    }
+
+    fn unblock_peer(&mut self, id: CommandId, peer_id: PeerId) {
+        if !self.peers.unblock(&peer_id) {
+            return self.refuse(id, ErrorCode::BadArgument, "this peer is not blocked");
+        }
+        self.reply(id, Ok(CommandData::Done(Done {})));
     }
 
     fn reply(&mut self, id: CommandId, result: CommandResult) {
@@ -268,6 +287,7 @@ impl Engine {
             games: state.game_count as usize,
             peers_connected: self.peers.connected(),
             peers_incompatible: self.peers.incompatible(),
+            peers_blocked: self.peers.blocked(),
             operations: self.operation_rows(),
             watch: self.watch,
             bytes_received: self.transfers.bytes_received(),

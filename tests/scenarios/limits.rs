@@ -78,3 +78,27 @@ fn a_pause_stops_transfers_both_ways_until_they_may_go_on() {
     }
     assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
 }
+
+#[test]
+fn a_blocked_peer_is_gone_on_both_sides_until_it_is_unblocked() {
+    let home_a = Home::with(&[GameSpec::small("alpha")]);
+    let (a, b) = (Daemon::start(&home_a, &Options::local()), Daemon::start(&Home::new(), &Options::local()));
+    b.connect(&a);
+    b.wait_peers(1);
+    assert!(b.games().contains_key("alpha"));
+    let mark = a.mark();
+    b.ok(json!({"cmd": "block-peer", "peer_id": a.peer_id}));
+    b.wait_event("peer-lost");
+    assert!(!b.games().contains_key("alpha"));
+    a.wait_event_since(mark, "peer-lost", |event| event["reason"] == "blocked");
+    assert_eq!(b.status()["peers_blocked"], json!([a.peer_id]));
+    // Neither way.
+    assert_eq!(b.refused(json!({"cmd": "connect", "addr": a.addr.to_string()})), "peer-refused");
+    assert_eq!(a.refused(json!({"cmd": "connect", "addr": b.addr.to_string()})), "peer-refused");
+    assert_eq!(b.refused(json!({"cmd": "block-peer", "peer_id": b.peer_id})), "self-connect");
+    b.ok(json!({"cmd": "unblock-peer", "peer_id": a.peer_id}));
+    assert_eq!(b.refused(json!({"cmd": "unblock-peer", "peer_id": a.peer_id})), "bad-argument");
+    b.connect(&a);
+    b.wait_peers(1);
+    assert!(b.games().contains_key("alpha"));
+}

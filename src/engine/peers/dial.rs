@@ -166,7 +166,7 @@ impl Peers {
     /// A peer was advertised.
     pub(in crate::engine) fn sighting(&mut self, cx: &mut Cx<'_>, library: &Library, sighting: Sighting) {
         let Sighting { peer_id: peer, addrs, proto_ver, stamp, hostname } = sighting;
-        if self.leaving || peer == self.me {
+        if self.leaving || peer == self.me || self.blocked.contains(&peer) {
             return;
         }
         if proto_ver != PROTO_VER {

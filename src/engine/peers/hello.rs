@@ -8,7 +8,7 @@
 use std::net::{SocketAddr, SocketAddrV6};
 
 use super::dial::DialFor;
-use super::{Ask, Conn, Due, Fact, Peers, Presence, Session, Stage, Sync};
+use super::{Ask, BLOCKED, Conn, Due, Fact, Peers, Presence, Session, Stage, Sync};
 use crate::api::{CommandError, ErrorCode, PeerEvent};
 use crate::engine::context::Cx;
 use crate::engine::library::{Library, shortened};
@@ -52,6 +52,14 @@ impl Peers {
             if let Some(errand) = errand {
                 let message = "the address is this daemon's own";
                 self.errand_over(cx, errand, Err(CommandError::new(ErrorCode::SelfConnect, message)));
+            }
+            return;
+        }
+        if self.blocked.contains(&peer) {
+            refuse(cx, CloseCode::Blocked, BLOCKED);
+            if let Some(errand) = errand {
+                let message = format!("{peer} is blocked here: unblock it first");
+                self.errand_failed(cx, library, errand, CommandError::new(ErrorCode::PeerRefused, message));
             }
             return;
         }
@@ -183,6 +191,8 @@ impl Peers {
             }
             Ok(Answer::Error(_)) => (CloseCode::Idle, "Hello was refused"),
             Ok(_) => (CloseCode::Malformed, "an answer of another kind than asked"),
+            // `ConnectionDown` follows, and knows why.
+            Err(RunFailure::ConnectionLost) => return,
             Err(RunFailure::Malformed(_)) => (CloseCode::Malformed, "the answer to Hello is malformed"),
             Err(_) => (CloseCode::Timeout, "Hello was not answered"),
         };

@@ -18,7 +18,7 @@ mod hello;
 mod liveness;
 mod sync;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +39,11 @@ use crate::types::{Availability, ChunkHash, GameId, GameSummary, LibraryStamp, P
 /// Peers of another protocol version that are remembered for `status`.
 const MAX_INCOMPATIBLE: usize = 256;
 
+/// Peers that may be blocked.
+const MAX_BLOCKED: usize = 4096;
+/// What a blocked peer is told.
+const BLOCKED: &str = "the user blocked this peer";
+
 /// The table of peers.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -58,6 +63,8 @@ pub(super) struct Peers {
     resolving: BTreeMap<u64, ErrandId>,
     statics: Vec<Static>,
     incompatible: BTreeMap<PeerId, u32>,
+    /// Whom the user does not want to deal with.
+    blocked: BTreeSet<PeerId>,
     interner: Interner,
     timers: TimerSet<Due>,
     facts: Vec<Fact>,
@@ -203,6 +210,7 @@ impl Peers {
             resolving: BTreeMap::new(),
             statics: hosts.into_iter().map(Static::new).collect(),
             incompatible: BTreeMap::new(),
+            blocked: BTreeSet::new(),
             interner: Interner::default(),
             timers: TimerSet::new(),
             facts: Vec::new(),
@@ -492,6 +500,30 @@ impl Peers {
         self.end_errands(cx);
         self.timers = TimerSet::new();
         self.queues.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// From now on has nothing to do with a peer. False: there are as many blocked ones as may be.
+    pub(super) fn block(&mut self, cx: &mut Cx<'_>, peer: PeerId) -> bool {
+        if self.blocked.len() >= MAX_BLOCKED && !self.blocked.contains(&peer) {
+            return false;
+        }
+        self.blocked.insert(peer);
+        let conns: Vec<_> = self.conns.iter().filter(|(_, conn)| conn.peer == peer).map(|(id, _)| *id).collect();
+        for conn in conns {
+            self.close(cx, conn, CloseCode::Blocked, BLOCKED);
+        }
+        self.lose(cx, peer, "blocked", false);
+        true
+    }
+
+    /// Deals with a peer again, once it is seen or comes. False: it was not blocked.
+    pub(super) fn unblock(&mut self, peer: &PeerId) -> bool {
+        self.blocked.remove(peer)
+    }
+
+    /// Whom the user does not want to deal with, ascending by id.
+    pub(super) fn blocked(&self) -> Vec<PeerId> {
+        self.blocked.iter().copied().collect()
     }
 
     /// Notes a peer that speaks another version.
