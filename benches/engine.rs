@@ -107,7 +107,14 @@ impl Party {
 
     fn join(&mut self, n: u32, games: &[Arc<GameSummary>], library_digest: LibraryDigest) {
         let conn = ConnId(u64::from(n));
-        self.feed(Input::ConnectionUp { conn, peer_id: peer(n), remote: addr(n), local: addr(0), dial: None });
+        self.feed(Input::ConnectionUp {
+            conn,
+            peer_id: peer(n),
+            remote: addr(n),
+            local: addr(0),
+            dial: None,
+            party: None,
+        });
         let hello = Hello {
             peer_id: peer(n),
             proto_ver: PROTO_VER,
@@ -118,7 +125,6 @@ impl Party {
             library_digest,
             game_count: games.len() as u32,
             features: Vec::new(),
-            auth: None,
         };
         let outputs = self.feed(Input::Request { from: InboundId { conn, stream: 0 }, request: Request::Hello(hello) });
         for output in outputs {

@@ -517,6 +517,15 @@ pub enum PeerEvent {
         /// Why: `goodbye`, `stale`, `closed`, …
         reason: String,
     },
+    /// The party key keeps a peer and this one apart. Once for each peer until it is let in.
+    PeerRefused {
+        /// Who.
+        peer_id: PeerId,
+        /// Where.
+        addr: SocketAddr,
+        /// In words: who lacks the key, or has another.
+        reason: String,
+    },
     /// The library here is now this, durably.
     LocalLibraryChanged {
         /// History.
@@ -693,6 +702,13 @@ pub enum PeerEvent {
         code: ErrorCode,
         /// In words.
         message: String,
+    },
+    /// Another catalog is in force from now on.
+    CatalogChanged {
+        /// Games that it lists.
+        games: usize,
+        /// Its serial number; 0 where it has none.
+        serial: u64,
     },
     /// Something went wrong that no command asked for.
     RuntimeError {

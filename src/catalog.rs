@@ -5,23 +5,34 @@
 //! ```json
 //! {"format": 1,
 //!  "games": [{"id": "quake", "name": "Quake", "version": "1.06", "content_hash": "64 hex digits", "description": "…"}],
-//!  "peers": ["192.168.0.10:47000"]}
+//!  "peers": ["192.168.0.10:47000"], "serial": 7}
 //! ```
 //!
-//! `content_hash`, `description` and `peers` are optional, unknown fields are ignored. A file that breaks a rule is
+//! `content_hash`, `description`, `peers` and `serial` are optional, unknown fields are ignored. A file that breaks a rule is
 //! refused as a whole, with words that name the entry: a list that is half right would hide games silently.
+
+//!
+//! A list comes from a file or a URL; [`Keeper`] keeps it up to date, and holds it against its signature where a key is set.
+
+mod cache;
+mod http;
+mod keeper;
+pub mod signature;
+mod tls;
+
+pub use cache::{CACHE_FILE, Readers, create, replace};
+pub use keeper::{Keeper, read_once};
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::types::{ContentHash, GameId, GameIdError, HashParseError};
+use crate::types::{CatalogSource, ContentHash, GameId, GameIdError, HashParseError};
 
 /// The `format` that this program reads.
 const FORMAT: u64 = 1;
@@ -43,6 +54,7 @@ const MAX_DESCRIPTION_BYTES: usize = 8 << 10;
 pub struct Catalog {
     admission: Admission,
     peers: Vec<String>,
+    serial: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +96,30 @@ pub enum CatalogError {
     TooLarge {
         /// The file.
         path: PathBuf,
+    },
+    /// The server does not give it.
+    #[error("cannot fetch the catalog {url}: {reason}")]
+    Fetch {
+        /// From where.
+        url: String,
+        /// In words.
+        reason: String,
+    },
+    /// A key is set, and the signature is missing or wrong.
+    #[error("the catalog has no valid signature in {at}: {fault}")]
+    Signature {
+        /// Where the signature should be.
+        at: String,
+        /// In words.
+        fault: String,
+    },
+    /// A key is set, and a later catalog was signed with it before.
+    #[error("the catalog has serial number {found}, but {known} was seen already: somebody offers an old one")]
+    Older {
+        /// Of this catalog.
+        found: u64,
+        /// Of the last good one.
+        known: u64,
     },
     /// Not JSON, a field of the wrong type, or too many entries. The message has line and column.
     #[error("the catalog is not readable: {0}")]
@@ -145,19 +181,17 @@ pub enum EntryFault {
 impl Catalog {
     /// Admits every valid id; expects nothing.
     pub fn open_to_all() -> Self {
-        Self { admission: Admission::All, peers: Vec::new() }
+        Self { admission: Admission::All, peers: Vec::new(), serial: 0 }
+    }
+
+    /// Admits nothing: what is in force before the first catalog came.
+    pub fn empty() -> Self {
+        Self { admission: Admission::Listed(BTreeMap::new()), peers: Vec::new(), serial: 0 }
     }
 
     /// Reads and checks a file. Blocks on the disk.
     pub fn load(path: &Path) -> Result<Self, CatalogError> {
-        let failed = |source| CatalogError::Read { path: path.into(), source };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(failed)?;
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(CatalogError::TooLarge { path: path.into() });
-        }
-        Self::parse(&bytes)
+        read_once(&CatalogSource::File(path.into()), None).map(|(catalog, _)| catalog)
     }
 
     /// Checks the bytes of a catalog file. A leading UTF-8 byte order mark, as some editors write it, is skipped.
@@ -182,7 +216,7 @@ impl Catalog {
                 return Err(CatalogError::Peer { position, peer: cut(peer) });
             }
         }
-        Ok(Self { admission: Admission::Listed(games), peers: file.peers.0 })
+        Ok(Self { admission: Admission::Listed(games), peers: file.peers.0, serial: file.serial })
     }
 
     /// Whether a game may be offered and fetched.
@@ -191,6 +225,40 @@ impl Catalog {
             Admission::All => true,
             Admission::Listed(games) => games.contains_key(game),
         }
+    }
+
+    /// Why a game of this version and content, complete as it may be, is not handed out; `None`: it is. `content`: `None`
+    /// while it is not hashed.
+    pub fn withholds(
+        &self,
+        game: &GameId,
+        version: Option<&str>,
+        content: Option<ContentHash>,
+    ) -> Option<&'static str> {
+        if !self.admits(game) {
+            return Some("the catalog does not list it");
+        }
+        let entry = self.entry(game).filter(|entry| version == Some(entry.version.as_str()))?;
+        match (entry.content_hash, content) {
+            (Some(demanded), Some(here)) if here != demanded => {
+                Some("its content is not the one that the catalog demands of this version")
+            }
+            (Some(_), None) => Some("it is not hashed yet, and the catalog demands a certain content of this version"),
+            _ => None,
+        }
+    }
+
+    /// Number of listed games; `None`: every valid id is admitted.
+    pub fn listed(&self) -> Option<usize> {
+        match &self.admission {
+            Admission::All => None,
+            Admission::Listed(games) => Some(games.len()),
+        }
+    }
+
+    /// Counts the editions of a signed catalog; 0 where it does not say.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// What the catalog says about a game. `None` for games it does not list, so always when it is open to all.
@@ -317,6 +385,8 @@ struct CatalogFile {
     games: Capped<RawEntry, MAX_GAMES>,
     #[serde(default)]
     peers: Capped<String, MAX_PEERS>,
+    #[serde(default)]
+    serial: u64,
 }
 
 #[derive(Deserialize)]

@@ -11,13 +11,15 @@ mod units;
 
 pub use args::RunArgs;
 pub use defaults::default_state_dir;
-pub(crate) use load::is_host_port;
 pub use load::{ConfigError, RunSettings, load};
+pub(crate) use load::{is_host_port, parse_catalog_key};
 pub use units::{parse_duration, parse_rate, parse_size};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::types::{CatalogKey, CatalogSource};
 
 /// Everything that `Peer::start` needs.
 #[derive(Clone, Debug)]
@@ -28,8 +30,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Addresses to listen on, at most one per family, sharing one port. Port 0: a free one.
     pub listen: Vec<SocketAddr>,
-    /// Catalog file; `None`: every valid game id is admitted.
-    pub catalog: Option<PathBuf>,
+    /// File or URL of the catalog; `None`: every valid game id is admitted.
+    pub catalog: Option<CatalogSource>,
+    /// Whoever must have signed the catalog; `None`: nobody.
+    pub catalog_key: Option<CatalogKey>,
+    /// File with the secret that all PCs of the party share; `None`: everybody is let in.
+    pub party_key_file: Option<PathBuf>,
     /// `host:port` of peers to keep connected without multicast.
     pub static_peers: Vec<String>,
     /// Whether to advertise and browse by mDNS.
@@ -54,6 +60,8 @@ impl Config {
             state_dir,
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 0)), SocketAddr::from(([0u16; 8], 0))],
             catalog: None,
+            catalog_key: None,
+            party_key_file: None,
             static_peers: Vec::new(),
             mdns: true,
             hostname: None,
@@ -169,6 +177,8 @@ pub struct Timers {
     pub sighting_grace: Duration,
     /// Time between two scans of the whole game directory.
     pub rescan_every: Duration,
+    /// Time between two looks at the catalog's file or URL.
+    pub catalog_refresh: Duration,
     /// File events of one game are collected for this long.
     pub fs_coalesce: Duration,
     /// Time between two progress events of a download.
@@ -198,6 +208,7 @@ impl Default for Timers {
             delta_coalesce: ms(500),
             sighting_grace: s(2),
             rescan_every: s(300),
+            catalog_refresh: s(300),
             fs_coalesce: ms(500),
             progress_every: ms(500),
             interface_check: s(60),

@@ -4,6 +4,8 @@
 //! stranger, so it is written durably, never replaced, and a file that cannot be read stops the start instead of being
 //! quietly made anew.
 
+mod party;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use boring::x509::X509;
 use ring::digest::{SHA256, digest};
 
 use crate::types::PeerId;
+
+pub use party::{EXPORTER_BYTES, EXPORTER_LABEL, PartyKey, PartyKeyError, PartyKeyFault};
 
 /// Name of the file in the state directory: a PKCS#8 private key and a certificate, both PEM.
 pub const IDENTITY_FILE: &str = "identity.pem";
@@ -28,6 +32,8 @@ pub struct Identity {
     certificate: Vec<u8>,
     /// DER, PKCS#8.
     key: Vec<u8>,
+    /// The party that it belongs to; not part of the file.
+    party: Option<PartyKey>,
 }
 
 impl Identity {
@@ -70,7 +76,18 @@ impl Identity {
         }
         let peer_id = peer_id_of_spki(spki);
         let key = key.private_key_to_der_pkcs8().map_err(|_| IdentityFault::NoKey)?;
-        Ok(Self { peer_id, certificate, key })
+        Ok(Self { peer_id, certificate, key, party: None })
+    }
+
+    /// The same, as a member of a party: every connection must prove its key.
+    pub fn in_party(mut self, key: PartyKey) -> Self {
+        self.party = Some(key);
+        self
+    }
+
+    /// The key of the party, if there is one.
+    pub fn party_key(&self) -> Option<&PartyKey> {
+        self.party.as_ref()
     }
 
     /// The id that everybody derives from the certificate.

@@ -15,6 +15,7 @@ use lanspread_peer::config::{self, RunArgs};
 use lanspread_peer::control::client::{self, ClientCommand};
 use lanspread_peer::control::http::{HttpDoor, HttpError, HttpServer};
 use lanspread_peer::control::{self, ControlFile, Door, Fanout, Reply, Running, Signals, Stopped};
+use lanspread_peer::tools::catalog::{self, CatalogCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
 use lanspread_peer::tools::unpack_helper;
 use tracing_subscriber::EnvFilter;
@@ -37,6 +38,9 @@ enum Command {
     Run(Box<RunArgs>),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Make, sign and look at catalogs
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Show it at work: two daemons on this PC, sample games, a download
     Demo(DemoArgs),
     /// Print the version
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
                 }
             };
         }
+        Command::Catalog(command) => catalog::run(command).map_err(|error| (FAILED, error.to_string())),
         Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Version => {
             println!("lanspread {}", env!("CARGO_PKG_VERSION"));

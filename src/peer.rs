@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
 
 use crate::api::{CommandResult, PeerCommand, PeerEvent};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Keeper};
 use crate::config::Config;
 use crate::fs::{Dir, DirLock};
-use crate::identity::Identity;
+use crate::identity::{Identity, PartyKey};
 use crate::reactor::{self, Mailbox, Order, StartError};
 use crate::types::PeerId;
 
@@ -30,18 +30,24 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Locks the state directory, loads or makes the identity, loads the catalog, binds the sockets and starts the
+    /// Locks the state directory, loads or makes the identity, reads the party key, loads the catalog, binds the sockets and starts the
     /// threads. The game directory is opened in the background: [`PeerEvent::LocalPeerReady`] follows, or a
     /// [`PeerEvent::RuntimeError`] and the end.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let state_lock = lock_state_dir(&config.state_dir)?;
-        let identity = Identity::load_or_create(&config.state_dir)?;
-        let catalog = match &config.catalog {
-            Some(path) => Catalog::load(path)?,
-            None => Catalog::open_to_all(),
+        let mut identity = Identity::load_or_create(&config.state_dir)?;
+        if let Some(path) = &config.party_key_file {
+            identity = identity.in_party(PartyKey::load(path)?);
+        }
+        let (keeper, catalog) = match &config.catalog {
+            Some(source) => {
+                let (keeper, catalog) = Keeper::open(source.clone(), config.catalog_key, &config.state_dir)?;
+                (Some(keeper), catalog)
+            }
+            None => (None, Arc::new(Catalog::open_to_all())),
         };
         let peer_id = identity.peer_id();
-        let started = reactor::start(config, identity, catalog, state_lock)?;
+        let started = reactor::start(config, identity, catalog, keeper, state_lock)?;
         Ok(Self {
             peer_id,
             listen_addrs: started.listen_addrs,

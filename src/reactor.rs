@@ -29,7 +29,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::{Events, Poll, Token};
 
 use crate::api::{CommandResult, PeerCommand, PeerEvent};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError, Keeper};
 use crate::config::Config;
 use crate::discovery::{Discovery, DiscoveryConfig, DiscoveryEvent};
 use crate::engine::{CommandId, ConnId, DialId, Engine, Input, Output, RequestId, Sighting};
@@ -38,7 +38,7 @@ use crate::identity::Identity;
 use crate::index::watch::{Degraded, FsEvent, Watcher};
 use crate::proto::{CloseCode, PROTO_VER};
 use crate::quic::{ConnHandle as Conn, Endpoint, Event};
-use crate::types::{DownloadId, DownloadPlan, Job, JobDone};
+use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKind};
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
 pub(crate) use mailbox::{Mailbox, Wake};
@@ -76,6 +76,9 @@ pub enum StartError {
     /// The identity.
     #[error(transparent)]
     Identity(#[from] crate::identity::IdentityError),
+    /// The party key.
+    #[error(transparent)]
+    PartyKey(#[from] crate::identity::PartyKeyError),
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] crate::catalog::CatalogError),
@@ -109,7 +112,8 @@ pub(crate) struct Started {
 pub(crate) fn start(
     config: Config,
     identity: Identity,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
+    keeper: Option<Keeper>,
     state_lock: DirLock,
 ) -> Result<Started, StartError> {
     let system = |what| move |source| StartError::System { what, source };
@@ -147,6 +151,7 @@ pub(crate) fn start(
         discovery: None,
         config,
         poll,
+        keeper: keeper.map(Box::new),
         endpoint,
         engine,
         workers,
@@ -198,6 +203,8 @@ struct Reactor {
     endpoint: Endpoint,
     engine: Engine,
     workers: Workers<ParsedElsewhere>,
+    /// `None`: there is no catalog, or it is being fetched.
+    keeper: Option<Box<Keeper>>,
     discovery: Option<Discovery>,
     watcher: Option<Watcher>,
     /// All games are watched, as far as the engine knows.
@@ -368,8 +375,9 @@ impl Reactor {
                 Event::StreamStopped { conn, stream, .. } => streams.stopped(&mut shell, conn, stream),
                 Event::Up { conn, peer_id, remote, local, dial } => {
                     streams.connected(conn, dial.is_some(), now);
-                    let dial = dial.map(DialId);
-                    shell.inputs.push_back(Input::ConnectionUp { conn: ConnId(conn.0), peer_id, remote, local, dial });
+                    let (dial, party) = (dial.map(DialId), shell.endpoint.party_proofs(conn));
+                    let conn = ConnId(conn.0);
+                    shell.inputs.push_back(Input::ConnectionUp { conn, peer_id, remote, local, dial, party });
                 }
                 Event::DialFailed { dial, identity_mismatch, actual, reason } => {
                     let dial = DialId(dial);
@@ -424,6 +432,11 @@ impl Reactor {
                 }),
                 TaskDone::Opened(opened) => streams.game_opened(&mut shell, opened),
                 TaskDone::Read(done) => streams.block_read(&mut shell, done),
+                TaskDone::CatalogFetched(keeper, result) => {
+                    self.keeper = Some(keeper);
+                    let result = result.map_err(|error| catalog_error(&error));
+                    self.inputs.push_back(Input::CatalogFetched { result });
+                }
                 TaskDone::Computed(parsed) => streams.parsed_elsewhere(&mut shell, parsed),
             }
         }
@@ -492,6 +505,7 @@ impl Reactor {
             Output::StopSending { game } => streams.stop_sending_game(&mut shell, &game),
             Output::LimitUpload { rate } => streams.limit_upload(rate),
             Output::Job(job) => self.start_job(job),
+            Output::FetchCatalog => self.tasks.extend(self.keeper.take().map(Task::FetchCatalog)),
             Output::CancelHash { game } => self.workers.cancel_hash(&game),
             Output::CancelJob { game } => self.workers.cancel_operation(&game),
             Output::Watch { game } => {
@@ -572,6 +586,14 @@ impl Reactor {
         drop(self.workers);
         drop(self.events);
     }
+}
+
+fn catalog_error(error: &CatalogError) -> JobError {
+    let kind = match error {
+        CatalogError::Signature { .. } | CatalogError::Older { .. } => JobErrorKind::Verification,
+        _ => JobErrorKind::Io,
+    };
+    JobError::new(kind, error.to_string())
 }
 
 /// The reactor is the shell: it reads the clock once a turn and hands it down.

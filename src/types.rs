@@ -3,6 +3,7 @@
 //! Everything here is plain data: no I/O, no clock, no randomness. A value that exists is valid: identifiers and
 //! paths can only be made by their parsers.
 
+mod catalog;
 mod game;
 mod hash;
 mod id;
@@ -10,8 +11,12 @@ mod job;
 mod manifest;
 mod path;
 
+pub use catalog::CatalogSource;
 pub use game::{Availability, Epoch, GameSummary, LibraryStamp, Revision, library_digest};
-pub use hash::{ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash};
+pub use hash::{
+    CatalogKey, CatalogSignature, ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash, PartyProof,
+    PartyProofs,
+};
 pub use id::{GameId, GameIdError, PeerId, PeerIdError};
 pub use job::{
     DownloadId, DownloadPlan, Fingerprint, Job, JobDone, JobError, JobErrorKind, KnownContent, LibraryIndex,

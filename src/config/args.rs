@@ -18,9 +18,15 @@ pub struct RunArgs {
     /// Address to listen on; once for each family [default: all interfaces, both families, a free port]
     #[arg(long, value_name = "IP:PORT", env = "LANSPREAD_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
-    /// Catalog of games [default: none, every valid game id is admitted]
-    #[arg(long, value_name = "FILE", env = "LANSPREAD_CATALOG")]
+    /// Catalog of games: a file, or a URL (http, https) [default: none, every valid game id is admitted]
+    #[arg(long, value_name = "FILE|URL", env = "LANSPREAD_CATALOG")]
     pub catalog: Option<PathBuf>,
+    /// Public key of whoever signs the catalog, or a file with it: only a catalog with its signature counts
+    #[arg(long, value_name = "HEX|FILE", env = "LANSPREAD_CATALOG_KEY")]
+    pub catalog_key: Option<PathBuf>,
+    /// File with the secret that all PCs of the party share, at least 16 bytes [default: none, everybody is let in]
+    #[arg(long, value_name = "FILE", env = "LANSPREAD_PARTY_KEY_FILE")]
+    pub party_key_file: Option<PathBuf>,
     /// Peer to keep connected without multicast; repeatable
     #[arg(long = "peer", value_name = "HOST:PORT", env = "LANSPREAD_PEERS", value_delimiter = ',')]
     pub peers: Vec<String>,

@@ -1,15 +1,22 @@
 //! From flags, environment and file to one [`Config`].
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::defaults::{default_state_dir, system_hostname};
 use super::settings::SETTINGS;
 use super::{Config, Rates, RunArgs};
+use crate::types::{CatalogKey, CatalogSource};
 
 /// Longest name for people, in bytes: what fits in one label of an advertisement.
 const MAX_HOSTNAME: usize = 63;
+/// What a catalog may be given as.
+const CATALOG: &str =
+    "a file, or a URL that begins with http:// or https:// and names a host, without user and fragment";
+/// What the key of a catalog may be given as.
+const CATALOG_KEY: &str = "the 64 hexadecimal digits of a public key, or a readable file that holds them";
 /// Largest configuration file in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -62,6 +69,11 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// A key with nothing to hold it against: every game would be admitted.
+    #[error(
+        "a catalog key is set, but no catalog: give --catalog FILE or URL, LANSPREAD_CATALOG, or catalog in the file"
+    )]
+    KeyWithoutCatalog,
     /// A value that is not accepted.
     #[error("{origin}: {key} = {value}: expected {expected}")]
     BadValue {
@@ -170,7 +182,17 @@ impl Draft {
         match key {
             "game_dir" => self.game_dir = Some(path()?),
             "state_dir" => self.state_dir = Some(path()?),
-            "catalog" => self.config.catalog = Some(path()?),
+            // A URL, or the hexadecimal digits of a key, are no paths that could be relative to something.
+            "catalog" => match value.as_str().and_then(|text| CatalogSource::parse(Path::new(text))) {
+                Some(url @ CatalogSource::Url(_)) => self.config.catalog = Some(url),
+                Some(CatalogSource::File(_)) => self.config.catalog = Some(CatalogSource::File(path()?)),
+                None => return Err(given().bad(CATALOG)),
+            },
+            "catalog_key" => match value.as_str().and_then(|text| text.parse().ok()) {
+                Some(key) => self.config.catalog_key = Some(key),
+                None => self.config.catalog_key = Some(key_file(&path()?).ok_or_else(|| given().bad(CATALOG_KEY))?),
+            },
+            "party_key_file" => self.config.party_key_file = Some(path()?),
             "mdns" => self.config.mdns = value.as_bool().ok_or_else(|| given().bad("true or false"))?,
             "listen" => {
                 let addrs = list().and_then(|list| list.iter().map(|text| text.parse().ok()).collect());
@@ -200,7 +222,17 @@ impl Draft {
         let given = |key, value| Given { origin: "command line or environment", key, value };
         self.game_dir = args.game_dir.or(self.game_dir.take());
         self.state_dir = args.state_dir.or(self.state_dir.take());
-        self.config.catalog = args.catalog.or(self.config.catalog.take());
+        self.config.party_key_file = args.party_key_file.or(self.config.party_key_file.take());
+        if let Some(catalog) = args.catalog {
+            let source = CatalogSource::parse(&catalog);
+            let given = given("catalog", catalog.display().to_string());
+            self.config.catalog = Some(source.ok_or_else(|| given.bad(CATALOG))?);
+        }
+        if let Some(written) = args.catalog_key {
+            let key = parse_catalog_key(&written);
+            let given = given("catalog-key", written.display().to_string());
+            self.config.catalog_key = Some(key.ok_or_else(|| given.bad(CATALOG_KEY))?);
+        }
         if !args.listen.is_empty() {
             let shown = format!("{:?}", args.listen);
             self.set_listen(Some(args.listen), given("listen", shown))?;
@@ -298,6 +330,9 @@ impl Draft {
         config.game_dir = game_dir.ok_or(ConfigError::NoGameDir)?;
         config.state_dir = given.or(state_dir).ok_or(ConfigError::NoStateDir)?;
         config.hostname = config.hostname.or(hostname);
+        if config.catalog_key.is_some() && config.catalog.is_none() {
+            return Err(ConfigError::KeyWithoutCatalog);
+        }
         let timers = &mut config.timers;
         if timers.ping_after >= timers.stale_after {
             if ping_after_given {
@@ -317,6 +352,18 @@ impl Draft {
         }
         Ok(RunSettings { config, jsonl, control, log })
     }
+}
+
+/// A public key as a user gives it: its hexadecimal digits, or a file that holds them. `None`: neither.
+pub(crate) fn parse_catalog_key(written: &Path) -> Option<CatalogKey> {
+    let digits = written.to_str().and_then(|text| text.to_ascii_lowercase().parse().ok());
+    digits.or_else(|| key_file(written))
+}
+
+fn key_file(path: &Path) -> Option<CatalogKey> {
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.take(1 << 10).read_to_string(&mut text).ok()?;
+    text.trim().to_ascii_lowercase().parse().ok()
 }
 
 /// A value as `--set` would be given it.

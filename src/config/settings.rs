@@ -70,6 +70,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     duration timers.delta_coalesce;
     duration timers.sighting_grace;
     duration timers.rescan_every;
+    duration timers.catalog_refresh;
     duration timers.fs_coalesce;
     duration timers.progress_every;
     duration timers.run_stall;

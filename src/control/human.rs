@@ -34,6 +34,8 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::PeerLibraryChanged { peer_id, rev, game_count } => {
             format!("peer {peer_id} now has {} (revision {rev})", games(*game_count))
         }
+        PeerEvent::PeerRefused { peer_id, addr, reason } => format!("peer refused: {peer_id} at {addr}: {reason}"),
+        PeerEvent::CatalogChanged { games, serial } => format!("new catalog: {games} games, serial number {serial}"),
         PeerEvent::PeerLost { peer_id, reason } => format!("peer gone: {peer_id} ({reason})"),
         PeerEvent::LocalLibraryChanged { rev, games: count, .. } => {
             format!("library here: {} (revision {rev})", games(*count))

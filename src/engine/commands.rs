@@ -30,8 +30,9 @@ pub(super) struct Commands {
 enum Wait {
     /// `wait-peers`.
     Peers { command: CommandId, count: usize },
-    /// `fetch-latest`: these peers have yet to say whether their libraries are still the known ones.
-    Refresh { command: CommandId, game: GameId, peers: BTreeSet<PeerId> },
+    /// `fetch-latest`: these peers have yet to say whether their libraries are still the known ones; `catalog`: so has
+    /// whoever has the catalog.
+    Refresh { command: CommandId, game: GameId, peers: BTreeSet<PeerId>, catalog: bool },
 }
 
 impl Commands {
@@ -108,11 +109,12 @@ impl Engine {
             PeerCommand::Download { game, install } => transfers!(self, now, command_download, id, game, install),
             PeerCommand::FetchLatest { game } => {
                 let peers: BTreeSet<PeerId> = self.peers.refresh(cx!(self, now)).into_iter().collect();
-                if peers.is_empty() {
+                let catalog = self.fetch_catalog();
+                if peers.is_empty() && !catalog {
                     transfers!(self, now, command_fetch_latest, id, game);
                 } else {
                     let timeout = self.config.timers.request_timeout;
-                    self.wait(Wait::Refresh { command: id, game, peers }, timeout, id, now);
+                    self.wait(Wait::Refresh { command: id, game, peers, catalog }, timeout, id, now);
                 }
             }
         }
@@ -225,8 +227,23 @@ impl Engine {
     pub(super) fn peer_settled(&mut self, peer: PeerId, now: Instant) {
         let mut ready = Vec::new();
         for (key, wait) in &mut self.commands.waits {
-            if let Wait::Refresh { peers, .. } = wait
+            if let Wait::Refresh { peers, catalog, .. } = wait
                 && peers.remove(&peer)
+                && peers.is_empty()
+                && !*catalog
+            {
+                ready.push(*key);
+            }
+        }
+        ready.into_iter().for_each(|key| self.end_wait(key, now));
+    }
+
+    /// The catalog was looked at, with whatever result.
+    pub(super) fn catalog_looked_at(&mut self, now: Instant) {
+        let mut ready = Vec::new();
+        for (key, wait) in &mut self.commands.waits {
+            if let Wait::Refresh { peers, catalog, .. } = wait
+                && std::mem::take(catalog)
                 && peers.is_empty()
             {
                 ready.push(*key);
@@ -267,7 +284,7 @@ impl Engine {
                 self.refuse(command, ErrorCode::Timeout, &message);
             }
             Some(Wait::Refresh { command, .. }) if self.is_switching() => self.refuse_switching(command),
-            // Peers that did not answer in time are taken as they are known.
+            // Peers, and a catalog, that did not answer in time are taken as they are known.
             Some(Wait::Refresh { command, game, .. }) => {
                 transfers!(self, now, command_fetch_latest, command, game);
             }
@@ -371,8 +388,11 @@ impl Engine {
         };
         let local_only_reason = local.and_then(|game| match &game.unportable {
             Some(reason) => Some(reason.clone()),
-            None if !self.catalog.admits(&id) => Some("the catalog does not list it".to_owned()),
-            None => None,
+            None if !game.downloaded && self.catalog.admits(&id) => None,
+            None => {
+                let withheld = self.catalog.withholds(&id, game.eti_version.as_deref(), game.content_hash);
+                withheld.map(str::to_owned)
+            }
         });
         GameRow {
             name,

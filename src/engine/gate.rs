@@ -390,6 +390,11 @@ impl Gate {
         }
     }
 
+    /// The catalog is another one: it may admit games that nobody needed hashes of before.
+    pub(super) fn catalog_changed(&mut self) {
+        self.hash_check = true;
+    }
+
     /// Games that wait to be hashed, in the order of their ids.
     pub(super) fn unhashed<'a>(
         &'a self,

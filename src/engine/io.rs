@@ -1,12 +1,14 @@
 //! Everything that goes into the engine and comes out of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::api::{CommandResult, PeerCommand, PeerEvent};
+use crate::catalog::Catalog;
 use crate::proto::{Answer, CloseCode, GetChunks, Notification, Request};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, Job, JobDone, JobError, LibraryStamp,
-    ManifestHash, PeerId,
+    ManifestHash, PartyProofs, PeerId,
 };
 
 /// A connection that the transport reported; never reused, so that a late message cannot meet a newcomer.
@@ -100,6 +102,8 @@ pub enum Input {
         local: SocketAddr,
         /// The dial that led to it; `None`: the peer dialled.
         dial: Option<DialId>,
+        /// What both sides must prove first; `None`: this peer has no party key.
+        party: Option<PartyProofs>,
     },
     /// A connection that was reported up is gone.
     ConnectionDown {
@@ -127,6 +131,13 @@ pub enum Input {
         from: InboundId,
         /// What.
         request: Request,
+    },
+    /// A peer asks something that this version does not know.
+    UnknownRequest {
+        /// Answer to this.
+        from: InboundId,
+        /// Its `type`, cut to 64 characters.
+        name: String,
     },
     /// A peer no longer waits for the answer to this (reset, or its connection is gone).
     RequestGone {
@@ -199,6 +210,11 @@ pub enum Input {
         done: u64,
         /// Of so many, as far as is known.
         total: u64,
+    },
+    /// To [`Output::FetchCatalog`].
+    CatalogFetched {
+        /// The catalog that counts from now on; `None`: the one before still does. After an error too.
+        result: Result<Option<Arc<Catalog>>, JobError>,
     },
     /// Something changed in the folder of a game.
     FsChanged {
@@ -314,6 +330,8 @@ pub enum Output {
     },
     /// Work for a worker; ends in the matching [`JobDone`].
     Job(Job),
+    /// Read or fetch the catalog anew; ends in [`Input::CatalogFetched`]. Only one at a time.
+    FetchCatalog,
     /// Give up hashing a game; `GameHashed` follows all the same.
     CancelHash {
         /// Which.

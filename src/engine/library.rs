@@ -293,6 +293,14 @@ impl Library {
         }
     }
 
+    /// The catalog is another one: any game may be offered now, or no longer, or have another name.
+    pub(super) fn touch_all(&mut self, cx: &mut Cx<'_>) {
+        if !matches!(self.save, Save::Closed) {
+            self.touched.extend(self.games.keys().cloned());
+            self.schedule(cx);
+        }
+    }
+
     /// When [`Library::flush`] wants to be called.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         if self.is_saving() { None } else { self.flush_at }
@@ -445,7 +453,9 @@ impl Library {
 
     fn compose(&self, catalog: &Catalog, game: &ScannedGame) -> Arc<GameSummary> {
         let downloading = self.downloading.contains(&game.id);
-        let offered = game.downloaded && game.unportable.is_none() && catalog.admits(&game.id);
+        let offered = game.downloaded
+            && game.unportable.is_none()
+            && catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash).is_none();
         let availability = match (downloading, offered) {
             (true, _) => Availability::Downloading,
             (false, true) => Availability::Ready,

@@ -18,6 +18,7 @@
 //! | `gate` | when the game directory is scanned, watched, hashed |
 //! | `transfer` | downloads and serving |
 //! | `operations` | what is done to a downloaded game: install, update, uninstall, remove, verify |
+//! | `refresh` | when the catalog is looked at again, and what follows from another one |
 //! | `commands` | what a user interface asks |
 //!
 //! The parts do not know each other: [`Engine`] hands each input to its part and carries the consequences
@@ -31,6 +32,7 @@ mod library;
 mod operations;
 mod pace;
 mod peers;
+mod refresh;
 mod remote;
 #[cfg(test)]
 mod sim;
@@ -55,6 +57,7 @@ use self::gate::Gate;
 use self::library::{Announcement, Library, Saved, SinceAnswer};
 use self::operations::Operations;
 use self::peers::{Fact, Peers};
+use self::refresh::Refresh;
 use self::transfer::{TransferEffect, Transfers};
 use self::view::Local;
 use crate::api::{CommandData, CommandError, Done, ErrorCode, LimitState, Operation, PeerEvent, WatchState};
@@ -68,6 +71,7 @@ use crate::types::{Job, JobDone, JobError, JobErrorKind, OpenedLibrary, PeerId};
 pub struct Engine {
     config: Arc<Config>,
     catalog: Arc<Catalog>,
+    refresh: Refresh,
     me: PeerId,
     ids: Ids,
     out: VecDeque<Output>,
@@ -162,6 +166,7 @@ impl Engine {
         let (config, catalog) = (config.into(), catalog.into());
         Self {
             me,
+            refresh: Refresh::default(),
             ids: Ids::new(seed),
             out: VecDeque::new(),
             phase: Phase::New,
@@ -191,8 +196,8 @@ impl Engine {
             Input::Listening { addrs } => self.listening(addrs, now),
             Input::Sighting(sighting) => self.peers.sighting(cx!(self, now), &self.library, sighting),
             Input::SightingGone { peer_id } => self.peers.sighting_gone(cx!(self, now), peer_id),
-            Input::ConnectionUp { conn, peer_id, remote, local, dial } => {
-                self.peers.connection_up(cx!(self, now), &self.library, conn, peer_id, remote, local, dial);
+            Input::ConnectionUp { conn, peer_id, remote, local, dial, party } => {
+                self.peers.connection_up(cx!(self, now), &self.library, conn, peer_id, remote, local, dial, party);
             }
             Input::ConnectionDown { conn, code, reason } => {
                 self.peers.connection_down(cx!(self, now), &self.library, conn, code, &reason);
@@ -201,6 +206,7 @@ impl Engine {
                 self.peers.dial_failed(cx!(self, now), &self.library, dial, identity_mismatch, actual, &reason);
             }
             Input::Request { from, request } => self.request(from, request, now),
+            Input::UnknownRequest { from, name } => self.unknown_request(from, &name, now),
             Input::RequestGone { from: _ } => {
                 // Sends end in `SendDone`; everything else is answered within the input that asked.
             }
@@ -221,6 +227,7 @@ impl Engine {
             Input::SentBytes { bytes } => self.sent_live = self.sent_live.saturating_add(bytes),
             Input::JobDone(done) => self.job_done(done, now),
             Input::JobProgress { game, done, total } => self.job_progress(game, done, total, now),
+            Input::CatalogFetched { result } => self.catalog_fetched(result, now),
             Input::FsChanged { game } => self.gate.game_changed(cx!(self, now), game),
             Input::FsRescan { reason: _ } => self.gate.directory_changed(cx!(self, now)),
             Input::WatchDegraded { message } => self.watch_degraded(message, now),
@@ -229,6 +236,7 @@ impl Engine {
                 self.gate.timeout(cx!(self, now), &self.library);
                 transfers!(self, now, timeout);
                 self.commands_timeout(now);
+                self.refresh_timeout(now);
             }
         }
         self.settle(now);
@@ -248,6 +256,7 @@ impl Engine {
         };
         [
             leaving,
+            self.refresh.next_timeout(),
             self.library.next_timeout(),
             self.gate.next_timeout(),
             self.peers.next_timeout(),
@@ -264,6 +273,7 @@ impl Engine {
         if matches!(self.phase, Phase::New) {
             self.phase = Phase::Opening;
             (cx!(self, now)).job(Job::OpenLibrary { dir: self.config.game_dir.clone() });
+            self.fetch_catalog();
         }
     }
 
@@ -271,6 +281,9 @@ impl Engine {
     fn request(&mut self, from: InboundId, request: Request, now: Instant) {
         let cx = cx!(self, now);
         let request = match request {
+            Request::Prove { proof } => return self.peers.prove(cx, from, proof),
+            // Whoever has not proved the party key is told nothing but a close code.
+            _ if !self.peers.proved(cx, from.conn) => return,
             Request::Hello(hello) => return self.peers.hello(cx, &self.library, from, hello),
             request => request,
         };
@@ -280,7 +293,7 @@ impl Engine {
         };
         let answer = match request {
             // Answered above.
-            Request::Hello(_) => return,
+            Request::Hello(_) | Request::Prove { .. } => return,
             Request::Ping { nonce } => {
                 self.peers.confirm(cx, &self.library, peer);
                 Answer::Pong { nonce }
@@ -312,6 +325,17 @@ impl Engine {
             }
         };
         cx.emit(Output::Answer { to: from, body: Box::new(answer) });
+    }
+
+    /// A peer asks something that this version does not know.
+    fn unknown_request(&mut self, from: InboundId, name: &str, now: Instant) {
+        let cx = cx!(self, now);
+        if !self.peers.proved(cx, from.conn) {
+            return;
+        }
+        self.peers.heard(from.conn, now);
+        let error = WireError { code: WireErrorCode::UnknownType, message: format!("unknown request type {name:?}") };
+        cx.emit(Output::Answer { to: from, body: Box::new(Answer::Error(error)) });
     }
 
     fn job_done(&mut self, done: JobDone, now: Instant) {

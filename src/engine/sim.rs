@@ -16,9 +16,10 @@ use crate::api::{CommandResult, PeerCommand};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
-    GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, RelPath, ScannedGame,
+    GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, PartyProof, PartyProofs, RelPath, ScannedGame,
 };
 
+mod catalog;
 mod commands;
 mod convergence;
 mod libraries;
@@ -56,6 +57,8 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     pub(super) config: Config,
     pub(super) catalog: Catalog,
+    /// What a look at the catalog brings.
+    pub(super) published: Result<Option<Arc<Catalog>>, JobError>,
     pub(super) events: Vec<PeerEvent>,
     pub(super) replies: BTreeMap<u64, CommandResult>,
     pub(super) advertised: Option<LibraryStamp>,
@@ -74,6 +77,15 @@ pub(super) struct Node {
     pub(super) job_error: Option<JobErrorKind>,
     /// What verifications find.
     pub(super) bad_chunks: Vec<ChunkIndex>,
+}
+
+/// What the transport says of a connection where a party key is set: here the name of its file is the key.
+fn party_proofs(config: &Config, link: u64, dialled: bool) -> Option<PartyProofs> {
+    let key = config.party_key_file.as_ref()?;
+    let proof = |role| PartyProof(*blake3::hash(format!("{} {link} {role}", key.display()).as_bytes()).as_bytes());
+    let (dialler, listener) = (proof("dialler"), proof("listener"));
+    let (own, peer) = if dialled { (dialler, listener) } else { (listener, dialler) };
+    Some(PartyProofs { own, peer })
 }
 
 #[derive(Clone, Default)]
@@ -130,6 +142,7 @@ impl World {
                 disk: Disk::default(),
                 config,
                 catalog: Catalog::open_to_all(),
+                published: Ok(None),
                 events: Vec::new(),
                 replies: BTreeMap::new(),
                 advertised: None,
@@ -458,6 +471,10 @@ impl World {
                 self.answer(n, to, Ok((Answer::ChunkRun(run), Vec::new())));
                 self.later(n, Input::SendDone { to, bytes, changed: false });
             }
+            Output::FetchCatalog => {
+                let result = self.nodes[n].published.clone();
+                self.later(n, Input::CatalogFetched { result });
+            }
             Output::Job(job) => self.job(n, job),
             Output::Watch { game } => {
                 assert!(self.nodes[n].watched.insert(game.clone()), "{game} is watched twice");
@@ -517,9 +534,11 @@ impl World {
         self.nodes[n].conns.insert(ours, link);
         self.nodes[target].conns.insert(theirs, link);
         let local = self.nodes[n].addr;
-        let input = Input::ConnectionUp { conn: ours, peer_id: peer, remote: addr, local, dial: Some(dial) };
+        let party = party_proofs(&self.nodes[n].config, link, true);
+        let input = Input::ConnectionUp { conn: ours, peer_id: peer, remote: addr, local, dial: Some(dial), party };
         self.at(up, Happening::Input { node: n, life, input });
-        let input = Input::ConnectionUp { conn: theirs, peer_id: me, remote: local, local: addr, dial: None };
+        let party = party_proofs(&self.nodes[target].config, link, false);
+        let input = Input::ConnectionUp { conn: theirs, peer_id: me, remote: local, local: addr, dial: None, party };
         let life = self.nodes[target].life;
         self.at(accepted, Happening::Input { node: target, life, input });
     }

@@ -43,6 +43,10 @@ impl LocalView for Local<'_> {
         self.catalog.admits(game)
     }
 
+    fn withheld(&self, game: &ScannedGame) -> Option<&'static str> {
+        self.catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash)
+    }
+
     fn expected_version(&self, game: &GameId) -> Option<String> {
         self.catalog.entry(game).map(|entry| entry.version.clone())
     }

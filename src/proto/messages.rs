@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::WireErrorCode;
 use crate::types::{
-    ContentHash, Epoch, FileEntry, GameId, GameSummary, LibraryDigest, LibraryStamp, ManifestHash, PeerId, Revision,
+    ContentHash, Epoch, FileEntry, GameId, GameSummary, LibraryDigest, LibraryStamp, ManifestHash, PartyProof, PeerId,
+    Revision,
 };
 
 /// What a peer can do beyond the basics.
@@ -44,9 +45,6 @@ pub struct Hello {
     /// What the sender can do.
     #[serde(default)]
     pub features: Vec<Feature>,
-    /// Proof of the party key, 64 hexadecimal digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<String>,
 }
 
 /// One state of a library, in short.
@@ -162,6 +160,11 @@ pub struct WireError {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Request {
+    /// Where a party key is set: comes before Hello. Answered by [`Answer::Proved`].
+    Prove {
+        /// That the sender, who dialled, holds the key.
+        proof: PartyProof,
+    },
     /// Answered by [`Answer::HelloAck`].
     Hello(Hello),
     /// Answered by [`Answer::Pong`].
@@ -196,6 +199,11 @@ pub enum Request {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Answer {
+    /// To Prove.
+    Proved {
+        /// That the listener holds the key too.
+        proof: PartyProof,
+    },
     /// To Hello: accepted.
     HelloAck(Hello),
     /// To Ping.

@@ -15,7 +15,7 @@ pub enum Parsed<T> {
 
 /// Decodes a request.
 pub fn parse_request(json: &[u8]) -> Result<Parsed<Request>, FrameError> {
-    parse(json, &["Hello", "Ping", "GetLibrary", "GetLibraryDelta", "GetManifest", "GetChunks"])
+    parse(json, &["Prove", "Hello", "Ping", "GetLibrary", "GetLibraryDelta", "GetManifest", "GetChunks"])
 }
 
 /// Decodes a notification.

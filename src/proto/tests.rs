@@ -40,7 +40,6 @@ fn hello() -> Hello {
         library_digest: LibraryDigest([1; 16]),
         game_count: 3,
         features: vec![Feature::Swarm],
-        auth: None,
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::socket::{MAX_TRAIN_BYTES, Route, Sent, Socket};
 use super::tls::SharedBytes;
 use super::{ConnectionStats, EndpointStats, Recv, SendError};
-use crate::types::PeerId;
+use crate::types::{PartyProofs, PeerId};
 
 /// Every path carries this much (RFC 9000, section 14).
 pub(super) const MIN_PAYLOAD: usize = 1200;
@@ -91,6 +91,8 @@ pub(super) struct Connection {
     pub(super) cid: u64,
     /// The id that a newcomer chose for its first packets.
     pub(super) initial_cid: Option<Vec<u8>>,
+    /// Known when the handshake is done, where this side has a party key.
+    pub(super) party: Option<PartyProofs>,
     /// Listed for [`Endpoint::flush`](super::Endpoint::flush).
     pub(super) dirty: bool,
     /// Listed for a look at what happened to it.
@@ -129,6 +131,7 @@ impl Connection {
             path,
             cid,
             initial_cid,
+            party: None,
             dirty: false,
             touched: false,
             paced_until: None,

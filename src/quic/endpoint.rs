@@ -21,7 +21,7 @@ use super::wakeup::Wakeup;
 use super::{BindError, ConnHandle, ConnectionStats, EndpointStats, Event, Recv, SendError};
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::types::PeerId;
+use crate::types::{PartyProofs, PeerId};
 
 /// Packets read from one socket in one turn; then the other parts of the loop get theirs.
 const RECEIVE_BUDGET: usize = 256;
@@ -36,6 +36,7 @@ pub struct Endpoint {
     first_token: usize,
     wakeup: Wakeup,
     pub(super) parameters: quiche::Config,
+    pub(super) identity: Identity,
     pub(super) settings: Settings,
     pub(super) slots: Vec<Slot>,
     pub(super) free: Vec<usize>,
@@ -91,6 +92,7 @@ impl Endpoint {
             tokens: Tokens::new(&random, now).map_err(no_random)?,
             wakeup: Wakeup::new(registry, Token(first_token + Self::TOKENS - 1))
                 .map_err(|source| BindError::Setup { source })?,
+            identity: identity.clone(),
             sockets,
             first_token,
             settings: Settings {
@@ -250,6 +252,12 @@ impl Endpoint {
             self.say_farewell(slot, now);
         }
         self.remove(slot);
+    }
+
+    /// What both sides of a connection that was reported up must prove; `None`: this side has no party key.
+    pub fn party_proofs(&self, conn: ConnHandle) -> Option<PartyProofs> {
+        // Also of one that has ended meanwhile: what it said may still be read.
+        self.slots.get(self.slot_of(conn)?)?.connection.as_ref()?.party
     }
 
     /// Counters of the whole endpoint.

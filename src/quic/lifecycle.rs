@@ -7,8 +7,8 @@ use super::connection::{Flushed, Origin, Path, Phase};
 use super::endpoint::Endpoint;
 use super::tls::{self, SharedBytes};
 use super::{ConnHandle, Event};
-use crate::identity::peer_id_of_certificate;
-use crate::types::PeerId;
+use crate::identity::{EXPORTER_BYTES, EXPORTER_LABEL, PartyKey, peer_id_of_certificate};
+use crate::types::{PartyProofs, PeerId};
 
 /// Close code for a peer that is not the one that was dialled: `identity mismatch` of the protocol.
 const IDENTITY_MISMATCH: u64 = 6;
@@ -89,7 +89,7 @@ impl Endpoint {
             Origin::Dialled { dial, expect } => (expect, Some(dial)),
             Origin::Accepted => (None, None),
         };
-        let proved = match connection.quic.peer_cert().map(peer_id_of_certificate) {
+        let mut proved = match connection.quic.peer_cert().map(peer_id_of_certificate) {
             // The first was refused by the verification, the second by the negotiation: should one of them ever let
             // something through, it ends here.
             Some(Ok(peer_id)) if connection.quic.application_proto() == tls::ALPN => Ok(peer_id),
@@ -97,8 +97,20 @@ impl Endpoint {
             Some(Err(error)) => Err(format!("the peer's certificate is not acceptable: {error}")),
             None => Err("the peer showed no certificate".to_owned()),
         };
+        let party = match (&proved, self.identity.party_key()) {
+            (Ok(_), Some(key)) => {
+                let proofs = party_proofs(&mut connection.quic, key, self.identity.certificate_der(), dial.is_some());
+                // Without them the connection would be open to everybody.
+                if proofs.is_none() {
+                    proved = Err("TLS gives nothing to prove the party key with".to_owned());
+                }
+                proofs
+            }
+            _ => None,
+        };
         let (reason, actual) = match proved {
             Ok(peer_id) if expect.is_none_or(|expect| expect == peer_id) => {
+                connection.party = party;
                 connection.phase = Phase::Up;
                 let Path { remote, local, .. } = connection.path;
                 if dial.is_none() {
@@ -195,6 +207,19 @@ impl Endpoint {
             self.farewells.add(connection.cid, Farewell::new(packet, route, index, remote), now);
         }
     }
+}
+
+/// What both sides of a connection whose handshake is done must say to prove the party key.
+fn party_proofs(
+    quic: &mut quiche::Connection<SharedBytes>,
+    key: &PartyKey,
+    own_der: &[u8],
+    dialled: bool,
+) -> Option<PartyProofs> {
+    let mut exported = [0; EXPORTER_BYTES];
+    let tls: &mut boring::ssl::SslRef = quic.as_mut();
+    tls.export_keying_material(&mut exported, EXPORTER_LABEL, None).ok()?;
+    Some(key.proofs(dialled, own_der, quic.peer_cert()?, &exported))
 }
 
 /// Nothing more will be received: closed by either side, failed, or timed out.

@@ -220,6 +220,7 @@ fn chunk_len(plan: &DownloadPlan, index: u32) -> usize {
 /// The `type` of an answer, for messages.
 pub(super) fn answer_name(answer: &Answer) -> &'static str {
     match answer {
+        Answer::Proved { .. } => "Proved",
         Answer::HelloAck(_) => "HelloAck",
         Answer::Pong { .. } => "Pong",
         Answer::LibrarySnapshot { .. } => "LibrarySnapshot",

@@ -1,4 +1,5 @@
 //! What only the command line runs.
 
+pub mod catalog;
 pub mod demo;
 pub mod unpack_helper;

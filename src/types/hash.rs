@@ -98,6 +98,45 @@ hash_type!(
     32
 );
 
+hash_type!(
+    /// Proof that one side of a connection holds the party key: HMAC-SHA-256, different on every connection and for each side.
+    PartyProof,
+    32
+);
+hash_type!(
+    /// Ed25519 public key of whoever signs a catalog.
+    CatalogKey,
+    32
+);
+hash_type!(
+    /// Ed25519 signature of a catalog.
+    CatalogSignature,
+    64
+);
+
+impl PartyProof {
+    /// Whether both are the same, in a time that does not tell where they differ.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
+/// What both sides of one connection must prove where a party key is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PartyProofs {
+    /// What this side says.
+    pub own: PartyProof,
+    /// What the other side must say.
+    pub peer: PartyProof,
+}
+
+impl fmt::Debug for PartyProofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What the other side must say stays out of logs.
+        f.debug_struct("PartyProofs").finish_non_exhaustive()
+    }
+}
+
 impl ChunkHash {
     /// The hash of one chunk's bytes.
     pub fn of(bytes: &[u8]) -> Self {

@@ -5,7 +5,8 @@
 //! - *local*: installs, uninstalls, removes and verifies games, for minutes,
 //! - *background*: hashes games at the lowest priority the system has, for minutes.
 //!
-//! Names are resolved on a thread of their own that nobody waits for: a dead name server must not hold up a shutdown.
+//! Names are resolved, and the catalog is fetched, on threads of their own that nobody waits for: a dead server must not
+//! hold up a shutdown.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -63,11 +64,13 @@ enum Kind {
     Local,
     Background,
     Names,
+    Catalog,
 }
 
 impl Kind {
-    const COUNT: usize = 5;
-    const ALL: [Self; Self::COUNT] = [Self::Bulk, Self::Jobs, Self::Local, Self::Background, Self::Names];
+    const COUNT: usize = 6;
+    const ALL: [Self; Self::COUNT] =
+        [Self::Bulk, Self::Jobs, Self::Local, Self::Background, Self::Names, Self::Catalog];
 
     fn of<C>(task: &Task<C>) -> Self {
         match task {
@@ -77,6 +80,7 @@ impl Kind {
                 Job::Install { .. } | Job::Uninstall { .. } | Job::RemoveFiles { .. } | Job::VerifyFiles { .. },
             ) => Self::Local,
             Task::Job(_) | Task::OpenServed(_) => Self::Jobs,
+            Task::FetchCatalog(_) => Self::Catalog,
             Task::Write(_) | Task::Read(_) | Task::Compute(_) => Self::Bulk,
         }
     }
@@ -88,6 +92,7 @@ impl Kind {
             TaskDone::Job(JobDone::GameHashed { .. }) => Self::Background,
             TaskDone::Job(JobDone::FilesChanged { .. } | JobDone::FilesVerified { .. }) => Self::Local,
             TaskDone::Job(_) | TaskDone::Opened(_) => Self::Jobs,
+            TaskDone::CatalogFetched(..) => Self::Catalog,
             TaskDone::Written(_) | TaskDone::Read(_) | TaskDone::Computed(_) => Self::Bulk,
         }
     }
@@ -99,6 +104,7 @@ impl Kind {
             Self::Local => "local",
             Self::Background => "background",
             Self::Names => "names",
+            Self::Catalog => "catalog",
         }
     }
 
@@ -107,7 +113,7 @@ impl Kind {
             Self::Bulk => bulk,
             // A commit of one game must not hold up the scan of another, unless everything was asked to be in order.
             Self::Jobs | Self::Local => bulk.min(2),
-            Self::Background | Self::Names => 1,
+            Self::Background | Self::Names | Self::Catalog => 1,
         }
     }
 }
@@ -144,7 +150,7 @@ impl<C: Send + 'static> Workers<C> {
                 let thread = std::thread::Builder::new()
                     .name(format!("lan-{}-{number}", kind.name()))
                     .spawn(move || work(kind, &queue, &shared))?;
-                if kind != Kind::Names {
+                if !matches!(kind, Kind::Names | Kind::Catalog) {
                     workers.threads.push(thread);
                 }
             }
@@ -291,6 +297,10 @@ impl<C> Shared<C> {
             Task::Write(batch) => TaskDone::Written(self.context.write(batch)),
             Task::OpenServed(task) => TaskDone::Opened(self.context.open_served(task)),
             Task::Read(task) => TaskDone::Read(self.context.read(task)),
+            Task::FetchCatalog(mut keeper) => {
+                let result = keeper.refresh();
+                TaskDone::CatalogFetched(keeper, result)
+            }
             Task::Compute(work) => TaskDone::Computed(work.run()),
         }
     }

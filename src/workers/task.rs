@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::buffers::PooledBuf;
 use super::serve::ServedGame;
+use crate::catalog::{Catalog, CatalogError, Keeper};
 use crate::types::{Batch, ChunkHash, ChunkIndex, DownloadId, GameId, Job, JobDone, JobError, ManifestHash};
 
 /// Work. `C`: what [`Task::Compute`] returns.
@@ -20,6 +21,8 @@ pub enum Task<C> {
     OpenServed(OpenServed),
     /// Read chunks for sending.
     Read(ReadBatch),
+    /// Read or fetch the catalog anew.
+    FetchCatalog(Box<Keeper>),
     /// Pure computing that is too long for the reactor: large frames.
     Compute(Compute<C>),
 }
@@ -35,6 +38,8 @@ pub enum TaskDone<C> {
     Opened(Opened),
     /// To [`Task::Read`].
     Read(ReadDone),
+    /// To [`Task::FetchCatalog`]: the keeper, for the next time, and what [`Keeper::refresh`] says.
+    CatalogFetched(Box<Keeper>, Result<Option<Arc<Catalog>>, CatalogError>),
     /// To [`Task::Compute`].
     Computed(C),
 }

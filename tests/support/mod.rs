@@ -7,6 +7,8 @@ mod lan;
 mod require;
 mod stranger;
 
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use daemon::Refusal;
 pub(crate) use daemon::{Daemon, Home, Options, eventually};
 pub(crate) use game::{CHUNK, GameSpec, MIB, assert_same_tree, chunk_of, tree};
 pub(crate) use lan::{Host, Lan};

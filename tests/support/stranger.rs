@@ -31,6 +31,8 @@ pub(crate) struct Stranger {
     inbound: BTreeMap<u64, Vec<u8>>,
     outbox: BTreeMap<u64, Vec<u8>>,
     script: Option<Script>,
+    /// In DER.
+    certificate: Vec<u8>,
     /// Derived from the own certificate.
     pub(crate) peer_id: String,
     /// Derived from the daemon's certificate.
@@ -56,7 +58,16 @@ impl Stranger {
 
     /// The same; of each answer the daemon may send so many bytes before they are read.
     pub(crate) fn connect_with_window(addr: SocketAddr, window: u64) -> Self {
-        let own = rcgen::generate_simple_self_signed(vec!["stranger".to_owned()]).unwrap();
+        Self::connect_as(&Self::certificate(), addr, window)
+    }
+
+    /// A certificate with its key, to connect with more than once.
+    pub(crate) fn certificate() -> rcgen::CertifiedKey<rcgen::KeyPair> {
+        rcgen::generate_simple_self_signed(vec!["stranger".to_owned()]).unwrap()
+    }
+
+    /// A QUIC connection with this certificate.
+    pub(crate) fn connect_as(own: &rcgen::CertifiedKey<rcgen::KeyPair>, addr: SocketAddr, window: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
         std::fs::write(&cert, own.cert.pem()).unwrap();
@@ -93,6 +104,7 @@ impl Stranger {
             outbox: BTreeMap::new(),
             script: None,
             peer_id: peer_id_of(own.cert.der()),
+            certificate: own.cert.der().to_vec(),
             daemon_id: String::new(),
         };
         stranger.drive("the handshake", |conn| conn.is_established().then_some(())).expect("a handshake");
@@ -121,6 +133,23 @@ impl Stranger {
     pub(crate) fn new_stream(&mut self) -> u64 {
         self.next_bi += 4;
         self.next_bi - 4
+    }
+
+    /// Proofs of a party key on this connection: the stranger's, then the daemon's.
+    #[allow(dead_code, reason = "not every test needs all of it")]
+    pub(crate) fn party_proofs(&mut self, key: &[u8]) -> [String; 2] {
+        let mut exported = [0; 32];
+        let tls: &mut boring::ssl::SslRef = self.conn.as_mut();
+        tls.export_keying_material(&mut exported, "EXPORTER-lanspread-party", None).unwrap();
+        let sha256 = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes);
+        let (dialler, listener) = (sha256(&self.certificate), sha256(self.conn.peer_cert().unwrap()));
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
+        ["dialler", "listener"].map(|role| {
+            let text =
+                [format!("lanspread-party-1\n{role}\n").as_bytes(), dialler.as_ref(), listener.as_ref(), &exported]
+                    .concat();
+            ring::hmac::sign(&key, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        })
     }
 
     /// Says hello; the answer must be a HelloAck. Returns it.

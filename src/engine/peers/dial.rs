@@ -4,12 +4,13 @@
 //! address must not hold up a good one, RFC 8305), each with a back-off of its own. Hosts that the user named
 //! (`connect`, static peers) are *errands*: resolved first, dialled without knowing who will answer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Due, Peer, Peers, Presence};
 use crate::api::{CommandData, CommandError, Connected, ErrorCode, PeerEvent};
+use crate::catalog::Catalog;
 use crate::engine::context::Cx;
 use crate::engine::library::{Library, shortened};
 use crate::engine::{CommandId, DialId, Output, Sighting};
@@ -76,10 +77,21 @@ enum Purpose {
     Static(usize),
 }
 
-/// A host that is to be connected for ever.
+impl Purpose {
+    /// The place of the static host that is to be reached.
+    fn place(self) -> Option<usize> {
+        match self {
+            Self::Static(index) => Some(index),
+            Self::Command(_) => None,
+        }
+    }
+}
+
+/// A host that is to be connected for ever, or for as long as the catalog names it.
 #[derive(Debug)]
 pub(super) struct Static {
     host: String,
+    named_by: NamedBy,
     /// Who answered there last.
     peer: Option<PeerId>,
     pause: Duration,
@@ -87,9 +99,22 @@ pub(super) struct Static {
     own: bool,
 }
 
+/// Who wants a host to be connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NamedBy {
+    User,
+    Catalog,
+    /// The catalog did: the place is free for another host.
+    Nobody,
+}
+
 impl Static {
-    pub(super) fn new(host: String) -> Self {
-        Self { host, peer: None, pause: Duration::ZERO, own: false }
+    pub(super) fn new(host: String, named_by: NamedBy) -> Self {
+        Self { host, named_by, peer: None, pause: Duration::ZERO, own: false }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.named_by != NamedBy::Nobody && !self.own
     }
 }
 
@@ -153,7 +178,7 @@ impl Peers {
     pub(in crate::engine) fn library_ready(&mut self, cx: &mut Cx<'_>, library: &Library) {
         self.answer_held(cx, library);
         for (index, peer) in self.statics.iter().enumerate() {
-            if peer.peer.is_none() && !peer.own {
+            if peer.peer.is_none() && peer.is_wanted() {
                 self.timers.set_if_idle(Due::Static(index), cx.now);
             }
         }
@@ -402,8 +427,47 @@ impl Peers {
         let host = peer.host.clone();
         let connected = peer.peer.is_some_and(|peer| self.session(&peer).is_some());
         let running = self.errands.values().any(|errand| errand.purpose == Purpose::Static(index));
-        if !peer.own && !connected && !running {
+        if peer.is_wanted() && !connected && !running {
             self.begin_errand(cx, library, Purpose::Static(index), host);
+        }
+    }
+
+    /// The catalog is another one: its peers are connected from now on, those of the one before are not dialled any more.
+    pub(in crate::engine) fn catalog_changed(&mut self, cx: &mut Cx<'_>, library: &Library, catalog: &Catalog) {
+        if self.leaving {
+            return;
+        }
+        let mut wanted: BTreeSet<&str> = catalog.peers().iter().map(String::as_str).collect();
+        for (index, peer) in self.statics.iter_mut().enumerate() {
+            let is_named = wanted.remove(peer.host.as_str());
+            if peer.named_by == NamedBy::Catalog && !is_named {
+                peer.named_by = NamedBy::Nobody;
+                self.timers.cancel(&Due::Static(index));
+            } else if peer.named_by == NamedBy::Nobody && is_named {
+                peer.named_by = NamedBy::Catalog;
+                self.timers.set(Due::Static(index), cx.now);
+            }
+        }
+        // An errand that still runs for a free place would report to its next host.
+        let busy: BTreeSet<usize> = self.errands.values().filter_map(|errand| errand.purpose.place()).collect();
+        let is_free = |(index, peer): &(usize, &Static)| peer.named_by == NamedBy::Nobody && !busy.contains(index);
+        let free: Vec<usize> = self.statics.iter().enumerate().filter(is_free).map(|(index, _)| index).collect();
+        let mut free = free.into_iter();
+        for host in wanted {
+            let new = Static::new(host.to_owned(), NamedBy::Catalog);
+            let index = match free.next().and_then(|index| Some((index, self.statics.get_mut(index)?))) {
+                Some((index, place)) => {
+                    *place = new;
+                    index
+                }
+                None => {
+                    self.statics.push(new);
+                    self.statics.len() - 1
+                }
+            };
+            if library.is_announced() {
+                self.timers.set(Due::Static(index), cx.now);
+            }
         }
     }
 
@@ -411,6 +475,9 @@ impl Peers {
     pub(super) fn statics_lost(&mut self, cx: &mut Cx<'_>, lost: PeerId) {
         for (index, peer) in self.statics.iter_mut().enumerate().filter(|(_, peer)| peer.peer == Some(lost)) {
             peer.peer = None;
+            if !peer.is_wanted() {
+                continue;
+            }
             let pause = Self::jittered(cx, cx.config.timers.redial_min);
             self.timers.set(Due::Static(index), cx.now + pause);
         }
@@ -551,7 +618,7 @@ impl Peers {
             }
             Purpose::Static(index) => {
                 let (min, max) = (cx.config.timers.redial_min, cx.config.timers.redial_max);
-                let Some(peer) = self.statics.get_mut(index) else { return };
+                let Some(peer) = self.statics.get_mut(index).filter(|peer| peer.is_wanted()) else { return };
                 match result {
                     Ok((reached, _)) => (peer.peer, peer.pause) = (Some(reached), Duration::ZERO),
                     Err(error) if error.code == ErrorCode::SelfConnect => peer.own = true,

@@ -4,6 +4,8 @@
 //! Hello on it, which it does when it has no other; of two that got so far, the one dialled by the lower id is kept.
 //! There is one exception: when a peer says Hello anew although a session dialled by this side has stood for a while,
 //! then that peer has lost the session (it was restarted): a peer that has a connection does not dial.
+//!
+//! Where a party key is set, both sides prove it before the first Hello (`party`).
 
 use std::net::{SocketAddr, SocketAddrV6};
 
@@ -16,7 +18,7 @@ use crate::engine::{ConnId, DialId, InboundId, Output, RunFailure};
 use crate::proto::{
     Answer, CloseCode, Hello, LibraryState, Notification, PROTO_VER, Request, WireError, WireErrorCode,
 };
-use crate::types::{LibraryStamp, PeerId};
+use crate::types::{LibraryStamp, PartyProofs, PeerId};
 
 /// Longest host name that is kept or sent, in bytes.
 const MAX_HOSTNAME_BYTES: usize = 64;
@@ -33,6 +35,7 @@ impl Peers {
         remote: SocketAddr,
         local: SocketAddr,
         dial: Option<DialId>,
+        party: Option<PartyProofs>,
     ) {
         let dialled = dial.is_some();
         let dial = dial.and_then(|dial| self.dials.remove(&dial));
@@ -71,8 +74,13 @@ impl Peers {
             }
             return;
         }
+        if party.is_none() && cx.config.party_key_file.is_some() {
+            // Cannot happen; but then everybody would be let in.
+            return refuse(cx, CloseCode::Internal, "no proof of the party key");
+        }
         if !dialled {
-            self.conns.insert(id, Conn { peer, remote, local, stage: Stage::AwaitingHello });
+            let stage = party.map_or(Stage::AwaitingHello, |expected| Stage::AwaitingProof { expected });
+            self.conns.insert(id, Conn { peer, remote, local, stage });
             self.timers.set(Due::Hello(id), cx.now + cx.config.timers.dial_timeout);
             return;
         }
@@ -89,16 +97,32 @@ impl Peers {
             if let Some(errand) = errand {
                 self.errand_waits_for(errand, peer);
             }
-            let request = cx.ids.request();
-            let hello = self.own_hello(cx, library, local);
-            let told = LibraryStamp { epoch: hello.library_epoch, rev: hello.library_rev };
-            cx.emit(Output::Ask { request, conn: id, body: Box::new(Request::Hello(hello)) });
             let addr = dial.map_or(remote, |dial| dial.addr);
-            self.conns.insert(id, Conn { peer, remote, local, stage: Stage::Greeting { request, addr, told } });
-            self.asks.insert(request, Ask::Hello(id));
+            let stage = match party {
+                Some(proofs) => self.say_proof(cx, id, addr, proofs),
+                None => self.say_hello(cx, library, id, addr, local),
+            };
+            self.conns.insert(id, Conn { peer, remote, local, stage });
             self.greetings.insert(peer, id);
         }
         self.pump(cx, library);
+    }
+
+    /// Hello goes out on a connection that this side dialled; returns its stage from now on.
+    pub(super) fn say_hello(
+        &mut self,
+        cx: &mut Cx<'_>,
+        library: &Library,
+        id: ConnId,
+        addr: SocketAddr,
+        local: SocketAddr,
+    ) -> Stage {
+        let request = cx.ids.request();
+        let hello = self.own_hello(cx, library, local);
+        let told = LibraryStamp { epoch: hello.library_epoch, rev: hello.library_rev };
+        cx.emit(Output::Ask { request, conn: id, body: Box::new(Request::Hello(hello)) });
+        self.asks.insert(request, Ask::Hello(id));
+        Stage::Greeting { request, addr, told }
     }
 
     /// A peer that dialled says Hello.
@@ -219,6 +243,7 @@ impl Peers {
         self.timers.cancel(&Due::Hello(id));
         self.greetings.remove(&peer);
         self.incompatible.remove(&peer);
+        self.strangers.remove(&peer);
         if let Some(old) = self.session(&peer).map(|session| session.conn) {
             self.close(cx, old, CloseCode::Duplicate, "another connection is kept");
             self.asks.retain(|_, ask| !matches!(ask, Ask::Ping(of) | Ask::Library(of) if *of == peer));
@@ -278,7 +303,6 @@ impl Peers {
             library_digest: state.digest,
             game_count: state.game_count,
             features: Vec::new(),
-            auth: None,
         }
     }
 }

@@ -16,6 +16,7 @@
 mod dial;
 mod hello;
 mod liveness;
+mod party;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::dial::{Address, Dial, Errand, ErrandId, Static};
+use self::dial::{Address, Dial, Errand, ErrandId, NamedBy, Static};
 use self::sync::Sync;
 use super::context::{Cx, Source, SourceDirectory};
 use super::library::{Announcement, Library};
@@ -34,7 +35,7 @@ use crate::api::{IncompatiblePeer, PeerEvent, PeerRow};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::{Answer, CloseCode, Hello, Notification};
-use crate::types::{Availability, ChunkHash, GameId, GameSummary, LibraryStamp, PeerId};
+use crate::types::{Availability, ChunkHash, GameId, GameSummary, LibraryStamp, PartyProof, PartyProofs, PeerId};
 
 /// Peers of another protocol version that are remembered for `status`.
 const MAX_INCOMPATIBLE: usize = 256;
@@ -52,7 +53,7 @@ pub(super) struct Peers {
     listen: Vec<SocketAddr>,
     rows: BTreeMap<PeerId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
-    /// Peers that were dialled and asked, and have not answered Hello yet.
+    /// Peers that were dialled and asked, and have not answered Hello (or proved the party key) yet.
     greetings: BTreeMap<PeerId, ConnId>,
     asks: BTreeMap<RequestId, Ask>,
     dials: BTreeMap<DialId, Dial>,
@@ -65,6 +66,8 @@ pub(super) struct Peers {
     incompatible: BTreeMap<PeerId, u32>,
     /// Whom the user does not want to deal with.
     blocked: BTreeSet<PeerId>,
+    /// Peers of which was said that the party key keeps them out.
+    strangers: BTreeSet<PeerId>,
     interner: Interner,
     timers: TimerSet<Due>,
     facts: Vec<Fact>,
@@ -147,10 +150,14 @@ struct Conn {
 
 #[derive(Debug)]
 enum Stage {
+    /// The peer dialled, and has to prove the party key before it says Hello.
+    AwaitingProof { expected: PartyProofs },
     /// The peer dialled and has not said Hello.
     AwaitingHello,
     /// It has, before the local library was open.
     Held { from: InboundId, hello: Box<Hello> },
+    /// This side dialled and has proved the party key; so must the peer.
+    Proving { request: RequestId, addr: SocketAddr, expected: PartyProof },
     /// This side dialled and has said Hello.
     Greeting { request: RequestId, addr: SocketAddr, told: LibraryStamp },
     /// Part of a session.
@@ -160,6 +167,7 @@ enum Stage {
 /// A request that this part waits for.
 #[derive(Debug)]
 enum Ask {
+    Proof(ConnId),
     Hello(ConnId),
     Ping(PeerId),
     Library(PeerId),
@@ -191,12 +199,11 @@ enum Due {
 
 impl Peers {
     pub(super) fn new(config: &Config, catalog: &Catalog, me: PeerId) -> Self {
-        let mut hosts = config.static_peers.clone();
-        for host in catalog.peers() {
-            if !hosts.contains(host) {
-                hosts.push(host.clone());
-            }
-        }
+        let mut statics: Vec<Static> =
+            config.static_peers.iter().map(|host| Static::new(host.clone(), NamedBy::User)).collect();
+        let known: BTreeSet<&String> = config.static_peers.iter().collect();
+        let more: BTreeSet<&String> = catalog.peers().iter().filter(|host| !known.contains(host)).collect();
+        statics.extend(more.into_iter().map(|host| Static::new(host.clone(), NamedBy::Catalog)));
         Self {
             me,
             listen: Vec::new(),
@@ -208,9 +215,10 @@ impl Peers {
             queues: [VecDeque::new(), VecDeque::new()],
             errands: BTreeMap::new(),
             resolving: BTreeMap::new(),
-            statics: hosts.into_iter().map(Static::new).collect(),
+            statics,
             incompatible: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             interner: Interner::default(),
             timers: TimerSet::new(),
             facts: Vec::new(),
@@ -251,6 +259,7 @@ impl Peers {
         let result = result.map(|(answer, _)| answer);
         match self.asks.remove(&request) {
             None => {}
+            Some(Ask::Proof(conn)) => self.proof_answered(cx, library, conn, result),
             Some(Ask::Hello(conn)) => self.hello_answered(cx, library, conn, result),
             Some(Ask::Ping(peer)) => {
                 if let (Ok(Answer::Pong { .. }), Some(conn)) = (result, self.session(&peer).map(|session| session.conn))
@@ -316,12 +325,12 @@ impl Peers {
         let conn = self.conns.remove(&id)?;
         self.timers.cancel(&Due::Hello(id));
         match conn.stage {
-            Stage::Greeting { request, .. } => {
+            Stage::Proving { request, .. } | Stage::Greeting { request, .. } => {
                 self.asks.remove(&request);
                 self.greetings.remove(&conn.peer);
             }
             Stage::Accepted => self.facts.push(Fact::Disconnected(id)),
-            Stage::AwaitingHello | Stage::Held { .. } => {}
+            Stage::AwaitingProof { .. } | Stage::AwaitingHello | Stage::Held { .. } => {}
         }
         Some(conn)
     }
@@ -337,8 +346,11 @@ impl Peers {
     ) {
         let Some(conn) = self.forget_conn(id) else { return };
         match conn.stage {
-            Stage::AwaitingHello | Stage::Held { .. } => {}
-            Stage::Greeting { addr, .. } => {
+            Stage::AwaitingProof { .. } | Stage::AwaitingHello | Stage::Held { .. } => {}
+            Stage::Proving { addr, .. } | Stage::Greeting { addr, .. } => {
+                if code == Some(CloseCode::PartyKey) {
+                    self.refused_us(cx, conn.peer, addr);
+                }
                 self.greeting_failed(cx, conn.peer, addr, code, reason);
                 if code == Some(CloseCode::Duplicate) {
                     // The peer keeps another connection, most likely its own dial that is about to come in.

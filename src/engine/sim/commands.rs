@@ -11,7 +11,14 @@ fn only_hello_ack_proves_acceptance() {
     let mut solo = Solo::new(&[], None);
     let outputs = solo.command(PeerCommand::Connect { addr: "10.0.0.1:4000".to_owned() });
     let (dial, remote) = dials(&outputs)[0];
-    let up = Input::ConnectionUp { conn: ConnId(500), peer_id: peer(1), remote, local: addr(9), dial: Some(dial) };
+    let up = Input::ConnectionUp {
+        conn: ConnId(500),
+        peer_id: peer(1),
+        remote,
+        local: addr(9),
+        dial: Some(dial),
+        party: None,
+    };
     let outputs = solo.feed(up);
     assert!(replies(&outputs).is_empty() && events(&outputs).is_empty());
     let request = asks(&outputs)[0].0;
@@ -39,7 +46,14 @@ fn connect_says_why_it_failed() {
 
     let connect = PeerCommand::Connect { addr: "10.0.0.1:4000".to_owned() };
     let (dial, remote) = dials(&solo.command(connect.clone()))[0];
-    let up = Input::ConnectionUp { conn: ConnId(500), peer_id: peer(9), remote, local: addr(9), dial: Some(dial) };
+    let up = Input::ConnectionUp {
+        conn: ConnId(500),
+        peer_id: peer(9),
+        remote,
+        local: addr(9),
+        dial: Some(dial),
+        party: None,
+    };
     let outputs = solo.feed(up);
     assert_eq!(code(&outputs), ErrorCode::SelfConnect, "found out by the key");
     assert_eq!(closes(&outputs), [(ConnId(500), CloseCode::SelfConnect)]);

@@ -86,6 +86,9 @@ fn storm(seed: u64, happenings: u64) -> World {
     world.dropped_notifications = seed % 4 * 10;
     world.failing_saves = seed % 3 * 10;
     world.multicast = !seed.is_multiple_of(5);
+    // In every fourth world the peers have a party key to prove.
+    let key = (seed % 4 == 3).then(|| PathBuf::from("key"));
+    world.nodes.iter_mut().for_each(|node| node.config.party_key_file.clone_from(&key));
     let mut accepted = Accepted::default();
     let mut old_disks = vec![None; nodes];
     (0..nodes).for_each(|n| world.start(n));

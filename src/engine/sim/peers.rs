@@ -16,7 +16,14 @@ fn nothing_is_told_before_the_first_state_is_durable() {
     };
     feed(Input::Listening { addrs: vec![addr(9)] });
     feed(Input::Sighting(sighting(1, 1)));
-    let up = Input::ConnectionUp { conn: ConnId(1), peer_id: peer(2), remote: addr(2), local: addr(9), dial: None };
+    let up = Input::ConnectionUp {
+        conn: ConnId(1),
+        peer_id: peer(2),
+        remote: addr(2),
+        local: addr(9),
+        dial: None,
+        party: None,
+    };
     feed(up);
     let from = InboundId { conn: ConnId(1), stream: 0 };
     assert_eq!(feed(Input::Request { from, request: Request::Hello(hello(2, empty())) }), []);
@@ -112,7 +119,8 @@ fn of_two_connections_the_one_dialled_by_the_lower_id_is_kept() {
     outputs.extend(solo.pass(Duration::from_secs(1)));
     let (dial, remote) = dials(&outputs)[0];
     let ours = ConnId(500);
-    let up = Input::ConnectionUp { conn: ours, peer_id: peer(1), remote, local: addr(9), dial: Some(dial) };
+    let up =
+        Input::ConnectionUp { conn: ours, peer_id: peer(1), remote, local: addr(9), dial: Some(dial), party: None };
     assert!(matches!(asks(&solo.feed(up))[..], [(_, Request::Hello(_))]));
     let (theirs, outputs) = solo.accepted(1, empty());
     assert_eq!(closes(&outputs), [(ours, CloseCode::Duplicate)]);
@@ -128,8 +136,14 @@ fn of_two_connections_the_one_dialled_by_the_lower_id_is_kept() {
     outputs.extend(solo.pass(Duration::from_secs(1)));
     let (dial, remote) = dials(&outputs)[0];
     let ours = ConnId(501);
-    let outputs =
-        solo.feed(Input::ConnectionUp { conn: ours, peer_id: peer(high), remote, local: addr(9), dial: Some(dial) });
+    let outputs = solo.feed(Input::ConnectionUp {
+        conn: ours,
+        peer_id: peer(high),
+        remote,
+        local: addr(9),
+        dial: Some(dial),
+        party: None,
+    });
     let request = asks(&outputs)[0].0;
     let theirs = solo.incoming(peer(high), addr(high));
     let outputs = solo.ask(theirs, Request::Hello(hello(high, empty())));
@@ -163,7 +177,14 @@ fn a_static_peer_is_dialled_for_ever_but_not_when_it_is_this_daemon() {
         outputs = solo.pass(Duration::from_millis(100));
     }
     let (dial, remote) = dials(&outputs)[0];
-    solo.feed(Input::ConnectionUp { conn: ConnId(5), peer_id: peer(9), remote, local: addr(9), dial: Some(dial) });
+    solo.feed(Input::ConnectionUp {
+        conn: ConnId(5),
+        peer_id: peer(9),
+        remote,
+        local: addr(9),
+        dial: Some(dial),
+        party: None,
+    });
     assert!(dials(&solo.pass(Duration::from_secs(600))).is_empty());
 }
 
@@ -258,4 +279,125 @@ fn a_restarted_peer_keeps_its_row() {
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].addr, Some(world.nodes[1].addr));
     assert!(!node.events.iter().any(|event| matches!(event, PeerEvent::PeerLost { .. })));
+}
+
+#[test]
+fn only_peers_with_the_same_party_key_come_together() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 5);
+        for (n, key) in [Some("ours"), Some("ours"), Some("theirs"), None, None].into_iter().enumerate() {
+            world.nodes[n].config.party_key_file = key.map(PathBuf::from);
+            world.write_game(n, &format!("game-{n}"), "1", 10);
+            world.start(n);
+        }
+        let mut met = false;
+        for _ in 0..5 {
+            world.sight_all();
+            met = met || world.run_until(|world| world.in_step(&[0, 1]) && world.in_step(&[3, 4]));
+            world.run(Duration::from_secs(30));
+        }
+        assert!(met, "seed {seed}: those with one key, and those without any");
+        for (n, friend) in [(0, Some(1)), (1, Some(0)), (2, None), (3, Some(4)), (4, Some(3))] {
+            let friends: Vec<_> = friend.map(|friend| world.nodes[friend].id).into_iter().collect();
+            let connected: Vec<_> = {
+                let engine = world.nodes[n].engine.as_ref().unwrap();
+                engine.peers.libraries().map(|(peer, ..)| peer).collect()
+            };
+            assert_eq!(connected, friends, "seed {seed}: node {n}");
+            let mut refused: Vec<_> = world.nodes[n].events.iter().filter_map(refused_peer).collect();
+            refused.sort();
+            let mut strangers: Vec<_> = (0..5).filter(|other| *other != n).map(|other| world.nodes[other].id).collect();
+            strangers.retain(|other| !friends.contains(other));
+            strangers.sort();
+            assert_eq!(refused, strangers, "seed {seed}: node {n} says once who is kept out");
+        }
+    }
+}
+
+fn refused_peer(event: &PeerEvent) -> Option<PeerId> {
+    match event {
+        PeerEvent::PeerRefused { peer_id, .. } => Some(*peer_id),
+        _ => None,
+    }
+}
+
+/// An engine with a party key, and what both sides of a connection must prove.
+fn keyed() -> (Solo, PartyProofs) {
+    let solo = Solo::with(&[], None, |config| config.party_key_file = Some("key".into()));
+    (solo, PartyProofs { own: PartyProof([1; 32]), peer: PartyProof([2; 32]) })
+}
+
+#[test]
+fn nothing_but_the_right_proof_is_answered_before_it() {
+    let (mut solo, proofs) = keyed();
+    let mut conns = 100..;
+    let mut incoming = |solo: &mut Solo| {
+        let conn = ConnId(conns.next().unwrap());
+        let (peer_id, remote, local) = (peer(1), addr(1), addr(9));
+        solo.feed(Input::ConnectionUp { conn, peer_id, remote, local, dial: None, party: Some(proofs) });
+        conn
+    };
+    for request in [
+        Request::Hello(hello(1, empty())),
+        Request::Ping { nonce: 1 },
+        Request::GetLibrary { peer_id: peer(1) },
+        Request::Prove { proof: proofs.own },
+        Request::Prove { proof: PartyProof([0; 32]) },
+    ] {
+        let conn = incoming(&mut solo);
+        let outputs = solo.ask(conn, request.clone());
+        assert_eq!(closes(&outputs), [(conn, CloseCode::PartyKey)], "{request:?}");
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Answer { .. })), "{request:?}");
+        assert!(solo.ask(conn, request).is_empty(), "it is over");
+    }
+    let conn = incoming(&mut solo);
+    let from = InboundId { conn, stream: 4 };
+    let outputs = solo.feed(Input::UnknownRequest { from, name: "Teleport".into() });
+    assert_eq!(closes(&outputs), [(conn, CloseCode::PartyKey)]);
+    assert!(solo.peer_rows().is_empty());
+
+    let conn = incoming(&mut solo);
+    let outputs = solo.ask(conn, Request::Prove { proof: proofs.peer });
+    let answer = outputs.iter().find_map(|output| match output {
+        Output::Answer { body, .. } => Some(&**body),
+        _ => None,
+    });
+    assert_eq!(answer, Some(&Answer::Proved { proof: proofs.own }));
+    let outputs = solo.ask(conn, Request::Hello(hello(1, empty())));
+    assert!(closes(&outputs).is_empty());
+    assert_eq!(solo.status().peers_connected, 1);
+}
+
+#[test]
+fn a_dialler_says_hello_only_to_a_listener_that_has_proved_itself() {
+    let (mut solo, proofs) = keyed();
+    for answer in [
+        Answer::Proved { proof: proofs.own },
+        Answer::HelloAck(hello(1, empty())),
+        Answer::Error(crate::proto::WireError { code: WireErrorCode::UnknownType, message: String::new() }),
+        Answer::Proved { proof: proofs.peer },
+    ] {
+        let mut outputs = solo.feed(Input::Sighting(sighting(1, 1)));
+        outputs.extend(solo.pass(Duration::from_secs(120)));
+        let (dial, remote) = *dials(&outputs).last().unwrap();
+        let conn = ConnId(1_000 + dial.0);
+        let local = addr(9);
+        let outputs = solo.feed(Input::ConnectionUp {
+            conn,
+            peer_id: peer(1),
+            remote,
+            local,
+            dial: Some(dial),
+            party: Some(proofs),
+        });
+        let (request, body) = asks(&outputs)[0];
+        assert_eq!(body, &Request::Prove { proof: proofs.own });
+        let outputs = solo.answer(request, answer.clone());
+        if answer == (Answer::Proved { proof: proofs.peer }) {
+            assert!(matches!(asks(&outputs)[..], [(_, Request::Hello(_))]));
+        } else {
+            assert_eq!(closes(&outputs), [(conn, CloseCode::PartyKey)], "{answer:?}");
+            assert!(asks(&outputs).is_empty(), "{answer:?}");
+        }
+    }
 }

@@ -19,12 +19,18 @@ impl Solo {
         Self::with(games, index, |_| {})
     }
 
+    /// One without games.
+    pub(super) fn bare(set: impl FnOnce(&mut Config)) -> Self {
+        Self::with(&[], None, set)
+    }
+
     pub(super) fn with(games: &[ScannedGame], index: Option<LibraryIndex>, set: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
         set(&mut config);
         let engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1);
         let mut solo = Self { engine, now: Instant::now(), next: 1 };
-        let outputs = solo.feed(Input::Listening { addrs: vec![addr(9)] });
+        let mut outputs = solo.feed(Input::Listening { addrs: vec![addr(9)] });
+        outputs.retain(|output| *output != Output::FetchCatalog);
         assert_eq!(outputs, [Output::Job(Job::OpenLibrary { dir: PathBuf::from("/games") })]);
         let games = games.iter().cloned().map(Arc::new).collect();
         let opened = OpenedLibrary { dir: PathBuf::from("/games"), index, notice: None, games };
@@ -69,7 +75,8 @@ impl Solo {
     pub(super) fn incoming(&mut self, peer: PeerId, remote: SocketAddr) -> ConnId {
         self.next += 1;
         let conn = ConnId(self.next);
-        let outputs = self.feed(Input::ConnectionUp { conn, peer_id: peer, remote, local: addr(9), dial: None });
+        let outputs =
+            self.feed(Input::ConnectionUp { conn, peer_id: peer, remote, local: addr(9), dial: None, party: None });
         assert_eq!(outputs, []);
         conn
     }
@@ -130,7 +137,6 @@ pub(super) fn hello(n: u8, state: LibraryState) -> Hello {
         library_digest: state.digest,
         game_count: state.game_count,
         features: Vec::new(),
-        auth: None,
     }
 }
 

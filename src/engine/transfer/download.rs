@@ -163,6 +163,31 @@ impl Download {
         }
     }
 
+    /// The catalog is another one. A download of something that it does not want any more ends; what came is kept.
+    pub(super) fn catalog_changed(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView) {
+        let game = &self.game;
+        let pin = match &self.phase {
+            Phase::Seeking => None,
+            Phase::Asking { pin, .. }
+            | Phase::Clearing { pin, .. }
+            | Phase::Preparing { pin, .. }
+            | Phase::Fetching { pin, .. } => Some(pin),
+            _ => return,
+        };
+        let other_version = |pin: &Pin| local.expected_version(game).is_some_and(|version| version != pin.version);
+        let other_content =
+            |pin: &Pin| local.expected_content(game).is_some_and(|content| pin.content != Content::Known(content));
+        let (code, message) = if !local.admits(game) {
+            (ErrorCode::NotInCatalog, format!("the catalog does not list {game} any more"))
+        } else if pin.is_some_and(|pin| other_version(pin) || other_content(pin)) {
+            (ErrorCode::SourceChanged, format!("the catalog demands {game} in another form now; download it again"))
+        } else {
+            self.sources_dirty = true;
+            return;
+        };
+        self.end(cx, End { code, message, keep: true });
+    }
+
     /// The daemon stops. What came is kept.
     pub(super) fn stop(&mut self, cx: &mut Cx<'_>) {
         match self.phase {

@@ -61,6 +61,8 @@ pub(super) trait LocalView {
     fn withdrawn(&self, game: &GameId) -> bool;
     /// Whether the catalog admits the game; without a catalog every game is admitted.
     fn admits(&self, game: &GameId) -> bool;
+    /// Why the catalog forbids to hand out this game as it lies here.
+    fn withheld(&self, game: &ScannedGame) -> Option<&'static str>;
     /// The version that the catalog demands.
     fn expected_version(&self, game: &GameId) -> Option<String>;
     /// The content that the catalog demands.
@@ -239,7 +241,7 @@ impl Transfers {
                 return Vec::new();
             }
             Some(Place::Queued) => {
-                self.drop_queued(&game, "cancelled by the user");
+                self.drop_queued(&game, ErrorCode::Cancelled, "cancelled by the user");
             }
             Some(Place::Running(download)) => {
                 if let Some(running) = self.running.get_mut(&download) {
@@ -503,6 +505,24 @@ impl Transfers {
         self.settle(cx, sources, local)
     }
 
+    /// The catalog is another one: downloads that it no longer wants end, with what they fetched left in place.
+    pub(super) fn catalog_changed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+    ) -> Effects {
+        let dropped: Vec<_> =
+            self.queue.iter().map(|waiting| waiting.game.clone()).filter(|game| !local.admits(game)).collect();
+        for game in dropped {
+            self.drop_queued(&game, ErrorCode::NotInCatalog, "the catalog does not list it any more");
+        }
+        for running in self.running.values_mut() {
+            running.download.catalog_changed(cx, local);
+        }
+        self.settle(cx, sources, local)
+    }
+
     /// For `ConnectionDown`, and after every `Close`: whatever was asked or sent over it is over.
     pub(super) fn connection_down(
         &mut self,
@@ -542,7 +562,7 @@ impl Transfers {
         self.lookups.stop(cx);
         let queued: Vec<_> = self.queue.iter().map(|waiting| waiting.game.clone()).collect();
         for game in queued {
-            self.drop_queued(&game, "the daemon stops");
+            self.drop_queued(&game, ErrorCode::Cancelled, "the daemon stops");
         }
         for running in self.running.values_mut() {
             running.download.stop(cx);
@@ -652,10 +672,10 @@ impl Transfers {
     }
 
     /// Ends a download that has not begun.
-    fn drop_queued(&mut self, game: &GameId, why: &str) {
+    fn drop_queued(&mut self, game: &GameId, code: ErrorCode, why: &str) {
         self.queue.retain(|waiting| waiting.game != *game);
         self.places.remove(game);
-        let (code, message) = (ErrorCode::Cancelled, why.to_owned());
+        let message = why.to_owned();
         self.effects.push(TransferEffect::OperationEnded { game: game.clone(), scanned: None });
         let event = PeerEvent::DownloadFailed { game: game.clone(), code, message };
         self.effects.push(TransferEffect::Event(Box::new(event)));

@@ -83,7 +83,7 @@ impl Serving {
         self.bytes_sent
     }
 
-    /// The rule: in the catalog, complete, portable, without an operation, exactly the list of files that was asked for.
+    /// The rule: as the catalog demands, complete, portable, without an operation, exactly the list of files that was asked for.
     fn admit(
         &self,
         cx: &Cx<'_>,
@@ -99,6 +99,9 @@ impl Serving {
         }
         let scanned = local.scanned(game).filter(|scanned| scanned.downloaded);
         let scanned = scanned.ok_or_else(|| not_served("it is not complete here"))?;
+        if let Some(why) = local.withheld(&scanned) {
+            return Err(not_served(why));
+        }
         if scanned.unportable.is_some() {
             return Err(not_served("a name in it is not portable"));
         }

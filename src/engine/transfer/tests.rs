@@ -5,7 +5,7 @@ mod sim;
 
 use std::time::Duration;
 
-use self::sim::{Sim, game, offer, peer_id};
+use self::sim::{Local, Offer, Sim, game, offer, peer_id};
 use super::TransferEffect;
 use crate::api::{ErrorCode, PeerEvent, SourceBytes};
 use crate::engine::context::Ids;
@@ -459,6 +459,32 @@ fn different_contents_of_one_version_are_never_mixed() {
     sim.download("g").unwrap();
     sim.run();
     assert_eq!(finished(&sim)[0].peer_id, peer_id(1), "the catalog's content is binding");
+}
+
+#[test]
+fn a_download_that_the_catalog_no_longer_wants_ends_with_its_files_left() {
+    let (a, b) = (offer("g", "1", &[20 * MIB], 0), offer("g", "1", &[20 * MIB], 1));
+    type Change = fn(&mut Local, &Offer);
+    let changes: [(Change, Option<ErrorCode>); 5] = [
+        (|local, _| local.not_admitted.extend(["g".parse().unwrap()]), Some(ErrorCode::NotInCatalog)),
+        (|local, _| local.version = Some("2".into()), Some(ErrorCode::SourceChanged)),
+        (|local, other| local.content = Some(other.content()), Some(ErrorCode::SourceChanged)),
+        (|local, _| local.version = Some("1".into()), None),
+        (|_, _| {}, None),
+    ];
+    for (change, expected) in changes {
+        let mut sim = Sim::new(1);
+        sim.peer(1, &a);
+        sim.download("g").unwrap();
+        sim.run_until(|sim| sim.log.iter().any(|event| matches!(event, PeerEvent::DownloadBegin { .. })));
+        change(&mut sim.local, &b);
+        sim.catalog_changed();
+        sim.run();
+        match expected {
+            Some(code) => assert_eq!(failed(&sim), code),
+            None => assert_eq!(finished(&sim).len(), 1),
+        }
+    }
 }
 
 #[test]

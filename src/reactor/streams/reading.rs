@@ -222,10 +222,7 @@ impl Streams {
                 let from = InboundId { conn: conn_id(conn), stream: number };
                 match parse_request(&json) {
                     Ok(Parsed::Known(request)) => cx.inputs.push_back(Input::Request { from, request }),
-                    Ok(Parsed::Unknown(name)) => {
-                        let frame = error_frame(WireErrorCode::UnknownType, &format!("unknown request type {name:?}"));
-                        self.respond(cx, from, Outgoing::message(frame));
-                    }
+                    Ok(Parsed::Unknown(name)) => cx.inputs.push_back(Input::UnknownRequest { from, name }),
                     Err(error) => self.malformed(cx, conn, number, &error.to_string()),
                 }
             }

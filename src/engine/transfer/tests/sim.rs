@@ -157,6 +157,9 @@ impl LocalView for Local {
     fn admits(&self, game: &GameId) -> bool {
         !self.not_admitted.contains(game)
     }
+    fn withheld(&self, game: &ScannedGame) -> Option<&'static str> {
+        (!self.admits(&game.id)).then_some("it is not in the catalog")
+    }
     fn expected_version(&self, _: &GameId) -> Option<String> {
         self.version.clone()
     }
@@ -284,6 +287,10 @@ impl Sim {
         let conn = ConnId(self.number);
         self.peers.get_mut(&peer_id(n)).unwrap().conn.get_or_insert(conn);
         self.sources_changed();
+    }
+
+    pub(super) fn catalog_changed(&mut self) {
+        self.with(|transfers, cx, sources, local| transfers.catalog_changed(cx, sources, local));
     }
 
     pub(super) fn sources_changed(&mut self) {
