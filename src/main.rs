@@ -41,7 +41,7 @@ enum Command {
     /// Make, sign and look at catalogs
     #[command(subcommand)]
     Catalog(CatalogCommand),
-    /// Show it at work: two daemons on this PC, sample games, a download
+    /// Show it at work: two daemons on this PC, sample games, downloads, an installation
     Demo(DemoArgs),
     /// Print the version
     Version,

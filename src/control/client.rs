@@ -105,12 +105,23 @@ pub enum ClientError {
     #[error("no state directory: give --state-dir DIR or LANSPREAD_STATE_DIR (the environment names no home)")]
     NoStateDir,
     /// No daemon uses this state directory, or the one that did has ended otherwise than cleanly.
-    #[error("not running: {why} in {state_dir}; start it with `lanspread run`, or name another with --state-dir")]
+    #[error(
+        "no daemon runs with the state directory {}: {why}; start it with `lanspread run`, or name another with --state-dir",
+        state_dir.display()
+    )]
     NotRunning {
         /// Where it was looked for.
         state_dir: PathBuf,
         /// What was found instead.
         why: &'static str,
+    },
+    /// `control.json` is there, and is of no use.
+    #[error("cannot read {}: {error}; the daemon writes it when it starts, for its own user alone", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
     },
     /// The daemon refused, or an operation failed. Codes are those of the control vocabulary.
     #[error("{message}")]
@@ -138,7 +149,7 @@ impl ClientError {
             Self::NoStateDir => 2,
             Self::NotRunning { .. } => 4,
             Self::Interrupted(_) => 130,
-            Self::Refused { .. } | Self::Broken(_) | Self::Output(_) => 1,
+            Self::Unreadable { .. } | Self::Refused { .. } | Self::Broken(_) | Self::Output(_) => 1,
         }
     }
 
@@ -149,8 +160,27 @@ impl ClientError {
             Self::Interrupted(_) => "interrupted",
             Self::Refused { code, .. } => code,
             Self::Broken(_) => "no-answer",
-            Self::Output(_) => "io",
+            Self::Unreadable { .. } | Self::Output(_) => "io",
         }
+    }
+
+    /// Says in the message of a refused `command` what to do about it, where the daemon's words leave that open.
+    fn with_advice(mut self, command: &PeerCommand, game: &GameId) -> Self {
+        if let Self::Refused { code, message } = &mut self {
+            let advice = match (code.as_str(), command) {
+                ("not-downloaded", PeerCommand::Install { .. } | PeerCommand::Verify { .. }) => {
+                    format!("`lanspread download {game}` fetches it")
+                }
+                ("operation-in-progress", _) => {
+                    format!("`lanspread games` shows it, `lanspread cancel {game}` ends it")
+                }
+                ("unknown-game", _) => "`lanspread games` lists those that there are".into(),
+                ("no-sources", _) => "`lanspread peers` lists the PCs that are connected".into(),
+                _ => return self,
+            };
+            *message = format!("{message}; {advice}");
+        }
+        self
     }
 }
 
@@ -189,10 +219,13 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
         ClientCommand::Status(_) => out.show(&daemon.get("status")?, show::status),
         ClientCommand::Peers(_) => out.show(&daemon.get("peers")?, show::peers),
         ClientCommand::Games(_) => out.show(&daemon.get("games")?, show::games),
-        ClientCommand::Get(args) => out.show(&daemon.send(&PeerCommand::GetGame { game: args.game })?, show::files),
+        ClientCommand::Get(args) => {
+            let command = PeerCommand::GetGame { game: args.game.clone() };
+            out.show(&send(&daemon, &args.game, &command)?, show::files)
+        }
         ClientCommand::Cancel(args) => {
-            let done = format!("{}: cancelled\n", args.game);
-            out.show(&daemon.send(&PeerCommand::CancelDownload { game: args.game })?, |_| done)
+            let command = PeerCommand::CancelDownload { game: args.game.clone() };
+            out.show(&send(&daemon, &args.game, &command)?, |_| format!("{}: is being cancelled\n", args.game))
         }
         ClientCommand::Connect(args) => {
             out.show(&daemon.send(&PeerCommand::Connect { addr: args.addr })?, show::connected)
@@ -217,9 +250,14 @@ fn operate(
     let game = args.game.game;
     let command = command(game.clone());
     if args.no_wait {
-        return out.show(&daemon.send(&command)?, |answer| show::accepted(command.name(), answer));
+        return out.show(&send(daemon, &game, &command)?, |answer| show::accepted(command.name(), answer));
     }
     follow::operation(daemon, &game, &command, out)
+}
+
+/// Sends a command about `game`.
+fn send(daemon: &Daemon, game: &GameId, command: &PeerCommand) -> Result<Value, ClientError> {
+    daemon.send(command).map_err(|error| error.with_advice(command, game))
 }
 
 /// stdout.

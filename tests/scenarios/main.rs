@@ -9,9 +9,13 @@
     reason = "a test fails by panicking, and sets its stage with plain file calls"
 )]
 
+#[path = "../archive_support/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the unpacker alone")]
+mod archive_support;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod discovery;
 mod download;
 mod harness;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{CHUNK, Daemon, Ending, GameSpec, Home, Lan, MIB, Options, Stranger, available, chunk_of};
@@ -131,10 +132,14 @@ fn a_game_is_not_served_while_it_is_being_downloaded() {
     assert_eq!((availability.as_str(), &answer["type"]), ("ready", &json!("Manifest")));
     let mark = b.begin_download("doom");
     b.wait_event_since(mark, "download-progress", |event| event["bytes"].as_u64().unwrap() > 2 * MIB);
+    // It goes no further until that was looked at.
+    let source = Pid::from_raw(a.pid() as i32).unwrap();
+    kill_process(source, Signal::STOP).unwrap();
     let (availability, answer) = ask(&host_b);
     assert_ne!(availability, "ready");
     assert_eq!((&answer["type"], &answer["code"]), (&json!("Error"), &json!("not-served")), "{answer}");
     assert!(!home_b.game("doom").join("version.ini").exists(), "no sentinel over incomplete bytes");
+    kill_process(source, Signal::CONT).unwrap();
     assert_eq!(b.wait_download("doom", mark)["event"], "download-finished");
     let (availability, answer) = ask(&host_b);
     assert_eq!((availability.as_str(), &answer["type"]), ("ready", &json!("Manifest")));

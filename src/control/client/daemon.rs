@@ -32,11 +32,8 @@ impl Daemon {
         let not_running = |why| ClientError::NotRunning { state_dir: state_dir.clone(), why };
         let file = match ControlFile::read(&state_dir) {
             Ok(Some(file)) => file,
-            Ok(None) => return Err(not_running("there is no control.json")),
-            Err(error) => {
-                let path = ControlFile::path(&state_dir);
-                return Err(ClientError::Broken(format!("{}: {error}", path.display())));
-            }
+            Ok(None) => return Err(not_running("it has no control.json")),
+            Err(error) => return Err(ClientError::Unreadable { path: ControlFile::path(&state_dir), error }),
         };
         let agent = Agent::config_builder()
             // Straight to this machine, whatever proxy the environment names: the token is for nobody else.
@@ -96,7 +93,7 @@ impl Daemon {
             _ => false,
         };
         if refused {
-            return self.stale("nobody listens at the address");
+            return self.stale("nobody listens at the address in its control.json");
         }
         ClientError::Broken(error.to_string())
     }
@@ -113,12 +110,12 @@ impl Daemon {
         match value {
             Some(value) if status == 200 => Ok(value),
             // A daemon that restarted has written a new token: somebody else has the port now.
-            _ if status == 401 => Err(self.stale("another program listens at the address")),
+            _ if status == 401 => Err(self.stale("another program listens at the address in its control.json")),
             Some(value) if value["code"].is_string() && value["message"].is_string() => {
                 let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
                 Err(ClientError::Refused { code: text("code"), message: super::show::text(&value["message"]) })
             }
-            _ => Err(self.stale("another program listens at the address")),
+            _ => Err(self.stale("another program listens at the address in its control.json")),
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn operation(
         {
             None
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.with_advice(command, game)),
     };
     let mut view = View::new(game, out);
     match answer {

@@ -20,6 +20,10 @@ impl Guard {
         if !hosts.contains(&addr.to_string()) {
             hosts.push(addr.to_string());
         }
+        // The default port goes unsaid.
+        if port == 80 {
+            hosts.extend(hosts.clone().iter().filter_map(|host| Some(host.strip_suffix(":80")?.to_owned())));
+        }
         Self { hosts, token: blake3::hash(token.as_bytes()) }
     }
 

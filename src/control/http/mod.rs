@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! accept thread ─▶ one thread per connection (at most 32) ─┬─▶ commands ─▶ daemon
-//!   (sleeps)          one request, one answer, closed      └─◀ events of the fan-out (at most 16 streams)
+//!   (sleeps)          one request, one answer, closed      └─◀ events of the fan-out (at most 16 streams, each with
+//!                                                              a thread that sees its reader go)
 //! ```
 //!
 //! Nothing runs while nobody calls. Requests are bounded in size and time, writes in time; a connection too many is told
@@ -27,7 +28,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Commands, ControlFile, Fanout};
 use guard::Guard;
-use request::Connection;
+use request::{Connection, Head};
 use response::{Refusal, Response};
 use routes::Route;
 
@@ -180,7 +181,7 @@ fn accept<C: Commands>(
         let Some(slot) = connections.take() else {
             let refusal = Refusal::new(503, "too-many-connections", "too many connections; try again");
             // Fits into the empty send buffer: this does not wait.
-            let _ = Response::from(refusal).write(&mut &stream);
+            let _ = Response::from(refusal).write(&mut &stream, false);
             continue;
         };
         let (door, commands, fanout) = (Arc::clone(door), commands.clone(), fanout.clone());
@@ -196,12 +197,19 @@ fn accept<C: Commands>(
 
 /// One request, one answer.
 fn answer(mut connection: Connection, door: &Shared, commands: &impl Commands, fanout: &Fanout) {
-    let response = match respond(&mut connection, door, commands, fanout) {
+    let head = match connection.read_head() {
+        Ok(Some(head)) => Ok(head),
+        Ok(None) => return,
+        Err(refusal) => Err(refusal),
+    };
+    // RFC 9110, section 9.3.2: whatever the answer to a HEAD is, its body stays out.
+    let head_only = head.as_ref().is_ok_and(|head| head.method == "HEAD");
+    let response = match head.and_then(|head| respond(&mut connection, &head, door, commands, fanout)) {
         Ok(Some(response)) => response,
         Ok(None) => return,
         Err(refusal) => Response::from(refusal),
     };
-    if response.write(connection.stream()).is_ok() {
+    if response.write(connection.stream(), head_only).is_ok() {
         connection.close();
     }
 }
@@ -209,17 +217,17 @@ fn answer(mut connection: Connection, door: &Shared, commands: &impl Commands, f
 /// `None`: there is nobody to answer, or everything was said.
 fn respond(
     connection: &mut Connection,
+    head: &Head,
     door: &Shared,
     commands: &impl Commands,
     fanout: &Fanout,
 ) -> Result<Option<Response>, Refusal> {
-    let Some(head) = connection.read_head()? else { return Ok(None) };
-    door.guard.check_place(&head)?;
-    door.guard.check_token(&head)?;
-    match Route::find(&head)? {
+    door.guard.check_place(head)?;
+    door.guard.check_token(head)?;
+    match Route::find(head)? {
         Route::Command => {
-            Guard::check_json(&head)?;
-            let Some(body) = connection.read_body(&head)? else { return Ok(None) };
+            Guard::check_json(head)?;
+            let Some(body) = connection.read_body(head)? else { return Ok(None) };
             routes::command(commands, &body).map(Some)
         }
         Route::Events => {

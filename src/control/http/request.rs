@@ -80,8 +80,13 @@ impl Connection {
     /// Reads the body, of which `head` says the length. `None` as above.
     pub(super) fn read_body(&mut self, head: &Head) -> Result<Option<Vec<u8>>, Refusal> {
         let length = body_length(head)?;
-        if head.header("expect")?.is_some() && self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
-            return Ok(None);
+        if let Some(what) = head.header("expect")? {
+            if !what.eq_ignore_ascii_case("100-continue") {
+                return Err(Refusal::new(417, "bad-request", "only 100-continue can be expected"));
+            }
+            if self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
+                return Ok(None);
+            }
         }
         let mut body = std::mem::take(&mut self.ahead);
         while body.len() < length {

@@ -11,6 +11,9 @@ use crate::api::{CommandError, ErrorCode};
 pub(super) struct Refusal {
     #[serde(skip)]
     pub(super) status: u16,
+    /// The methods that the address takes, where it does not take this one.
+    #[serde(skip)]
+    allow: Option<&'static str>,
     code: Code,
     message: String,
 }
@@ -25,7 +28,12 @@ enum Code {
 
 impl Refusal {
     pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: Code::Door(code), message: message.into() }
+        Self { status, allow: None, code: Code::Door(code), message: message.into() }
+    }
+
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let message = format!("this address takes {allow}");
+        Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", message) }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -41,7 +49,7 @@ impl Refusal {
 impl From<CommandError> for Refusal {
     fn from(error: CommandError) -> Self {
         let CommandError { code, message } = error;
-        Self { status: status_of(code), code: Code::Daemon(code), message }
+        Self { status: status_of(code), allow: None, code: Code::Daemon(code), message }
     }
 }
 
@@ -69,6 +77,7 @@ fn status_of(code: ErrorCode) -> u16 {
 /// A complete answer.
 pub(super) struct Response {
     status: u16,
+    allow: Option<&'static str>,
     body: Vec<u8>,
 }
 
@@ -79,20 +88,24 @@ impl Response {
             let message = format!("the answer cannot be written as JSON: {error}");
             Refusal::from(CommandError::new(ErrorCode::Io, message))
         })?;
-        Ok(Self { status: 200, body })
+        Ok(Self { status: 200, allow: None, body })
     }
 
-    pub(super) fn write(&self, stream: &mut impl Write) -> io::Result<()> {
-        let Self { status, body } = self;
-        let more = match status {
-            401 => "WWW-Authenticate: Bearer\r\n",
-            405 => "Allow: GET, POST\r\n",
-            _ => "",
-        };
+    /// `head_only`: as to a HEAD, without the body.
+    pub(super) fn write(&self, stream: &mut impl Write, head_only: bool) -> io::Result<()> {
+        let Self { status, allow, body } = self;
         let mut answer = head(*status, "application/json");
-        answer.push_str(&format!("Content-Length: {}\r\n{more}\r\n", body.len()));
+        if *status == 401 {
+            answer.push_str("WWW-Authenticate: Bearer\r\n");
+        }
+        if let Some(allow) = allow {
+            answer.push_str(&format!("Allow: {allow}\r\n"));
+        }
+        answer.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
         let mut answer = answer.into_bytes();
-        answer.extend_from_slice(body);
+        if !head_only {
+            answer.extend_from_slice(body);
+        }
         stream.write_all(&answer)
     }
 }
@@ -100,7 +113,7 @@ impl Response {
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         let body = serde_json::to_vec(&refusal).unwrap_or_default();
-        Self { status: refusal.status, body }
+        Self { status: refusal.status, allow: refusal.allow, body }
     }
 }
 
@@ -118,6 +131,7 @@ pub(super) fn head(status: u16, content_type: &str) -> String {
         411 => "Length Required",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
         422 => "Unprocessable Content",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",

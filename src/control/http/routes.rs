@@ -45,11 +45,20 @@ impl Route {
             "events" => Self::Events,
             _ => Self::State(State::Game(name.strip_prefix("games/").and_then(percent_decode).ok_or_else(lost)?)),
         };
-        let method = if route == Self::Command { "POST" } else { "GET" };
-        if head.method != method {
-            return Err(Refusal::new(405, "method-not-allowed", format!("this address takes {method}")));
+        let allowed = route.methods();
+        if !allowed.split(", ").any(|method| method == head.method) {
+            return Err(Refusal::method_not_allowed(allowed));
         }
         Ok(route)
+    }
+
+    /// What it takes, as the header Allow lists it. HEAD of an event stream would never end.
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Command => "POST",
+            Self::Events => "GET",
+            Self::State(_) => "GET, HEAD",
+        }
     }
 }
 

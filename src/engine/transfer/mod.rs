@@ -233,7 +233,7 @@ impl Transfers {
         match self.places.get(&game).copied() {
             None => {
                 let error = if is_known(local, &game) {
-                    CommandError::new(ErrorCode::BadArgument, format!("no download of {game} runs or waits"))
+                    CommandError::new(ErrorCode::BadArgument, format!("nothing runs on {game} and nothing waits"))
                 } else {
                     unknown_game(&game)
                 };

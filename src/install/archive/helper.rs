@@ -154,7 +154,15 @@ impl Running {
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
-            command.arg0("lanspread").env_clear();
+            // Ctrl-C in the terminal is for the daemon, which then ends the child. Dying of it would look like a fault of
+            // the archive.
+            command.arg0("lanspread").env_clear().process_group(0);
+        }
+        #[cfg(windows)]
+        {
+            /// Of the Windows API's process creation flags.
+            const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+            std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NEW_PROCESS_GROUP);
         }
         let mut child = Reaped(Some(command.spawn().map_err(failed)?));
         let pipes = child.0.as_mut().and_then(|child| Some((child.stdin.take()?, child.stdout.take()?)));

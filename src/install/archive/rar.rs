@@ -53,6 +53,7 @@ impl Rar {
     }
 
     pub(super) fn unpack(self, staging: &Staging) -> Step<()> {
+        staging.check_count(self.members.len())?;
         for member in &self.members {
             let name = member_name(&member.meta.name, member.name_is_unicode());
             staging.check(&name, entry_type(member))?;

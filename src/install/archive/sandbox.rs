@@ -19,7 +19,8 @@ pub enum Confinement {
     Process,
 }
 
-/// Confines this process, its thread and those that it starts from now on, for good.
+/// Confines this process, its thread and those that it starts from now on, for good. The process must not have opened
+/// anything itself yet.
 ///
 /// # Errors
 /// When a limit that the system knows cannot be set.
@@ -27,7 +28,10 @@ pub(super) fn confine(root: &Path, staging: Option<&Path>, limits: &ArchiveLimit
     #[cfg(unix)]
     unix::limit(limits)?;
     #[cfg(target_os = "linux")]
-    return linux::landlock(root, staging);
+    {
+        linux::close_inherited();
+        linux::landlock(root, staging)
+    }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (root, staging, limits);
@@ -77,6 +81,23 @@ mod linux {
 
     /// Rights that newer kernels add are given up where the kernel knows them.
     const KNOWN: ABI = ABI::V6;
+
+    /// What the parent left open by mistake, or had from its own parent, would be a way out: rights over files are asked
+    /// for when they are opened. The standard streams stay.
+    pub(super) fn close_inherited() {
+        // SAFETY: the call takes no memory. This process, which only read its request, owns no descriptor beyond 2.
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+        if closed == 0 {
+            return;
+        }
+        // Before Linux 5.9, where there is no Landlock either.
+        let names = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let open: Vec<i32> = names.filter_map(|name| name.file_name().to_str()?.parse().ok()).collect();
+        for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+            // SAFETY: as above; that of the listing is closed already.
+            unsafe { libc::close(descriptor) };
+        }
+    }
 
     pub(super) fn landlock(root: &Path, staging: Option<&Path>) -> io::Result<Confinement> {
         let status = restrict(root, staging).map_err(io::Error::other)?;

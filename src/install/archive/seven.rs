@@ -31,6 +31,7 @@ impl Seven {
     }
 
     pub(super) fn unpack(self, staging: &Staging) -> Step<()> {
+        staging.check_count(self.archive.files.len())?;
         for file in &self.archive.files {
             staging.check(&file.name, entry_type(file))?;
         }

@@ -104,6 +104,12 @@ impl Staging {
         state.stream_allowance = state.allowance.saturating_mul(2);
     }
 
+    /// Checks how many entries an archive lists, before anything of it is written.
+    pub(super) fn check_count(&self, entries: usize) -> Step<()> {
+        let state = self.state();
+        state.check_count(state.entries.saturating_add(entries as u64)).map_err(|error| state.refuse(error))
+    }
+
     /// Checks an entry before anything is written: its name, its type, that there are not too many.
     pub(super) fn check(&self, name: &str, kind: EntryType) -> Step<()> {
         let state = self.state();
@@ -202,7 +208,11 @@ impl State {
 
     fn count_entry(&mut self) -> Result<(), JobError> {
         self.entries += 1;
-        if self.entries > self.limits.max_entries {
+        self.check_count(self.entries)
+    }
+
+    fn check_count(&self, entries: u64) -> Result<(), JobError> {
+        if entries > self.limits.max_entries {
             let message = format!("it has more than {} entries", self.limits.max_entries);
             return Err(JobError::new(JobErrorKind::BadArchive, message));
         }
@@ -347,8 +357,8 @@ fn entry_path(name: &str) -> Result<Option<RelPath>, JobError> {
         return Ok(None);
     }
     let path = RelPath::parse_unreserved(path).map_err(|e| unsafe_entry(name, e.reason))?;
-    // Marks whose directory it is.
-    if path.components().next().is_some_and(|first| first.to_lowercase().starts_with(".lanspread")) {
+    // Marks whose directory it is, under every spelling that some file system takes for it.
+    if path.collision_key().starts_with(".lanspread") {
         return Err(unsafe_entry(name, "its first component is reserved"));
     }
     Ok(Some(path))

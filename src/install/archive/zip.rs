@@ -24,6 +24,7 @@ impl Zip {
     }
 
     pub(super) fn unpack(mut self, staging: &Staging) -> Step<()> {
+        staging.check_count(self.0.len())?;
         // The reader keeps one of each name.
         if self.0.has_duplicate_names() {
             return Err("two entries have the same name".to_owned());

@@ -5,10 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use zip::write::SimpleFileOptions;
+
 use crate::types::{GameId, GameIdError};
 
 /// Version that the sentinel of every sample game states.
 const VERSION: &str = "20240101";
+/// The version by which the packed game is replaced.
+pub(super) const NEXT_VERSION: &str = "20240202";
+/// Bytes of each file in the archive of the packed game.
+const PACKED_FILE: usize = 6 << 20;
 /// Bytes written or hashed between two looks at the interruption.
 const BLOCK: usize = 1 << 20;
 /// Relative share of each file of the big game, so that they differ in size; the sum is 100.
@@ -20,12 +26,17 @@ const BIG_FILES: [(&str, u64); 5] = [
     ("intro.bik", 3),
 ];
 
-/// A sample game: its folder name, and the BLAKE3 and size of each of its files.
+/// The BLAKE3 and size of each file of a directory.
+type Files = BTreeMap<PathBuf, (blake3::Hash, u64)>;
+
+/// A sample game: its folder name, its files, and what they are once they are installed.
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) id: GameId,
+    pub(super) version: &'static str,
     pub(super) bytes: u64,
-    pub(super) files: BTreeMap<PathBuf, (blake3::Hash, u64)>,
+    pub(super) files: Files,
+    pub(super) installed: Files,
 }
 
 /// Why the samples could not be made or differ.
@@ -35,6 +46,8 @@ pub(super) enum LibraryError {
     Io { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Id(#[from] GameIdError),
+    #[error("{path}: the archive cannot be written: {source}", path = path.display())]
+    Archive { path: PathBuf, source: zip::result::ZipError },
     #[error("interrupted")]
     Interrupted,
     #[error("{game}: {path} {what}", path = path.display())]
@@ -57,7 +70,8 @@ pub(super) struct Plan {
 impl Plan {
     /// Bytes of all games, rounded up for the blocks of the small files.
     pub(super) fn bytes(&self) -> u64 {
-        self.big + u64::from(self.small_files) * 12_288 + (1 << 20)
+        // The packed game is there as an archive, and once more as what is unpacked from it.
+        self.big + u64::from(self.small_files) * 12_288 + 6 * PACKED_FILE as u64 + (1 << 20)
     }
 
     /// The files of each game with their sizes, without the sentinel.
@@ -88,24 +102,69 @@ pub(super) fn create(
     let mut samples = Vec::new();
     for (name, files) in plan.games() {
         let dir = root.join(name);
-        let mut sample = Sample { id: name.parse()?, bytes: 0, files: BTreeMap::new() };
+        let mut sample = Sample::new(name, VERSION)?;
         for (path, size) in files {
             let path = PathBuf::from(path);
             let hash = write_file(&dir.join(&path), &format!("{name}/{}", path.display()), size, progress)?;
-            sample.bytes += size;
             sample.files.insert(path, (hash, size));
         }
-        // The sentinel last: from then on the game counts as complete.
-        let sentinel = dir.join("version.ini");
-        fs::create_dir_all(&dir)
-            .and_then(|()| File::create(&sentinel)?.write_all(VERSION.as_bytes()))
-            .map_err(at(&sentinel))?;
-        let size = VERSION.len() as u64;
-        sample.bytes += size;
-        sample.files.insert("version.ini".into(), (blake3::hash(VERSION.as_bytes()), size));
+        sample.installed = sample.files.clone();
+        sample.complete(&dir)?;
         samples.push(sample);
     }
     Ok(samples)
+}
+
+/// Writes the packed game below `root`, or a new version in its place: one ZIP archive, from which it is installed.
+pub(super) fn create_packed(root: &Path, is_next: bool) -> Result<Sample, LibraryError> {
+    let mut sample = Sample::new("lanspread-demo-packed", if is_next { NEXT_VERSION } else { VERSION })?;
+    let dir = root.join(sample.id.as_str());
+    fs::create_dir_all(&dir).map_err(at(&dir))?;
+    // While its files are replaced the game is not complete.
+    let sentinel = dir.join("version.ini");
+    match fs::remove_file(&sentinel) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&sentinel)(error)),
+        _ => {}
+    }
+    let path = dir.join("game.eti");
+    let failed = |source| LibraryError::Archive { path: path.clone(), source };
+    let mut archive = zip::ZipWriter::new(File::create(&path).map_err(at(&path))?);
+    for (name, bytes) in packed_files(sample.version) {
+        archive.start_file(name, SimpleFileOptions::default()).map_err(failed)?;
+        archive.write_all(&bytes).map_err(at(&path))?;
+        sample.installed.insert(name.into(), (blake3::hash(&bytes), bytes.len() as u64));
+    }
+    archive.finish().map_err(failed)?;
+    let bytes = fs::read(&path).map_err(at(&path))?;
+    sample.files.insert("game.eti".into(), (blake3::hash(&bytes), bytes.len() as u64));
+    sample.complete(&dir)?;
+    Ok(sample)
+}
+
+/// A program that does not compress, the maps, which do and are the same in every version, and a text.
+fn packed_files(version: &str) -> [(&'static str, Vec<u8>); 3] {
+    let mut program = vec![0; PACKED_FILE];
+    blake3::Hasher::new().update(version.as_bytes()).finalize_xof().fill(&mut program);
+    let maps = (0..PACKED_FILE).map(|at| (at / 64) as u8).collect();
+    [("game.bin", program), ("data/maps.pak", maps), ("readme.txt", format!("Version {version}.\n").into_bytes())]
+}
+
+impl Sample {
+    fn new(id: &str, version: &'static str) -> Result<Self, LibraryError> {
+        Ok(Self { id: id.parse()?, version, bytes: 0, files: Files::new(), installed: Files::new() })
+    }
+
+    /// Writes the sentinel, last: from then on the game counts as complete.
+    fn complete(&mut self, dir: &Path) -> Result<(), LibraryError> {
+        let sentinel = dir.join("version.ini");
+        fs::create_dir_all(dir)
+            .and_then(|()| File::create(&sentinel)?.write_all(self.version.as_bytes()))
+            .map_err(at(&sentinel))?;
+        let hash = blake3::hash(self.version.as_bytes());
+        self.files.insert("version.ini".into(), (hash, self.version.len() as u64));
+        self.bytes = self.files.values().map(|(_, size)| size).sum();
+        Ok(())
+    }
 }
 
 /// A file of `size` bytes that do not compress, the same for the same `seed`.
@@ -140,10 +199,27 @@ fn write_file(
 /// Compares every file of `sample` below `root` with what was written at the source, and looks for files that were
 /// not there. What lanspread keeps for itself beside a game is not part of it.
 pub(super) fn verify(root: &Path, sample: &Sample, progress: &mut dyn FnMut(u64) -> bool) -> Result<(), LibraryError> {
-    let dir = root.join(sample.id.as_str());
-    let differs = |path: &Path, what| LibraryError::Differs { game: sample.id.clone(), path: path.to_owned(), what };
+    verify_tree(&sample.id, &root.join(sample.id.as_str()), &sample.files, progress)
+}
+
+/// The same for the installation of `sample`.
+pub(super) fn verify_installed(
+    root: &Path,
+    sample: &Sample,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<(), LibraryError> {
+    verify_tree(&sample.id, &root.join(sample.id.as_str()).join("local"), &sample.installed, progress)
+}
+
+fn verify_tree(
+    game: &GameId,
+    dir: &Path,
+    files: &Files,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<(), LibraryError> {
+    let differs = |path: &Path, what| LibraryError::Differs { game: game.clone(), path: path.to_owned(), what };
     let mut block = vec![0; BLOCK];
-    for (path, (expected, size)) in &sample.files {
+    for (path, (expected, size)) in files {
         let full = dir.join(path);
         let mut file = match File::open(&full) {
             Ok(file) => file,
@@ -167,8 +243,8 @@ pub(super) fn verify(root: &Path, sample: &Sample, progress: &mut dyn FnMut(u64)
             return Err(differs(path, "differs from the source"));
         }
     }
-    for path in walk(&dir)? {
-        if !sample.files.contains_key(&path) {
+    for path in walk(dir)? {
+        if !files.contains_key(&path) {
             return Err(differs(&path, "is not part of the source"));
         }
     }
@@ -236,6 +312,22 @@ mod tests {
 
         fs::remove_file(b.join("lanspread-demo-tiny/empty.cfg")).unwrap();
         assert!(what(&samples[2]).contains("empty.cfg is missing"));
+    }
+
+    #[test]
+    fn the_packed_game_is_the_same_every_time_and_another_in_its_next_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let first = create_packed(&a, false).unwrap();
+        assert_eq!(create_packed(&b, false).unwrap().files, first.files);
+        let next = create_packed(&a, true).unwrap();
+        verify(&a, &next, &mut |_| true).unwrap();
+        assert!(verify(&a, &first, &mut |_| true).is_err());
+        let (maps, program) = (Path::new("data/maps.pak"), Path::new("game.bin"));
+        assert_eq!(next.installed[maps], first.installed[maps]);
+        assert_ne!(next.installed[program], first.installed[program]);
+        assert!(next.bytes < 2 * PACKED_FILE as u64, "the maps are compressed: {}", next.bytes);
+        assert!(PLAN.bytes() > PLAN.big + next.bytes + next.installed.values().map(|(_, size)| size).sum::<u64>());
     }
 
     #[test]

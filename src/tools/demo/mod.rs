@@ -1,9 +1,11 @@
 //! `lanspread demo`: two daemons on this machine, sample games, and a look at everything between: they find each other
-//! by mDNS, compare their libraries, and one downloads what the other has, every file checked afterwards.
+//! by mDNS, compare their libraries, and one downloads what the other has, every file checked afterwards. One game is
+//! then installed, updated and uninstalled.
 
 #![allow(clippy::disallowed_methods, reason = "a program of its own around the daemon: it measures real time")]
 
 mod daemon;
+mod installing;
 mod library;
 mod show;
 
@@ -161,6 +163,9 @@ fn steps(
         download(a, b, game)?;
     }
     check(&target.join("games"), &games, interrupt)?;
+    if let Some(packed) = games.last() {
+        installing::show(a, b, packed, &source.join("games"), &target.join("games"), interrupt)?;
+    }
     if args.keep {
         keep(a, b, interrupt);
     }
@@ -168,12 +173,13 @@ fn steps(
 }
 
 fn make_games(root: &Path, plan: Plan, interrupt: &Receiver<()>) -> Result<Vec<Sample>, DemoError> {
-    say("1. Making three sample games: a big one, one of many small files, a tiny one.");
+    say("1. Making four sample games: a big one, one of many small files, a tiny one, one packed in an archive.");
     let mut meter = Meter::new("writing", plan.bytes());
-    let games = library::create(root, plan, &mut |bytes| {
+    let mut games = library::create(root, plan, &mut |bytes| {
         meter.add(bytes);
         !is_interrupted(interrupt)
     })?;
+    games.push(library::create_packed(root, false)?);
     drop(meter);
     for game in &games {
         say(format!("   {}: {} files, {}", game.id, game.files.len(), size(game.bytes)));
@@ -232,21 +238,7 @@ fn download(a: &mut Daemon, b: &mut Daemon, game: &Sample) -> Result<(), DemoErr
     let cpu_before = (a.cpu_seconds(), b.cpu_seconds());
     let begun = Instant::now();
     b.ask(json!({"cmd": "download", "game": game.id, "install": false}), ANSWER)?;
-    let mut meter = Meter::new("downloading", game.bytes);
-    let finished = loop {
-        let event =
-            b.event("make progress with the download", STALLED, |e| e["game"].as_str() == Some(game.id.as_str()))?;
-        match event["event"].as_str() {
-            Some("download-progress") => meter.set(event["bytes"].as_u64().unwrap_or(0)),
-            Some("download-finished") => break event,
-            Some("download-failed") => {
-                let message = event["message"].as_str().unwrap_or_default();
-                return Err(DemoError::Step(format!("the download of {} failed: {message}", game.id)));
-            }
-            _ => {}
-        }
-    };
-    drop(meter);
+    let finished = follow(b, game, "download", Meter::new("downloading", game.bytes))?;
     let seconds = begun.elapsed().as_secs_f64();
     if finished["bytes"].as_u64() != Some(game.bytes) {
         return Err(DemoError::Step(format!(
@@ -266,6 +258,23 @@ fn download(a: &mut Daemon, b: &mut Daemon, game: &Sample) -> Result<(), DemoErr
         say(format!("   CPU: sending {:.2} s/GiB, receiving {:.2} s/GiB", a / gib, b / gib));
     }
     Ok(())
+}
+
+/// The terminal event of what runs on a game, by the name of its command; it must be a good one.
+fn follow(daemon: &mut Daemon, game: &Sample, what: &str, mut meter: Meter) -> Result<Value, DemoError> {
+    loop {
+        let event = daemon
+            .event(&format!("go on with the {what}"), STALLED, |e| e["game"].as_str() == Some(game.id.as_str()))?;
+        match event["event"].as_str().and_then(|name| name.strip_prefix(what)) {
+            Some("-progress") => meter.set(event["bytes"].as_u64().unwrap_or(0)),
+            Some("-finished") => return Ok(event),
+            Some("-failed") => {
+                let message = event["message"].as_str().unwrap_or_default();
+                return Err(DemoError::Step(format!("the {what} of {} failed: {message}", game.id)));
+            }
+            _ => {}
+        }
+    }
 }
 
 fn check(root: &Path, games: &[Sample], interrupt: &Receiver<()>) -> Result<(), DemoError> {
