@@ -549,6 +549,15 @@ pub enum PeerEvent {
         /// How many bytes.
         bytes: u64,
     },
+    /// What is on the disk already is looked for, before anything is fetched. At most every 500 ms.
+    DownloadChecking {
+        /// Which.
+        game: GameId,
+        /// Bytes that were looked at.
+        bytes: u64,
+        /// Of so many; grows when more turns up.
+        total: u64,
+    },
     /// Bytes begin to flow.
     DownloadBegin {
         /// Which.

@@ -20,7 +20,7 @@ pub use hash::{
 pub use id::{GameId, GameIdError, PeerId, PeerIdError};
 pub use job::{
     DownloadId, DownloadPlan, Fingerprint, Job, JobDone, JobError, JobErrorKind, KnownContent, LibraryIndex,
-    OpenedLibrary, ScannedGame,
+    OpenedLibrary, ScannedGame, VerifiedFiles,
 };
 pub use manifest::{
     Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, Manifest, ManifestError,

@@ -60,9 +60,10 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::DownloadBegin { game, bytes, sources } => {
             format!("{game}: download of {} from {sources} source(s) begins", size(*bytes))
         }
-        PeerEvent::DownloadProgress { .. } | PeerEvent::InstallProgress { .. } | PeerEvent::VerifyProgress { .. } => {
-            return None;
-        }
+        PeerEvent::DownloadChecking { .. }
+        | PeerEvent::DownloadProgress { .. }
+        | PeerEvent::InstallProgress { .. }
+        | PeerEvent::VerifyProgress { .. } => return None,
         PeerEvent::DownloadSourceBanned { game, peer_id, reason } => {
             format!("{game}: {peer_id} is not asked any more: {reason}")
         }

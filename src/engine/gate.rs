@@ -288,16 +288,16 @@ impl Gate {
         }
     }
 
-    /// One operation on a game gives way to another; `scanned` is what the first one left.
+    /// One operation on a game gives way to another; `scanned` is what the first one left (`None`: nothing).
     pub(super) fn operation_handed_over(
         &mut self,
         cx: &mut Cx<'_>,
         library: &mut Library,
         game: &GameId,
-        scanned: Arc<ScannedGame>,
+        scanned: Option<Arc<ScannedGame>>,
     ) {
         self.put_off.remove(game);
-        self.take(cx, library, game, Some(scanned), true);
+        self.take(cx, library, game, scanned, true);
     }
 
     /// Looks at all files of a game whose operation has done its work. The operation ends with the answer, which comes out of

@@ -202,7 +202,7 @@ pub enum Input {
     },
     /// A worker finished.
     JobDone(JobDone),
-    /// A running [`Job::Install`] or [`Job::VerifyFiles`] moved on.
+    /// A running [`Job::Install`], [`Job::VerifyFiles`] or [`Job::PrepareDownload`] moved on.
     JobProgress {
         /// On which game.
         game: GameId,
@@ -337,8 +337,8 @@ pub enum Output {
         /// Which.
         game: GameId,
     },
-    /// Give up the [`Job::Install`], [`Job::Uninstall`], [`Job::RemoveFiles`] or [`Job::VerifyFiles`] of a game, running or
-    /// queued, as far as it can still be given up. Its [`JobDone`] follows all the same.
+    /// Give up the [`Job::Install`], [`Job::Uninstall`], [`Job::RemoveFiles`], [`Job::VerifyFiles`] or
+    /// [`Job::PrepareDownload`] of a game, running or queued, as far as it can still be given up. Its [`JobDone`] follows all the same.
     CancelJob {
         /// Of which game.
         game: GameId,

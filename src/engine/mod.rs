@@ -542,6 +542,11 @@ impl Engine {
         if self.library.is_settled() {
             self.release_parked();
         }
+        if self.parked.is_empty() && self.transfers.holds_repairs() {
+            // The end of the verification is told: what follows from it may begin.
+            transfers!(self, now, begin_repairs);
+            self.library.flush(cx!(self, now), &self.catalog);
+        }
         let operations_run = self.operations_run();
         self.gate.hash_next(cx!(self, now), &self.library, &self.catalog, operations_run);
         self.check_waits();

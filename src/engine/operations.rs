@@ -15,6 +15,8 @@
 //! A failed job may have left anything behind, and a verification may have withdrawn the game: the game is looked at before
 //! the lock goes, so that the terminal event finds every listing true.
 //!
+//! A verification that is to repair hands its lock to a download of the same content when it found damage.
+//!
 //! Installing, uninstalling and verifying only read the downloaded files, which are served meanwhile like any others. Files
 //! that are removed, or were found damaged, are not: removing begins when nothing of the game is being sent.
 
@@ -22,10 +24,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::transfer::Only;
 use super::{CommandId, Engine, Output, command_error, cx};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::engine::context::Cx;
-use crate::types::{ChunkIndex, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame};
+use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame, VerifiedFiles};
 
 /// Every operation but downloads.
 #[derive(Debug, Default)]
@@ -52,8 +55,8 @@ pub(super) enum Kind {
     Uninstall,
     /// Remove the downloaded files.
     Remove,
-    /// Hash exactly this list of files.
-    Verify(ManifestHash),
+    /// Hash exactly this list of files, and fetch what is damaged if that is asked for.
+    Verify { manifest_hash: ManifestHash, repair: bool },
 }
 
 #[derive(Debug)]
@@ -72,7 +75,7 @@ enum End {
     /// As it was asked for.
     Done,
     /// Every chunk was hashed.
-    Verified { bad_chunks: usize, chunks: u32 },
+    Verified { bad_chunks: usize, chunks: u32, content_hash: ContentHash },
     /// Otherwise.
     Failed { code: ErrorCode, message: String },
 }
@@ -124,7 +127,7 @@ impl Operations {
     /// Whether a job is at work on the game, which either verifies it or changes it.
     fn is_running(&self, game: &GameId, verifies: bool) -> bool {
         self.active.get(game).is_some_and(|active| {
-            matches!(active.phase, Phase::Running { .. }) && matches!(active.kind, Kind::Verify(_)) == verifies
+            matches!(active.phase, Phase::Running { .. }) && matches!(active.kind, Kind::Verify { .. }) == verifies
         })
     }
 }
@@ -136,7 +139,7 @@ impl Kind {
             Self::Update => Operation::Updating,
             Self::Uninstall => Operation::Uninstalling,
             Self::Remove => Operation::Removing,
-            Self::Verify(_) => Operation::Verifying,
+            Self::Verify { .. } => Operation::Verifying,
         }
     }
 
@@ -145,7 +148,7 @@ impl Kind {
             Self::Install | Self::Update => Job::Install { game },
             Self::Uninstall => Job::Uninstall { game },
             Self::Remove => Job::RemoveFiles { game },
-            Self::Verify(manifest_hash) => Job::VerifyFiles { game, manifest_hash },
+            Self::Verify { manifest_hash, .. } => Job::VerifyFiles { game, manifest_hash },
         }
     }
 
@@ -154,21 +157,21 @@ impl Kind {
             Self::Install | Self::Update => Some(PeerEvent::InstallBegin { game }),
             Self::Uninstall => Some(PeerEvent::UninstallBegin { game }),
             Self::Remove => Some(PeerEvent::RemoveBegin { game }),
-            Self::Verify(_) => None,
+            Self::Verify { .. } => None,
         }
     }
 
     fn progress_event(self, game: GameId, bytes: u64, total: u64) -> Option<PeerEvent> {
         match self {
             Self::Install | Self::Update => Some(PeerEvent::InstallProgress { game, bytes, total }),
-            Self::Verify(_) => Some(PeerEvent::VerifyProgress { game, bytes, total }),
+            Self::Verify { .. } => Some(PeerEvent::VerifyProgress { game, bytes, total }),
             Self::Uninstall | Self::Remove => None,
         }
     }
 
     fn end_event(self, game: GameId, end: End) -> PeerEvent {
         match (self, end) {
-            (_, End::Verified { bad_chunks, chunks }) => PeerEvent::VerifyFinished { game, bad_chunks, chunks },
+            (_, End::Verified { bad_chunks, chunks, .. }) => PeerEvent::VerifyFinished { game, bad_chunks, chunks },
             (Self::Install | Self::Update, End::Done) => PeerEvent::InstallFinished { game },
             (Self::Install | Self::Update, End::Failed { code, message }) => {
                 PeerEvent::InstallFailed { game, code, message }
@@ -178,8 +181,8 @@ impl Kind {
             (Self::Remove, End::Done) => PeerEvent::RemoveFinished { game },
             (Self::Remove, End::Failed { code, message }) => PeerEvent::RemoveFailed { game, code, message },
             // Its job answers with chunks; this keeps the match total.
-            (Self::Verify(_), End::Done) => PeerEvent::VerifyFinished { game, bad_chunks: 0, chunks: 0 },
-            (Self::Verify(_), End::Failed { code, message }) => PeerEvent::VerifyFailed { game, code, message },
+            (Self::Verify { .. }, End::Done) => PeerEvent::VerifyFinished { game, bad_chunks: 0, chunks: 0 },
+            (Self::Verify { .. }, End::Failed { code, message }) => PeerEvent::VerifyFailed { game, code, message },
         }
     }
 }
@@ -224,15 +227,12 @@ impl Engine {
         self.answer_operation(id, game, kind, now);
     }
 
-    /// `verify`. Errors in this order: `bad-argument` for a repair, `operation-in-progress`, `unknown-game`,
-    /// `not-downloaded`.
+    /// `verify`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`.
     pub(super) fn command_verify(&mut self, id: CommandId, game: GameId, repair: bool, now: Instant) {
-        let kind = if repair {
-            let message = "verify: repair is not available yet; download the game again to mend it";
-            Err(CommandError::new(ErrorCode::BadArgument, message))
-        } else {
-            self.free_game(&game).and_then(|here| Ok(Kind::Verify(downloaded(&game, here)?.manifest_hash)))
-        };
+        let kind = self.free_game(&game).and_then(|here| {
+            let manifest_hash = downloaded(&game, here)?.manifest_hash;
+            Ok(Kind::Verify { manifest_hash, repair })
+        });
         self.answer_operation(id, game, kind, now);
     }
 
@@ -280,7 +280,7 @@ impl Engine {
     pub(super) fn hand_over(&mut self, game: GameId, scanned: Arc<ScannedGame>, event: Box<PeerEvent>, now: Instant) {
         let kind = if scanned.installed { Kind::Update } else { Kind::Install };
         self.library.set_downloading(cx!(self, now), &game, false);
-        self.gate.operation_handed_over(cx!(self, now), &mut self.library, &game, scanned);
+        self.gate.operation_handed_over(cx!(self, now), &mut self.library, &game, Some(scanned));
         self.parked.push_back(event);
         self.begin_operation(game, kind, now);
     }
@@ -313,7 +313,9 @@ impl Engine {
 
     /// A job moved on.
     pub(super) fn job_progress(&mut self, game: GameId, done: u64, total: u64, now: Instant) {
-        let Some(active) = self.operations.active.get_mut(&game) else { return };
+        let Some(active) = self.operations.active.get_mut(&game) else {
+            return self.transfers.preparing(cx!(self, now), &game, done, total);
+        };
         let Phase::Running { done: so_far, total: of, .. } = &mut active.phase else { return };
         (*so_far, *of) = (done.min(total), total);
         let every = self.config.timers.progress_every;
@@ -345,17 +347,14 @@ impl Engine {
     }
 
     /// `VerifyFiles` is done.
-    pub(super) fn files_verified(
-        &mut self,
-        game: &GameId,
-        result: Result<(Vec<ChunkIndex>, u32), JobError>,
-        now: Instant,
-    ) {
+    pub(super) fn files_verified(&mut self, game: &GameId, result: Result<VerifiedFiles, JobError>, now: Instant) {
         if !self.operations.is_running(game, true) {
             return;
         }
         let end = match result {
-            Ok((bad, chunks)) => End::Verified { bad_chunks: bad.len(), chunks },
+            Ok(VerifiedFiles { bad, chunks, content_hash }) => {
+                End::Verified { bad_chunks: bad.len(), chunks, content_hash }
+            }
             Err(error) => failed(error),
         };
         self.look_after(game, end, now);
@@ -368,10 +367,28 @@ impl Engine {
         result: Result<Option<Arc<ScannedGame>>, JobError>,
         now: Instant,
     ) {
-        if let Some(Active { phase: Phase::Looking { end }, .. }) = self.operations.active.get(game) {
-            let end = end.clone();
-            self.end_operation(game, result.ok(), end, now);
+        let Some(Active { phase: Phase::Looking { end }, kind, .. }) = self.operations.active.get(game) else { return };
+        let end = end.clone();
+        match (*kind, &end) {
+            (Kind::Verify { manifest_hash, repair: true }, End::Verified { bad_chunks: 1.., content_hash, .. })
+                if !self.transfers.is_stopping() =>
+            {
+                let only = Only { manifest_hash, content_hash: *content_hash };
+                self.repair(game, result.ok(), only, end, now);
+            }
+            _ => self.end_operation(game, result.ok(), end, now),
         }
+    }
+
+    /// A verification that found damage hands its game over to the download that mends it: at no time is the game free.
+    fn repair(&mut self, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, only: Only, end: End, now: Instant) {
+        let Some(active) = self.operations.active.remove(game) else { return };
+        if let Some(scanned) = scanned {
+            self.gate.operation_handed_over(cx!(self, now), &mut self.library, game, scanned);
+        }
+        self.transfers.take_over(cx!(self, now), game.clone(), only);
+        self.operations_changed(now);
+        self.parked.push_back(Box::new(active.kind.end_event(game.clone(), end)));
     }
 
     fn look_after(&mut self, game: &GameId, end: End, now: Instant) {

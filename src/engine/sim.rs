@@ -17,6 +17,7 @@ use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, Manif
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
     GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, PartyProof, PartyProofs, RelPath, ScannedGame,
+    VerifiedFiles,
 };
 
 mod catalog;
@@ -630,7 +631,7 @@ impl World {
             Job::PrepareDownload { download, plan, .. } => {
                 assert!(!node.at_work.contains_key(&plan.game), "two operations on {}", plan.game);
                 node.plans.insert(download, plan);
-                JobDone::DownloadPrepared { download, result: Ok(()) }
+                JobDone::DownloadPrepared { download, result: Ok(Vec::new()) }
             }
             Job::CommitDownload { download } => {
                 let plan = node.plans.remove(&download).expect("prepared");
@@ -704,7 +705,10 @@ impl World {
         };
         let bad = node.bad_chunks.clone();
         let done = match job {
-            Job::VerifyFiles { .. } => JobDone::FilesVerified { game, result: result.map(|_| (bad, 9)) },
+            Job::VerifyFiles { .. } => {
+                let verified = |size| VerifiedFiles { bad, chunks: 9, content_hash: content_hash_of(size) };
+                JobDone::FilesVerified { game, result: result.map(|after| verified(after.map_or(0, |game| game.size))) }
+            }
             _ => JobDone::FilesChanged { game, result },
         };
         self.input(n, Input::JobDone(done));

@@ -86,6 +86,15 @@ pub struct ServedManifest {
     pub content: Option<KnownContent>,
 }
 
+/// A game as it was when its hashes were kept last, whatever became of it since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Previous {
+    /// The files.
+    pub manifest: Manifest,
+    /// What their bytes hashed to; `None` when that part of the record is damaged.
+    pub content: Option<KnownContent>,
+}
+
 impl GameDir {
     /// Locks `dir`, removes what interrupted downloads left, ends interrupted installs, reads the index and looks at every
     /// game.
@@ -247,6 +256,19 @@ impl GameDir {
         head.resize(header.head_bytes(), 0);
         file.read_at(head.get_mut(HEADER_BYTES..)?, HEADER_BYTES as u64).ok()?;
         decode_head(&head).ok().map(|(manifest, _)| manifest)
+    }
+
+    /// Files and hashes of a game when they were kept last, whatever became of them since.
+    ///
+    /// # Errors
+    /// What the system says of the record; one that is damaged is no error.
+    pub fn previous(&self, game: &GameId) -> Result<Option<Previous>, FsError> {
+        // Its head bounds the rest.
+        let Some(manifest) = self.previous_manifest(game) else { return Ok(None) };
+        let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
+        let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
+        let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
+        Ok(Some(Previous { manifest, content }))
     }
 
     fn load_index(&self, notices: &mut Vec<String>) -> Result<Option<LibraryIndex>, JobError> {

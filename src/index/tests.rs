@@ -315,6 +315,7 @@ fn verifying_names_the_damaged_chunks_and_takes_the_sentinel_away() {
             let last = std::cell::Cell::new(0);
             let progress = |done, total| assert!(done >= last.replace(done) && done <= total);
             let result = dir.verify_game(&a, manifest_hash, &progress, cancel);
+            let result = result.map(|found| (found.bad, found.chunks));
             (result, last.get())
         };
         // Nothing is known yet: what lies there becomes what is known.

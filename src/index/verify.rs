@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::content::{self, ContentRecord};
 use super::scan::SENTINEL;
-use super::{GameDir, changed, record_name};
+use super::{GameDir, Previous, changed};
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, FileEntry, GameId, JobError, JobErrorKind, KnownContent, Manifest, ManifestHash,
+    VerifiedFiles,
 };
 
 /// The sentinel of a game that is not whole; swept at the next start, never restored.
@@ -15,8 +15,8 @@ const DISCARDED: &str = ".version.ini.discarded";
 
 impl GameDir {
     /// Reads every chunk of a game and compares it with the hashes that were kept of it, whatever the times of its files
-    /// say. Returns the chunks that do not match, are missing or cannot be read, ascending, and the number of all. When
-    /// there are any, the sentinel has durably been set aside: the game does not count as complete any more.
+    /// say. A chunk that is missing or cannot be read does not match. When there are any, the sentinel has durably been set
+    /// aside: the game does not count as complete any more.
     ///
     /// Without kept hashes there is nothing to compare with: the files are hashed, the hashes kept, and nothing is bad.
     ///
@@ -30,12 +30,14 @@ impl GameDir {
         manifest_hash: ManifestHash,
         progress: &dyn Fn(u64, u64),
         cancel: &AtomicBool,
-    ) -> Result<(Vec<ChunkIndex>, u32), JobError> {
-        let Some((manifest, content)) = self.kept_content(game, manifest_hash)? else {
-            self.hash_game(game, manifest_hash, cancel)?;
+    ) -> Result<VerifiedFiles, JobError> {
+        // The list that is asked for is the one of the record, or the record is of no use.
+        let kept = self.previous(game)?.filter(|kept| kept.manifest.hash() == manifest_hash);
+        let Some(Previous { manifest, content: Some(content) }) = kept else {
+            let content_hash = self.hash_game(game, manifest_hash, cancel)?;
             let manifest = self.read_manifest(game, manifest_hash)?.manifest;
             progress(manifest.bytes(), manifest.bytes());
-            return Ok((Vec::new(), manifest.chunk_count()));
+            return Ok(VerifiedFiles { bad: Vec::new(), chunks: manifest.chunk_count(), content_hash });
         };
         let root = self.root(game)?;
         let bad = compare(game, &root, &manifest, &content, progress, cancel)
@@ -48,22 +50,7 @@ impl GameDir {
             // Also when it was gone: that must be durable.
             root.sync()?;
         }
-        Ok((bad, manifest.chunk_count()))
-    }
-
-    /// What was hashed last under this list of files.
-    fn kept_content(
-        &self,
-        game: &GameId,
-        manifest_hash: ManifestHash,
-    ) -> Result<Option<(Manifest, KnownContent)>, JobError> {
-        // The list that is asked for is the one of the record, or the record is of no use: its head bounds the rest.
-        let Some(manifest) = self.previous_manifest(game).filter(|manifest| manifest.hash() == manifest_hash) else {
-            return Ok(None);
-        };
-        let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
-        let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
-        Ok(record.map(|record| (record.manifest, record.content)))
+        Ok(VerifiedFiles { bad, chunks: manifest.chunk_count(), content_hash: content.hash })
     }
 }
 

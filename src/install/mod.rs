@@ -29,7 +29,7 @@ mod planted;
 mod recover;
 mod remove;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
 
 mod crash;
-mod model;
+pub(crate) mod model;
 mod operations;
 mod table;
 

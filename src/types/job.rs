@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::{HashParseError, parse_hex, write_hex};
 use super::{
-    ChunkHash, ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash, Revision,
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash,
+    Revision,
 };
 
 /// Tells cheaply whether a game may have changed: XXH3-128 over the names, kinds, sizes and mtimes of what lies directly
@@ -175,7 +176,8 @@ pub enum Job {
         /// Only this list of files.
         manifest_hash: ManifestHash,
     },
-    /// Check the free space, set the old sentinel aside durably, make directories and files.
+    /// Check the free space, set the old sentinel aside durably, find and keep what is on the disk already, make
+    /// directories.
     PrepareDownload {
         /// Which.
         download: DownloadId,
@@ -219,6 +221,17 @@ pub enum Job {
     },
 }
 
+/// What [`Job::VerifyFiles`] found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VerifiedFiles {
+    /// The chunks that do not match, or are missing, ascending.
+    pub bad: Vec<ChunkIndex>,
+    /// How many there are in all.
+    pub chunks: u32,
+    /// Names the bytes that they were compared with.
+    pub content_hash: ContentHash,
+}
+
 /// A finished [`Job`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum JobDone {
@@ -260,8 +273,8 @@ pub enum JobDone {
     DownloadPrepared {
         /// Which.
         download: DownloadId,
-        /// Ready for chunks.
-        result: Result<(), JobError>,
+        /// Ready for chunks. These are on the disk already, verified: ascending, neither empty nor touching each other.
+        result: Result<Vec<ChunkRange>, JobError>,
     },
     /// To [`Job::CommitDownload`]: durable under its sentinel.
     DownloadCommitted {
@@ -281,8 +294,8 @@ pub enum JobDone {
     FilesVerified {
         /// Which game.
         game: GameId,
-        /// The chunks that do not match, or are missing, ascending; and how many there are in all.
-        result: Result<(Vec<ChunkIndex>, u32), JobError>,
+        /// What was found.
+        result: Result<VerifiedFiles, JobError>,
     },
     /// To [`Job::AbandonDownload`].
     DownloadAbandoned {

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::landing::Landing;
+use super::landing::{Landing, Watch};
 use super::local::{self, Archives};
 use super::serve::ServedGame;
 use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
 use crate::fs::SpaceLedger;
 use crate::index::GameDir;
 use crate::types::{
-    ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash, OpenedLibrary,
-    ScannedGame,
+    ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash,
+    OpenedLibrary, ScannedGame,
 };
 
 /// Most addresses of one name that are tried.
@@ -30,7 +30,7 @@ pub(super) struct Context {
     space: SpaceLedger,
     /// Set to end the hashing of a game, under way or queued.
     hashing: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
-    /// Set to end the local operation on a game, under way or queued.
+    /// Set to end the local operation on a game, or the preparation of its download, under way or queued.
     operations: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
 }
 
@@ -62,7 +62,12 @@ impl Context {
                 JobDone::GameHashed { game, manifest_hash, result }
             }
             Job::PrepareDownload { download, plan } => {
-                JobDone::DownloadPrepared { download, result: self.prepare(download, plan) }
+                let game = plan.game.clone();
+                let result = self.operation(&game, |home, cancel| {
+                    let progress = |done, total| report(&game, done, total);
+                    self.prepare(home, download, plan, &Watch::new(&game, &progress, cancel))
+                });
+                JobDone::DownloadPrepared { download, result }
             }
             Job::Install { game } => {
                 let result = self.operation(&game, |home, cancel| {
@@ -156,7 +161,7 @@ impl Context {
     fn operation<T>(
         &self,
         game: &GameId,
-        run: impl FnOnce(&GameDir, &AtomicBool) -> Result<T, JobError>,
+        run: impl FnOnce(&Arc<GameDir>, &AtomicBool) -> Result<T, JobError>,
     ) -> Result<T, JobError> {
         let cancel = lock(&self.operations).get(game).cloned().unwrap_or_default();
         let result = if cancel.load(Ordering::Relaxed) {
@@ -200,15 +205,22 @@ impl Context {
         result
     }
 
-    fn prepare(&self, id: DownloadId, plan: Arc<DownloadPlan>) -> Result<(), JobError> {
-        let home = self.home()?;
+    fn prepare(
+        &self,
+        home: &Arc<GameDir>,
+        id: DownloadId,
+        plan: Arc<DownloadPlan>,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<ChunkRange>, JobError> {
         if lock(&self.downloads).iter().any(|(other, to)| *other == id || *to.landing.game() == plan.game) {
             return Err(JobError::new(JobErrorKind::InUse, format!("{} is being downloaded already", plan.game)));
         }
-        let previous = home.previous_manifest(&plan.game);
-        let landing = Landing::prepare(home.dir(), plan, previous.as_ref(), &self.space)?;
-        lock(&self.downloads).insert(id, Arc::new(Download { landing, home }));
-        Ok(())
+        // A record that cannot be read costs what could have been reused.
+        let previous = home.previous(&plan.game).unwrap_or_default();
+        let landing = Landing::prepare(home.dir(), plan, previous.as_ref(), &self.space, watch)?;
+        let kept = landing.kept();
+        lock(&self.downloads).insert(id, Arc::new(Download { landing, home: Arc::clone(home) }));
+        Ok(kept)
     }
 
     fn commit(&self, id: DownloadId) -> Result<Arc<ScannedGame>, JobError> {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! prepare ──► write, write, … ──► commit   (the sentinel is there, and everything under it is durable)
-//!                            └──► abandon  (no sentinel; what was written is taken away, or kept)
+//!    │                       └──► abandon  (what was made is taken away, or all is kept without a sentinel)
+//!    └ finds and keeps what is on the disk already (reuse.rs)
 //! ```
 //!
 //! The order makes the promise hold at every instant: the old sentinel goes durably before the first byte is
@@ -11,16 +12,19 @@
 
 mod commit;
 mod prepare;
+mod reuse;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use self::prepare::Present;
+pub use self::reuse::Watch;
 use super::handles::Handles;
 use crate::fs::{Dir, File, SpaceReservation};
 use crate::index::ServedManifest;
 use crate::types::{
-    Batch, CHUNK_SIZE, ChunkHash, ChunkIndex, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest,
+    Batch, CHUNK_SIZE, Chunk, ChunkHash, ChunkIndex, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest,
     RelPath,
 };
 
@@ -44,6 +48,9 @@ pub struct Landing {
     undo: Undo,
     /// Files that the game had before and that the new list lacks; removed before the new sentinel comes.
     stale: Vec<RelPath>,
+    /// What lay at each file of the plan before the download, and still lies there but for what was written over it.
+    /// `None`: the download makes it.
+    present: Vec<Option<Present>>,
     handles: Handles,
     /// Room that was promised for it.
     space: SpaceReservation,
@@ -87,7 +94,7 @@ struct Progress {
     /// What each chunk hashed to, if the plan does not say.
     hashes: Option<Vec<ChunkHash>>,
     missing: u32,
-    /// Files that were opened for writing: their length is set, and they are ours to remove.
+    /// Files that were opened for writing: their length is set.
     begun: Vec<bool>,
     sentinel: Vec<u8>,
 }
@@ -137,19 +144,25 @@ impl Landing {
                     continue;
                 }
             }
-            if chunk.file == self.sentinel {
-                self.progress().sentinel = bytes.to_vec();
-            } else {
-                let file = self.file(chunk.file)?;
-                file.write_all_at(bytes, chunk.offset)?;
-                let end = chunk.offset + u64::from(chunk.len);
-                if end.is_multiple_of(WRITEBACK_EVERY) {
-                    file.start_writeback(end - WRITEBACK_EVERY, WRITEBACK_EVERY);
-                }
-            }
+            self.store(chunk, bytes)?;
             self.progress().set_written(index, hash);
         }
         Ok(bad)
+    }
+
+    /// Puts verified bytes where they belong.
+    fn store(&self, chunk: Chunk, bytes: &[u8]) -> Result<(), JobError> {
+        if chunk.file == self.sentinel {
+            self.progress().sentinel = bytes.to_vec();
+            return Ok(());
+        }
+        let file = self.file(chunk.file)?;
+        file.write_all_at(bytes, chunk.offset)?;
+        let end = chunk.offset + u64::from(chunk.len);
+        if end.is_multiple_of(WRITEBACK_EVERY) {
+            file.start_writeback(end - WRITEBACK_EVERY, WRITEBACK_EVERY);
+        }
+        Ok(())
     }
 
     /// Which game.
@@ -242,7 +255,7 @@ impl Progress {
         }
     }
 
-    /// Whether the file is used for the first time. From now on it is ours to remove.
+    /// Whether the file is used for the first time.
     fn begin(&mut self, file: usize) -> bool {
         self.begun.get_mut(file).is_some_and(|begun| !std::mem::replace(begun, true))
     }

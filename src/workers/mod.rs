@@ -16,7 +16,7 @@ mod task;
 mod tests;
 
 pub use buffers::{BufferAccount, BufferPool, PooledBuf};
-pub use landing::{Landed, Landing};
+pub use landing::{Landed, Landing, Watch};
 pub use pool::{Wake, Workers};
 pub use serve::ServedGame;
 pub use task::{Compute, OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, Task, TaskDone, WriteBatch, Written};

@@ -1,8 +1,9 @@
-//! The threads. Four kinds, so that none waits for what another is about:
+//! The threads. Five kinds, so that none waits for what another is about:
 //!
 //! - *bulk*: verify and write, read, compute; never waits for anything but bytes on a disk,
 //! - *jobs*: scans, fsyncs, directories; may wait for seconds,
 //! - *local*: installs, uninstalls, removes and verifies games, for minutes,
+//! - *prepare*: looks for what a download need not fetch, for minutes,
 //! - *background*: hashes games at the lowest priority the system has, for minutes.
 //!
 //! Names are resolved, and the catalog is fetched, on threads of their own that nobody waits for: a dead server must not
@@ -62,15 +63,16 @@ enum Kind {
     Bulk,
     Jobs,
     Local,
+    Prepare,
     Background,
     Names,
     Catalog,
 }
 
 impl Kind {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
     const ALL: [Self; Self::COUNT] =
-        [Self::Bulk, Self::Jobs, Self::Local, Self::Background, Self::Names, Self::Catalog];
+        [Self::Bulk, Self::Jobs, Self::Local, Self::Prepare, Self::Background, Self::Names, Self::Catalog];
 
     fn of<C>(task: &Task<C>) -> Self {
         match task {
@@ -79,6 +81,7 @@ impl Kind {
             Task::Job(
                 Job::Install { .. } | Job::Uninstall { .. } | Job::RemoveFiles { .. } | Job::VerifyFiles { .. },
             ) => Self::Local,
+            Task::Job(Job::PrepareDownload { .. }) => Self::Prepare,
             Task::Job(_) | Task::OpenServed(_) => Self::Jobs,
             Task::FetchCatalog(_) => Self::Catalog,
             Task::Write(_) | Task::Read(_) | Task::Compute(_) => Self::Bulk,
@@ -91,6 +94,7 @@ impl Kind {
             TaskDone::Job(JobDone::Resolved { .. }) => Self::Names,
             TaskDone::Job(JobDone::GameHashed { .. }) => Self::Background,
             TaskDone::Job(JobDone::FilesChanged { .. } | JobDone::FilesVerified { .. }) => Self::Local,
+            TaskDone::Job(JobDone::DownloadPrepared { .. }) => Self::Prepare,
             TaskDone::Job(_) | TaskDone::Opened(_) => Self::Jobs,
             TaskDone::CatalogFetched(..) => Self::Catalog,
             TaskDone::Written(_) | TaskDone::Read(_) | TaskDone::Computed(_) => Self::Bulk,
@@ -102,6 +106,7 @@ impl Kind {
             Self::Bulk => "bulk",
             Self::Jobs => "jobs",
             Self::Local => "local",
+            Self::Prepare => "prepare",
             Self::Background => "background",
             Self::Names => "names",
             Self::Catalog => "catalog",
@@ -112,7 +117,7 @@ impl Kind {
         match self {
             Self::Bulk => bulk,
             // A commit of one game must not hold up the scan of another, unless everything was asked to be in order.
-            Self::Jobs | Self::Local => bulk.min(2),
+            Self::Jobs | Self::Local | Self::Prepare => bulk.min(2),
             Self::Background | Self::Names | Self::Catalog => 1,
         }
     }
@@ -175,6 +180,7 @@ impl<C: Send + 'static> Workers<C> {
                 | Job::RemoveFiles { game }
                 | Job::VerifyFiles { game, .. },
             ) => self.shared.context.operation_queued(game),
+            Task::Job(Job::PrepareDownload { plan, .. }) => self.shared.context.operation_queued(&plan.game),
             _ => {}
         }
         queue.try_send(task).map_err(|refused| {
@@ -203,12 +209,13 @@ impl<C: Send + 'static> Workers<C> {
         self.shared.context.cancel_hash(game);
     }
 
-    /// Makes the install or verification of a game end soon, as far as it can still be given up; its result still comes.
+    /// Makes the install or verification of a game, or the preparation of its download, end soon, as far as it can still be
+    /// given up; its result still comes.
     pub fn cancel_operation(&self, game: &GameId) {
         self.shared.context.cancel_operation(game);
     }
 
-    /// How far local operations came: game, bytes done, of how many. Each game once, and only if it moved since the last
+    /// How far local operations and preparations came: game, bytes done, of how many. Each game once, and only if it moved since the last
     /// call. To be asked when [`try_next`](Self::try_next) has no more.
     pub fn take_progress(&mut self) -> Vec<(GameId, u64, u64)> {
         let taken = std::mem::take(&mut *self.shared.progress());

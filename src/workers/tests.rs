@@ -10,7 +10,7 @@ use super::*;
 use crate::fs::SpaceLedger;
 use crate::types::{
     Batch, CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobDone, JobErrorKind,
-    KnownContent, Manifest, OpenedLibrary, content_hash,
+    KnownContent, Manifest, OpenedLibrary, VerifiedFiles, content_hash,
 };
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -148,7 +148,7 @@ fn a_game_goes_from_one_directory_to_another_and_is_the_same_game_there() {
         };
         let (plan, download) = (Arc::new(plan), DownloadId(5));
         let done = receiver.job(Job::PrepareDownload { download, plan });
-        assert_eq!(done, JobDone::DownloadPrepared { download, result: Ok(()) });
+        assert_eq!(done, JobDone::DownloadPrepared { download, result: Ok(Vec::new()) });
 
         let (read_pool, landing_pool) = (BufferPool::new(1, CHUNK), BufferPool::new(1, CHUNK));
         for batch in all(&manifest) {
@@ -263,7 +263,7 @@ fn an_abandoned_download_makes_room_for_the_next_one_of_the_same_game() {
     let plan = Arc::new(plan);
     let prepare =
         |rig: &mut Rig, id| match rig.job(Job::PrepareDownload { download: DownloadId(id), plan: Arc::clone(&plan) }) {
-            JobDone::DownloadPrepared { result, .. } => result.map_err(|e| e.kind),
+            JobDone::DownloadPrepared { result, .. } => result.map(drop).map_err(|e| e.kind),
             other => panic!("{other:?}"),
         };
     assert_eq!(prepare(&mut rig, 1), Ok(()));
@@ -411,7 +411,7 @@ fn a_game_is_installed_verified_uninstalled_and_removed_by_jobs() {
 
     let verify = Job::VerifyFiles { game: game.clone(), manifest_hash: manifest().hash() };
     match rig.job(verify) {
-        JobDone::FilesVerified { result: Ok((bad, 5)), .. } => assert_eq!(bad, []),
+        JobDone::FilesVerified { result: Ok(VerifiedFiles { bad, chunks: 5, .. }), .. } => assert_eq!(bad, []),
         other => panic!("{other:?}"),
     }
     let there = changed(rig.job(Job::Uninstall { game: game.clone() })).unwrap().unwrap();
@@ -437,6 +437,36 @@ fn an_operation_that_is_cancelled_before_it_begins_changes_nothing() {
     assert_eq!(install(), Err(JobErrorKind::Cancelled));
     assert!(!temp.path().join("quake/local").exists());
     assert_eq!(install(), Ok(()), "the request to give up outlived the operation");
+}
+
+#[test]
+fn what_a_download_finds_on_the_disk_is_told_and_looking_for_it_can_be_given_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let game = source(temp.path());
+    let mut rig = rig();
+    rig.open(temp.path());
+    let (home, manifest, files) = (temp.path().join("quake"), manifest(), files());
+    let hashes = manifest.files().iter().flat_map(|entry| files[entry.path.as_str()].chunks(CHUNK).map(ChunkHash::of));
+    let chunks: Vec<_> = hashes.collect();
+    let content = Some(KnownContent { hash: content_hash(&manifest, &chunks), chunks });
+    let plan = Arc::new(DownloadPlan { game: game.clone(), manifest_hash: manifest.hash(), manifest, content });
+    let mut bytes = files["game.eti"].clone();
+    bytes[CHUNK] ^= 1;
+    store(&home, "game.eti", &bytes);
+    let prepare = |download| Job::PrepareDownload { download: DownloadId(download), plan: Arc::clone(&plan) };
+    let JobDone::DownloadPrepared { result: Ok(kept), .. } = rig.job(prepare(1)) else { panic!() };
+    let whole = plan.manifest.chunk_count();
+    assert_eq!(kept.iter().map(|range| range.count).sum::<u32>(), whole - 1, "{kept:?}");
+    let looked_at = plan.manifest.bytes() - files["version.ini"].len() as u64;
+    assert_eq!(rig.workers.take_progress(), [(game.clone(), looked_at, looked_at)]);
+    rig.job(Job::AbandonDownload { download: DownloadId(1), keep: false });
+    assert!(home.join("version.ini").exists(), "nothing was written: the old state is back");
+
+    let context = jobs::Context::default();
+    context.operation_queued(&game);
+    context.cancel_operation(&game);
+    let JobDone::DownloadPrepared { result, .. } = context.job(prepare(2), &|_, _, _| ()) else { panic!() };
+    assert_eq!(result.unwrap_err().kind, JobErrorKind::Cancelled);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Whether the machine has all of `what` (`netns`, `strace`, `avahi`). Prints the reason of a skip past the test
+/// Whether the machine has all of `what` (`netns`, `mount`, `strace`, `avahi`). Prints the reason of a skip past the test
 /// runner's capture; fails where the environment says that it must not be skipped.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
     for &name in what {
@@ -27,6 +27,7 @@ fn fault(name: &str) -> Option<String> {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
             FAULT.get_or_init(netns_fault).clone()
         }
+        "mount" => mount_fault(),
         "strace" => runs("strace", &["-V"]),
         "avahi" => runs("avahi-daemon", &["--version"])
             .or_else(|| runs("avahi-browse", &["--version"]))
@@ -52,6 +53,18 @@ fn netns_fault() -> Option<String> {
         return fault;
     }
     fault
+}
+
+/// A file system of one's own that nobody else sees, and that is gone with its process.
+fn mount_fault() -> Option<String> {
+    let dir = tempfile::tempdir().ok()?;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir.path()).stdin(Stdio::null());
+    match command.output() {
+        Err(error) => Some(format!("unshare cannot be run: {error}")),
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("unshare -m mount: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
 }
 
 fn runs(program: &str, args: &[&str]) -> Option<String> {

@@ -106,6 +106,7 @@ impl Watch<'_> {
                 self.installs |= matches!(operation, Some("installing" | "updating"));
             }
             _ if event["game"] != game.as_str() => {}
+            "download-checking" => view.checking(event)?,
             "download-begin" => view.begin(event)?,
             "download-source-banned" => {
                 let (peer, why) = (text(&event["peer_id"]), text(&event["reason"]));
@@ -283,6 +284,17 @@ impl<'a> View<'a> {
             line if line.is_empty() => Ok(()),
             line => self.note(line),
         }
+    }
+
+    /// What is here already is looked for: on the bar alone, since it is mostly over in a moment.
+    fn checking(&mut self, event: &Value) -> Result<(), ClientError> {
+        let (bytes, total) = (number(&event["bytes"]), number(&event["total"]));
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(bytes);
+            bar.set_message(format!("looked through {} of {} that are here", size(bytes), size(total)));
+        }
+        self.detail(event, String::new)
     }
 
     fn begin(&mut self, event: &Value) -> Result<(), ClientError> {

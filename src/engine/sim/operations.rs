@@ -25,6 +25,10 @@ fn verify(id: &str) -> PeerCommand {
     PeerCommand::Verify { game: game(id), repair: false }
 }
 
+fn repair(id: &str) -> PeerCommand {
+    PeerCommand::Verify { game: game(id), repair: true }
+}
+
 fn download(id: &str, install: bool) -> PeerCommand {
     PeerCommand::Download { game: game(id), install }
 }
@@ -133,13 +137,11 @@ fn a_command_that_cannot_be_obeyed_says_why_and_changes_nothing() {
         }
     }
     let (mut solo, _) = in_step_with(&[summary("g", 10)]);
-    for command in [install("g"), remove("g"), verify("g")] {
+    for command in [install("g"), remove("g"), verify("g"), repair("g")] {
         assert_eq!(code(&solo.command(command)), Some(NotDownloaded), "only a peer has it");
     }
     assert_eq!(code(&solo.command(uninstall("g"))), Some(NotInstalled));
     let mut solo = Solo::new(&[installed("g", None)], None);
-    let repair = PeerCommand::Verify { game: game("g"), repair: true };
-    assert_eq!(code(&solo.command(repair)), Some(ErrorCode::BadArgument));
     assert_eq!(code(&solo.command(cancel("g"))), Some(ErrorCode::BadArgument), "nothing runs");
 }
 
@@ -253,7 +255,8 @@ fn a_game_is_served_while_it_is_only_read_and_no_longer_when_it_is_found_damaged
     let outputs = solo.command(verify("g"));
     assert_eq!(jobs(&outputs), [&Job::VerifyFiles { game: game("g"), manifest_hash: here.manifest_hash }]);
     assert!(sent_to(&ask_for(&mut solo, conn, &here)).is_some());
-    let result = Ok((vec![ChunkIndex(3), ChunkIndex(5)], 9));
+    let content_hash = ContentHash([7; 32]);
+    let result = Ok(VerifiedFiles { bad: vec![ChunkIndex(3), ChunkIndex(5)], chunks: 9, content_hash });
     let outputs = solo.feed(Input::JobDone(JobDone::FilesVerified { game: game("g"), result }));
     assert!(outputs.contains(&Output::StopSending { game: game("g") }));
     assert!(is_refused(&ask_for(&mut solo, conn, &here)), "before anybody has looked at it again");
@@ -368,6 +371,57 @@ fn a_download_passes_its_game_on_to_the_installation_without_a_gap() {
 }
 
 #[test]
+fn a_repair_passes_its_game_from_the_verification_to_the_download_without_a_gap() {
+    for failing_saves in [0, 60] {
+        let mut world = pair(1, &["quake"]);
+        world.command(1, 1, download("quake", false));
+        assert!(world.run_until(|world| ends(world, 1).len() == 1));
+        world.run(Duration::from_secs(5));
+        world.failing_saves = failing_saves;
+        world.nodes[1].bad_chunks = vec![ChunkIndex(0)];
+        let first = world.nodes[1].events.len();
+        world.command(1, 2, repair("quake"));
+        let mut id = 2;
+        while ends(&world, 1).len() < 3 {
+            assert!(world.step());
+            id += 1;
+            if world.nodes[1].engine.as_ref().unwrap().operation(&game("quake")).is_some() {
+                let commands = [install("quake"), remove("quake"), verify("quake"), download("quake", true)];
+                world.command(1, id, commands[id as usize % 4].clone());
+                let refusal = world.nodes[1].replies[&id].as_ref().unwrap_err();
+                assert_eq!(refusal.code, ErrorCode::OperationInProgress);
+            }
+        }
+        assert_eq!(ends(&world, 1), [Ok(()), Ok(()), Ok(())]);
+        let events = &world.nodes[1].events[first..];
+        let lists: Vec<_> = events.iter().filter_map(rows).collect();
+        let expected =
+            [Operation::Verifying, Operation::Queued, Operation::Downloading].map(|operation| vec![operation]);
+        assert_eq!(lists, [expected.as_slice(), &[vec![]]].concat());
+        let at = |wanted: &dyn Fn(&PeerEvent) -> bool| events.iter().position(wanted).unwrap();
+        let verified = at(&|event| matches!(event, PeerEvent::VerifyFinished { bad_chunks: 1, .. }));
+        assert!(verified < at(&|event| matches!(event, PeerEvent::DownloadBegin { .. })));
+        world.failing_saves = 0;
+        world.run(Duration::from_secs(20));
+        let row = row(&mut world, 1, 1_000_000, "quake");
+        assert!(row.downloaded && row.operation.is_none());
+        assert!(world.nodes[1].watched.contains(&game("quake")));
+    }
+}
+
+#[test]
+fn a_repair_of_a_good_game_is_a_verification() {
+    let here = installed("g", None);
+    let mut solo = Solo::new(std::slice::from_ref(&here), None);
+    solo.command(repair("g"));
+    let verified = VerifiedFiles { bad: vec![], chunks: 9, content_hash: ContentHash([7; 32]) };
+    solo.feed(Input::JobDone(JobDone::FilesVerified { game: game("g"), result: Ok(verified) }));
+    let outputs = solo.feed(looked("g", Some(here)));
+    assert!(events(&outputs).iter().any(|event| matches!(event, PeerEvent::VerifyFinished { bad_chunks: 0, .. })));
+    assert!(solo.status().operations.is_empty());
+}
+
+#[test]
 fn what_somebody_else_put_into_local_is_not_replaced_by_a_download_that_fetches_nothing() {
     let mut solo = Solo::new(&[installed("g", Some(""))], None);
     let outputs = solo.command(download("g", true));
@@ -440,7 +494,9 @@ fn random_commands(seed: u64, tally: &mut BTreeMap<&'static str, usize>) {
             0 => install(of),
             1 => uninstall(of),
             2 => remove(of),
-            3 => verify(of),
+            // A repair begins a download that nobody has commanded; the other node keeps the count.
+            3 if n == 0 => verify(of),
+            3 => repair(of),
             4 | 5 => download(of, true),
             6 => download(of, false),
             _ => cancel(of),
@@ -485,7 +541,10 @@ fn random_commands(seed: u64, tally: &mut BTreeMap<&'static str, usize>) {
                 let begun = node.events.iter().filter(begun).count();
                 assert!(ends == begun && accepted <= begun, "seed {seed}: {accepted} {begun} {ends}");
             } else {
-                assert_eq!(ends, accepted, "seed {seed}: each {kind} ends once");
+                let damaged = |event: &&PeerEvent| matches!(event, PeerEvent::VerifyFinished { bad_chunks: 1.., .. });
+                let repairs = node.events.iter().filter(damaged).count();
+                let taken_over = if kind == "download" && n == 1 { repairs } else { 0 };
+                assert_eq!(ends, accepted + taken_over, "seed {seed}: each {kind} ends once");
             }
             tally.insert(kind, tally.get(kind).unwrap_or(&0) + ends);
         }

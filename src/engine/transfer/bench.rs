@@ -24,7 +24,7 @@ impl PlannerBench {
         let game: GameId = "game".parse().ok()?;
         let plan = DownloadPlan { game, manifest_hash: manifest.hash(), manifest, content: None };
         let sources = (0..sources).map(|n| PeerId::from_spki_sha256(&[n; 32])).collect();
-        Some(Self { planner: Planner::new(Arc::new(plan)), sources, next_request: 0 })
+        Some(Self { planner: Planner::new(Arc::new(plan), &[]), sources, next_request: 0 })
     }
 
     /// Takes the next run for source number `source`, 4 chunks at most.

@@ -13,6 +13,9 @@
 //!                                    └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Preparing finds out what is on the disk already, which may take minutes: those chunks are never asked for, and a game
+//! that lacks none goes straight to its commit.
+//!
 //! A source that fails is paused, left or banned (see `sources`); the chunks it was asked for are wanted again in the same
 //! step. Every `PrepareDownload` is followed by exactly one successful `CommitDownload` or one `AbandonDownload`.
 
@@ -27,7 +30,7 @@ use super::LocalView;
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
-use super::sources::{self, Ban, Content, Pin, Roster, Trouble};
+use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble};
 use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
 use crate::proto::{Answer, Request, StreamCode, WireErrorCode};
@@ -92,9 +95,12 @@ pub(super) enum Disk {
 pub(super) struct Download {
     id: DownloadId,
     game: GameId,
+    only: Option<Only>,
     phase: Phase,
     roster: Roster,
     account: Account,
+    /// When it was told last how far the disk was looked through.
+    checked_at: Option<Instant>,
     /// What the directory of sources answers may have changed since it was asked.
     sources_dirty: bool,
     /// Since when there is nobody to ask.
@@ -104,15 +110,17 @@ pub(super) struct Download {
 }
 
 impl Download {
-    /// Begins: from here on nothing of the game is served.
-    pub(super) fn start(cx: &mut Cx<'_>, id: DownloadId, game: GameId, commanded: Instant) -> Self {
+    /// Begins: from here on nothing of the game is served. `only`: no other content will do.
+    pub(super) fn start(cx: &mut Cx<'_>, id: DownloadId, game: GameId, commanded: Instant, only: Option<Only>) -> Self {
         cx.emit(Output::StopSending { game: game.clone() });
         Self {
             id,
             game,
+            only,
             phase: Phase::Seeking,
             roster: Roster::default(),
             account: Account::new(commanded, cx.now),
+            checked_at: None,
             sources_dirty: true,
             starved_since: None,
             endgame_at: None,
@@ -244,17 +252,27 @@ impl Download {
         }
     }
 
-    /// The disk is ready, or not.
-    pub(super) fn prepared(&mut self, cx: &mut Cx<'_>, result: Result<(), JobError>) {
+    /// So many bytes of what lies on the disk were looked at, of how many.
+    pub(super) fn checked(&mut self, cx: &mut Cx<'_>, bytes: u64, total: u64) {
+        let every = cx.config.timers.progress_every;
+        let is_due = self.checked_at.is_none_or(|at| cx.now.saturating_duration_since(at) >= every);
+        if is_due && total > 0 && matches!(self.phase, Phase::Preparing { .. }) {
+            self.checked_at = Some(cx.now);
+            cx.event(PeerEvent::DownloadChecking { game: self.game.clone(), bytes: bytes.min(total), total });
+        }
+    }
+
+    /// The disk is ready, and holds these chunks already; or not.
+    pub(super) fn prepared(&mut self, cx: &mut Cx<'_>, result: Result<Vec<ChunkRange>, JobError>) {
         match &mut self.phase {
             Phase::Preparing { pin, plan } => match result {
-                Ok(()) => {
+                Ok(kept) => {
                     cx.event(PeerEvent::DownloadBegin {
                         game: self.game.clone(),
                         bytes: plan.manifest.bytes(),
                         sources: self.roster.present(),
                     });
-                    let planner = Planner::new(plan.clone());
+                    let planner = Planner::new(plan.clone(), &kept);
                     self.phase = Phase::Fetching { pin: pin.clone(), planner };
                 }
                 Err(error) => {
@@ -329,7 +347,8 @@ impl Download {
         match result {
             Ok(scanned) => {
                 let manifest = &planner.plan().manifest;
-                let event = self.account.finished(&self.game, manifest.bytes(), manifest.chunk_count(), 0, cx.now);
+                let (bytes, chunks, kept) = (manifest.bytes(), manifest.chunk_count(), planner.kept_bytes());
+                let event = self.account.finished(&self.game, bytes, chunks, kept, cx.now);
                 self.phase = Phase::Over(Over { disk: Disk::Scanned(Some(scanned)), event });
             }
             Err(error) => self.abandon(cx, disk_end(&error)),
@@ -461,7 +480,11 @@ impl Download {
         if std::mem::take(&mut self.sources_dirty) {
             let all = sources.sources(&self.game);
             let eligible: Vec<_> = all.iter().filter(|source| self.roster.eligible(source)).cloned().collect();
-            if let Some(pin) = sources::choose(&self.game, &eligible, local) {
+            let pin = match self.only {
+                Some(only) => only.find(&eligible),
+                None => sources::choose(&self.game, &eligible, local),
+            };
+            if let Some(pin) = pin {
                 self.roster.repin();
                 // Nothing is asked of anybody here: there are no runs to give up.
                 self.roster.refresh(&all, &pin, cx.now);
@@ -638,7 +661,10 @@ impl Download {
                 self.end_untouched(&end);
             }
             Phase::Seeking | Phase::Asking { .. } | Phase::Clearing { .. } => self.end_untouched(&end),
-            Phase::Preparing { .. } => self.phase = Phase::Ending { end, preparing: true, planner: None },
+            Phase::Preparing { .. } => {
+                cx.emit(Output::CancelJob { game: self.game.clone() });
+                self.phase = Phase::Ending { end, preparing: true, planner: None };
+            }
             Phase::Fetching { mut planner, .. } => {
                 let runs: Vec<_> = planner.runs().map(|run| run.request).collect();
                 for request in runs {

@@ -37,6 +37,7 @@ use self::download::Download;
 use self::lookup::Lookups;
 use self::progress::Account;
 use self::serving::Serving;
+pub(super) use self::sources::Only;
 use super::context::{Cx, SourceDirectory};
 use super::{CommandId, ConnId, InboundId, Output, Pace, RequestId, RunFailure};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
@@ -120,6 +121,10 @@ struct Waiting {
     game: GameId,
     commanded: Instant,
     install: bool,
+    /// No other content will do.
+    only: Option<Only>,
+    /// Not to begin before [`Transfers::begin_repairs`].
+    held: bool,
 }
 
 /// Where a game's download is.
@@ -454,12 +459,52 @@ impl Transfers {
         sources: &dyn SourceDirectory,
         local: &dyn LocalView,
         download: DownloadId,
-        result: Result<(), JobError>,
+        result: Result<Vec<ChunkRange>, JobError>,
     ) -> Effects {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.prepared(cx, result);
         }
         self.settle(cx, sources, local)
+    }
+
+    /// `PrepareDownload` of a game moved on.
+    pub(super) fn preparing(&mut self, cx: &mut Cx<'_>, game: &GameId, bytes: u64, total: u64) {
+        if let Some(Place::Running(id)) = self.places.get(game)
+            && let Some(running) = self.running.get_mut(id)
+        {
+            running.download.checked(cx, bytes, total);
+        }
+    }
+
+    /// A verification found damage and hands its game over: what is bad is to be fetched again, of exactly the content that
+    /// was verified. The game has its place at once; the download begins with [`Transfers::begin_repairs`], so that the end of
+    /// the verification can be told first.
+    pub(super) fn take_over(&mut self, cx: &mut Cx<'_>, game: GameId, only: Only) {
+        self.places.insert(game.clone(), Place::Queued);
+        let (install, only) = (false, Some(only));
+        // In front: it is an operation that goes on, not a new one.
+        self.queue.push_front(Waiting { game, commanded: cx.now, install, only, held: true });
+    }
+
+    /// Whether there is anything for [`Transfers::begin_repairs`].
+    pub(super) fn holds_repairs(&self) -> bool {
+        self.queue.iter().any(|waiting| waiting.held)
+    }
+
+    /// Lets every download begin that was taken over.
+    pub(super) fn begin_repairs(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+    ) -> Effects {
+        self.queue.iter_mut().for_each(|waiting| waiting.held = false);
+        self.settle(cx, sources, local)
+    }
+
+    /// Whether nothing new is accepted.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// `CommitDownload` is done.
@@ -667,7 +712,8 @@ impl Transfers {
             return Err(CommandError::new(ErrorCode::NoSources, message));
         }
         self.places.insert(game.clone(), Place::Queued);
-        self.queue.push_back(Waiting { game: game.clone(), commanded: cx.now, install });
+        let (game, commanded) = (game.clone(), cx.now);
+        self.queue.push_back(Waiting { game, commanded, install, only: None, held: false });
         Ok(())
     }
 

@@ -8,6 +8,8 @@
 //!     └─────────────── written, bad ────────────┘
 //! ```
 //!
+//! A chunk that was found on the disk before the first one was asked for begins as Have.
+//!
 //! Every chunk is in exactly one state. A chunk in flight may be fetched by two runs at once (endgame); the first to land
 //! it wins and the other run is given up in the same step, so that no chunk is ever handed to a writer twice.
 //!
@@ -133,6 +135,7 @@ pub(super) struct Planner {
     wanted_chunks: u32,
     have_chunks: u32,
     have_bytes: u64,
+    kept_bytes: u64,
     runs: BTreeMap<RequestId, Run>,
     /// By request and first chunk.
     writing: BTreeMap<(RequestId, u32), Landed>,
@@ -143,16 +146,33 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    /// Nothing is there yet.
-    pub(super) fn new(plan: Arc<DownloadPlan>) -> Self {
+    /// Only `kept` is there yet: ranges in ascending order.
+    pub(super) fn new(plan: Arc<DownloadPlan>, kept: &[ChunkRange]) -> Self {
         let chunks = plan.manifest.chunk_count();
+        let mut states = vec![ChunkState::Wanted; chunks as usize];
+        let mut wanted = BTreeMap::new();
+        let (mut at, mut wanted_chunks, mut kept_bytes) = (0, 0, 0);
+        let end = ChunkRange { first: chunks, count: 0 };
+        for range in kept.iter().chain([&end]) {
+            let first = range.first.clamp(at, chunks);
+            if first > at {
+                wanted.insert(at, first);
+                wanted_chunks += first - at;
+            }
+            at = range.first.saturating_add(range.count).clamp(first, chunks);
+            if let Some(states) = states.get_mut(first as usize..at as usize) {
+                states.fill(ChunkState::Have);
+            }
+            kept_bytes += plan.manifest.range_bytes(ChunkRange { first, count: at - first });
+        }
         Self {
             plan,
-            states: vec![ChunkState::Wanted; chunks as usize],
-            wanted: (chunks > 0).then_some((0, chunks)).into_iter().collect(),
-            wanted_chunks: chunks,
-            have_chunks: 0,
-            have_bytes: 0,
+            states,
+            wanted,
+            wanted_chunks,
+            have_chunks: chunks - wanted_chunks,
+            have_bytes: kept_bytes,
+            kept_bytes,
             runs: BTreeMap::new(),
             writing: BTreeMap::new(),
             in_flight_buffers: 0,
@@ -340,6 +360,11 @@ impl Planner {
     /// Verified bytes on disk.
     pub(super) fn have_bytes(&self) -> u64 {
         self.have_bytes
+    }
+
+    /// Those of them that nobody had to send.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
     }
 
     /// Whether every chunk is there.

@@ -22,13 +22,14 @@ impl Transfers {
 
     fn fill_slots(&mut self, cx: &mut Cx<'_>) {
         while self.running.len() < cx.config.limits.downloads.max(1)
-            && let Some(Waiting { game, commanded, install }) = self.queue.pop_front()
+            && let Some(next) = self.queue.iter().position(|waiting| !waiting.held)
+            && let Some(Waiting { game, commanded, install, only, .. }) = self.queue.remove(next)
         {
             let id = cx.ids.download();
             let operation = Operation::Downloading;
             self.effects.push(TransferEffect::OperationStarted { game: game.clone(), operation });
             self.places.insert(game.clone(), Place::Running(id));
-            self.running.insert(id, Running { download: Download::start(cx, id, game, commanded), install });
+            self.running.insert(id, Running { download: Download::start(cx, id, game, commanded, only), install });
         }
     }
 

@@ -75,6 +75,27 @@ impl Pin {
     }
 }
 
+/// The one content that will do, whatever the catalog says or others have newer: the game is to become again what it was.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(in crate::engine) struct Only {
+    /// Exactly these files.
+    pub(in crate::engine) manifest_hash: ManifestHash,
+    /// Exactly these bytes.
+    pub(in crate::engine) content_hash: ContentHash,
+}
+
+impl Only {
+    /// What to ask for, if anybody has it.
+    pub(super) fn find(self, sources: &[Source]) -> Option<Pin> {
+        let pin = |source: &Source| Pin {
+            version: version_of(source).to_owned(),
+            manifest_hash: self.manifest_hash,
+            content: Content::Known(self.content_hash),
+        };
+        sources.iter().map(|source| (source, pin(source))).find(|(source, pin)| pin.matches(source)).map(|(_, pin)| pin)
+    }
+}
+
 /// Chooses what to fetch among the sources of a game: the catalog's version, else the newest; of that version the content
 /// that the catalog demands, else the one that most sources are known to have, else what a single source has.
 pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -> Option<Pin> {

@@ -1,6 +1,7 @@
 //! Whole downloads in virtual time.
 
 mod commands;
+mod resume;
 mod sim;
 
 use std::time::Duration;

@@ -13,12 +13,12 @@ use std::sync::Mutex;
 use crate::fs::{Hook, Op};
 
 /// What lies beneath a directory: bytes of files, `None` for directories.
-pub(super) type Tree = BTreeMap<String, Option<Vec<u8>>>;
+pub(crate) type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
 /// More pending changes than this are not taken in every combination.
 const MOST_COMBINED: usize = 7;
 
-pub(super) fn write_tree(at: &Path, tree: &Tree) {
+pub(crate) fn write_tree(at: &Path, tree: &Tree) {
     for (path, node) in tree {
         match node {
             None => std::fs::create_dir_all(at.join(path)).unwrap(),
@@ -27,7 +27,7 @@ pub(super) fn write_tree(at: &Path, tree: &Tree) {
     }
 }
 
-pub(super) fn read_tree(at: &Path) -> Tree {
+pub(crate) fn read_tree(at: &Path) -> Tree {
     fn walk(at: &Path, name: &str, out: &mut Tree) {
         for item in std::fs::read_dir(at).unwrap().map(Result::unwrap) {
             let name = format!("{name}{}", item.file_name().to_str().unwrap());
@@ -46,7 +46,7 @@ pub(super) fn read_tree(at: &Path) -> Tree {
 
 /// One change that happened. Paths are relative to where the recorder stands.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     Create(String),
     Write(String, u64, Vec<u8>),
     SetLen(String, u64),
@@ -61,27 +61,27 @@ pub(super) enum Event {
 
 /// Which operations fail, and how.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fault {
-    pub(super) first: usize,
+pub(crate) struct Fault {
+    pub(crate) first: usize,
     /// Also all that follow.
-    pub(super) persistent: bool,
-    pub(super) errno: i32,
+    pub(crate) persistent: bool,
+    pub(crate) errno: i32,
 }
 
 /// Writes down what happens, and lets operations fail.
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     base: PathBuf,
     fault: Option<Fault>,
     state: Mutex<(usize, Vec<Event>)>,
 }
 
 impl Recorder {
-    pub(super) fn new(base: &Path, fault: Option<Fault>) -> Self {
+    pub(crate) fn new(base: &Path, fault: Option<Fault>) -> Self {
         Self { base: base.to_owned(), fault, state: Mutex::default() }
     }
 
     /// The operations that were tried, and those that happened.
-    pub(super) fn seen(&self) -> (usize, Vec<Event>) {
+    pub(crate) fn seen(&self) -> (usize, Vec<Event>) {
         self.state.lock().unwrap().clone()
     }
 
@@ -150,14 +150,14 @@ impl Change {
 }
 
 /// The file system; inode 0 is the root.
-pub(super) struct Model {
+pub(crate) struct Model {
     inodes: Vec<Inode>,
     next: usize,
 }
 
 impl Model {
     /// Everything durable.
-    pub(super) fn new(tree: &Tree) -> Self {
+    pub(crate) fn new(tree: &Tree) -> Self {
         let empty = Inode::Dir { now: BTreeMap::new(), durable: BTreeMap::new(), pending: Vec::new() };
         let mut model = Self { inodes: vec![empty], next: 0 };
         for (path, node) in tree {
@@ -173,7 +173,7 @@ impl Model {
         model
     }
 
-    pub(super) fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::Create(path) => {
                 self.add(path, Inode::File { now: Vec::new(), durable: Vec::new(), dirty: false });
@@ -214,7 +214,7 @@ impl Model {
     }
 
     /// What a restart may find if the power goes now.
-    pub(super) fn crash_states(&self) -> BTreeSet<Tree> {
+    pub(crate) fn crash_states(&self) -> BTreeSet<Tree> {
         let mut pending: Vec<usize> = Vec::new();
         for (at, inode) in self.inodes.iter().enumerate() {
             match inode {

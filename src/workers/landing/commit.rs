@@ -3,17 +3,18 @@
 use std::sync::{PoisonError, RwLockWriteGuard};
 
 use super::prepare::directories;
-use super::{DISCARDED, Landed, Landing, Phase, SENTINEL};
+use super::{DISCARDED, Landed, Landing, Phase, Present, SENTINEL};
 use crate::fs::{EntryKind, FsError};
-use crate::types::{JobError, JobErrorKind, KnownContent, content_hash};
+use crate::types::{JobError, JobErrorKind, KnownContent, RelPath, content_hash};
 
 /// Up to this many files are flushed one by one. Beyond, one call for the whole file system is cheaper than a disk
 /// barrier for each, although it also waits for what others have written.
 const MOST_SINGLE_SYNCS: usize = 64;
 
 impl Landing {
-    /// Makes every file, then every name, then the sentinel durable. All chunks must have been written. After an error
-    /// there is no sentinel and only [`abandon`](Self::abandon) is left.
+    /// Makes every file, then every name, then the sentinel durable. All chunks must have been written, or kept. Files
+    /// whose flush failed are removed: what the system still shows of them in memory may never have reached the disk, and
+    /// must not be found good by the next download. After an error there is no sentinel and only [`abandon`](Self::abandon) is left.
     ///
     /// # Errors
     /// [`JobErrorKind::Changed`] when a file is not as it was written.
@@ -29,7 +30,13 @@ impl Landing {
         }
         *phase = Phase::Failed;
         self.complete_files()?;
-        self.sync_everything()?;
+        if let Err((lost, error)) = self.sync_everything() {
+            for path in lost {
+                // One that cannot be removed is on a disk that takes no changes any more.
+                let _ = self.root.remove_file_beneath(path);
+            }
+            return Err(error.into());
+        }
         let mut mtimes_ns = self.check_files()?;
         self.put_sentinel()?;
         *phase = Phase::Committed;
@@ -43,34 +50,64 @@ impl Landing {
         Ok(Landed { manifest: self.manifest().clone(), mtimes_ns, content })
     }
 
-    /// Gives up. Unless `keep`, removes the files that were begun and the directories that were made, and nothing else.
-    /// When not a byte of the old files was touched, their sentinel comes back. Does nothing after a commit.
+    /// Gives up. Unless `keep`, removes the files and directories that the download made, and nothing else: a file that was
+    /// there before stays as it is by now. When none of those was touched, their sentinel comes back; with `keep`, only if
+    /// no new file was begun either. Does nothing after a commit.
     pub fn abandon(&self, keep: bool) -> Result<(), JobError> {
         let mut phase = self.ending();
-        if matches!(*phase, Phase::Committed | Phase::Abandoned) {
-            return Ok(());
+        let mut undo = self.undo.clone();
+        match std::mem::replace(&mut *phase, Phase::Abandoned) {
+            Phase::Writing => {}
+            // It may have removed old files, and cut others.
+            Phase::Failed => undo.removed = true,
+            done @ (Phase::Committed | Phase::Abandoned) => {
+                *phase = done;
+                return Ok(());
+            }
         }
-        *phase = Phase::Abandoned;
         self.handles.clear();
         let begun = self.progress().begun.clone();
-        let mut undo = self.undo.clone();
-        undo.removed |= begun.contains(&true);
-        if keep && undo.removed {
+        let (mut made, mut touched) = (Vec::new(), false);
+        let files = self.manifest().files().iter().zip(&self.present).zip(begun);
+        for ((file, present), _) in files.filter(|(_, begun)| *begun) {
+            match present {
+                None => made.push(&file.path),
+                Some(_) => touched = true,
+            }
+        }
+        undo.removed |= touched;
+        if keep && (undo.removed || !made.is_empty()) {
             self.root.remove_file(DISCARDED)?;
             return Ok(self.root.sync()?);
         }
-        let mut result = Ok(());
-        for (file, _) in self.manifest().files().iter().zip(begun).filter(|(_, begun)| *begun) {
-            // One file that cannot be removed does not keep the others.
-            result = result.and(self.root.remove_file_beneath(&file.path).map(drop));
-        }
-        Ok(result.and(undo.roll_back(&self.game_dir, &self.root, self.game()))?)
+        let removed = self.take_away(&made, undo.sentinel_aside && !undo.removed);
+        // Beside what could not be removed, the old sentinel would speak for more than the old game.
+        undo.removed |= removed.is_err();
+        Ok(removed.and(undo.roll_back(&self.game_dir, &self.root, self.game()))?)
     }
 
-    /// Empty files have no chunk that would have made them; old files that the new list lacks go.
+    /// Removes these files, if asked for durably. One that cannot be removed does not keep the others.
+    fn take_away(&self, made: &[&RelPath], durably: bool) -> Result<(), FsError> {
+        let mut result = Ok(());
+        for path in made {
+            result = result.and(self.root.remove_file_beneath(path).map(drop));
+        }
+        if durably && !made.is_empty() {
+            result = result.and_then(|()| self.sync_dirs(made.iter().copied())).and_then(|()| self.root.sync());
+        }
+        result
+    }
+
+    /// Empty files have no chunk that would have made them, and files of which every chunk was here may be too long, or
+    /// lack their executable bit; old files that the new list lacks go.
     fn complete_files(&self) -> Result<(), JobError> {
-        for (index, _) in self.data_files().filter(|(_, entry)| entry.size == 0) {
-            self.file(index)?;
+        let begun = self.progress().begun.clone();
+        for (index, entry) in self.data_files().filter(|(index, _)| begun.get(*index) != Some(&true)) {
+            let is_so = |present: &Present| present.size == entry.size && (cfg!(windows) || present.exec == entry.exec);
+            if !self.present.get(index).and_then(Option::as_ref).is_some_and(is_so) {
+                // It gets length and bit when it is opened.
+                self.file(index)?;
+            }
         }
         for path in &self.stale {
             self.root.remove_file_beneath(path)?;
@@ -83,36 +120,59 @@ impl Landing {
         Ok(())
     }
 
-    /// Bytes before names, inner names before outer ones.
-    fn sync_everything(&self) -> Result<(), FsError> {
-        let at_once = self.manifest().files().len() > MOST_SINGLE_SYNCS && self.root.sync_file_system()?;
-        if !at_once {
-            for (_, entry) in self.data_files() {
-                self.root.sync_file(&entry.path)?;
-            }
-            let paths = self.data_files().map(|(_, entry)| &entry.path).chain(&self.stale);
-            for dir in directories(paths).iter().rev() {
-                match self.root.open_dir(dir) {
-                    Ok(dir) => dir.sync()?,
-                    // Emptied of old files, and gone.
-                    Err(e) if e.is_not_found() => {}
-                    Err(e) => return Err(e),
-                }
+    /// Bytes before names, inner names before outer ones. An error comes with the files whose bytes or names may be lost.
+    fn sync_everything(&self) -> Result<(), (Vec<&RelPath>, FsError)> {
+        let all = || self.data_files().map(|(_, entry)| &entry.path);
+        let at_once = if self.manifest().files().len() > MOST_SINGLE_SYNCS {
+            // It does not say of which file, and of none a second time; each file still does.
+            let of_them = |error| (all().filter(|path| self.root.sync_file(path).is_err()).collect(), error);
+            self.root.sync_file_system().map_err(of_them)?
+        } else {
+            false
+        };
+        for (index, entry) in self.data_files() {
+            // What was here before may have been lost earlier, which the call for all does not tell who began later.
+            if !at_once || self.present.get(index).is_some_and(Option::is_some) {
+                // The files behind it are not asked, and will say it the next time.
+                self.root.sync_file(&entry.path).map_err(|error| (vec![&entry.path], error))?;
             }
         }
-        self.root.sync()?;
+        if !at_once {
+            self.sync_dirs(all().chain(&self.stale)).map_err(|error| (all().collect(), error))?;
+        }
+        self.root.sync().map_err(|error| (all().collect(), error))?;
         if self.undo.made_root {
-            self.game_dir.sync()?;
+            self.game_dir.sync().map_err(|error| (all().collect(), error))?;
         }
         Ok(())
     }
 
-    /// Times of all files (0 for the sentinel, which is not there yet), each of the right length.
+    /// Makes the names in every directory above these paths durable, but for the root.
+    fn sync_dirs<'a>(&self, paths: impl IntoIterator<Item = &'a RelPath>) -> Result<(), FsError> {
+        for dir in directories(paths).iter().rev() {
+            match self.root.open_dir(dir) {
+                Ok(dir) => dir.sync()?,
+                // Emptied of old files, and gone.
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Times of all files (0 for the sentinel, which is not there yet), each of the right length, and those that were only
+    /// read not changed since.
     fn check_files(&self) -> Result<Vec<i128>, JobError> {
         let mut mtimes_ns = vec![0; self.manifest().files().len()];
+        let begun = self.progress().begun.clone();
         for (index, file) in self.data_files() {
+            let read_at = self.present.get(index).and_then(Option::as_ref).filter(|_| begun.get(index) != Some(&true));
             match (self.root.entry_beneath(&file.path)?, mtimes_ns.get_mut(index)) {
-                (Some(entry), Some(mtime)) if entry.kind == EntryKind::File && entry.size == file.size => {
+                (Some(entry), Some(mtime))
+                    if entry.kind == EntryKind::File
+                        && entry.size == file.size
+                        && read_at.is_none_or(|present| present.mtime_ns == entry.mtime_ns) =>
+                {
                     *mtime = entry.mtime_ns;
                 }
                 _ => {

@@ -1,29 +1,33 @@
-//! Before the first byte: is there room, is the way free, and the old sentinel is durably gone.
+//! Before the first byte: is there room, the old sentinel is durably gone, what is here already is kept, the way is free.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, RwLock};
 
+use super::reuse::{Watch, keep_in_place};
 use super::{DISCARDED, Handles, Landing, MAX_SENTINEL, Phase, Progress, SENTINEL, Undo};
-use crate::fs::{Dir, EntryKind, FsError, SpaceLedger};
-use crate::types::{DownloadPlan, GameId, JobError, JobErrorKind, Manifest, RelPath};
+use crate::fs::{Dir, Entry, EntryKind, FsError, SpaceLedger};
+use crate::index::Previous;
+use crate::types::{DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest, RelPath};
 
 /// File systems give space in blocks: what a file takes is rounded up to this many bytes.
 const BLOCK: u64 = 4096;
 
 impl Landing {
-    /// Makes ready to write `plan` beneath `game_dir`. `previous`: the files that the game has now, when they are known.
-    /// `space`: where the room for it is promised.
+    /// Makes ready to write `plan` beneath `game_dir`, and keeps what of it is there already: see [`Landing::kept`].
+    /// `previous`: the game as it was hashed last, when that is known. `space`: where the room for it is promised.
     ///
     /// # Errors
-    /// Nothing of the game has changed when it fails, but for directories and for old files that had to make way.
-    /// [`JobErrorKind::DiskFull`] names what is needed and what is free; [`JobErrorKind::UnsafePath`]: a link or a
+    /// Nothing of the game has changed when it fails, but for directories, old files that had to make way, and old files
+    /// into which chunks were copied from elsewhere in the old game.
+    /// [`JobErrorKind::Cancelled`] within a chunk; [`JobErrorKind::DiskFull`] names what is needed and what is free; [`JobErrorKind::UnsafePath`]: a link or a
     /// special file lies where a file or directory belongs; [`JobErrorKind::Verification`]: not a plan.
     pub fn prepare(
         game_dir: &Dir,
         plan: Arc<DownloadPlan>,
-        previous: Option<&Manifest>,
+        previous: Option<&Previous>,
         space: &SpaceLedger,
+        watch: &Watch<'_>,
     ) -> Result<Self, JobError> {
         let sentinel = check_plan(&plan)?;
         let name = plan.game.as_str();
@@ -32,10 +36,10 @@ impl Landing {
             Some(EntryKind::Dir) => false,
             Some(_) => return Err(in_the_way(&plan.game, "its folder's name is taken by something else")),
         };
-        let replaced = Replaced::new(&plan.manifest, previous);
+        let replaced = Replaced::new(&plan.manifest, previous.map(|previous| &previous.manifest));
         let mut needed = Survey::default();
         if made_root {
-            plan.manifest.files().iter().for_each(|file| needed.add(file.size, 0));
+            plan.manifest.files().iter().for_each(|file| needed.add(file.size, None));
         } else {
             needed.look(&game_dir.subdir(name)?, &plan, &replaced)?;
         }
@@ -44,24 +48,36 @@ impl Landing {
 
         let root = game_dir.make_subdir(name)?;
         let mut undo = Undo { made_root, ..Undo::default() };
-        if let Err(error) = make_way(&root, &plan.manifest, &needed.shared, &replaced.in_way, &mut undo) {
+        let mut progress = Progress::new(&plan);
+        // In this order: while it reads, which may take minutes, all can still be undone.
+        let begun = set_aside(&root, &mut undo)
+            .map_err(JobError::from)
+            .and_then(|()| keep_in_place(&root, &plan, sentinel, &needed.present, &mut progress, watch))
+            .and_then(|()| Ok(make_way(&root, &plan.manifest, &needed.shared, &replaced.in_way, &mut undo)?));
+        if let Err(error) = begun {
             // The error that stopped it matters more than one met while tidying up.
             let _ = undo.roll_back(game_dir, &root, &plan.game);
-            return Err(error.into());
+            return Err(error);
         }
-        Ok(Self {
+        let landing = Self {
             game_dir: game_dir.clone(),
             root,
             sentinel,
             undo,
             stale: replaced.stale,
+            present: needed.present,
             handles: Handles::default(),
             space,
             to_fill: needed.files,
-            progress: Mutex::new(Progress::new(&plan)),
+            progress: Mutex::new(progress),
             phase: RwLock::new(Phase::Writing),
             plan,
-        })
+        };
+        if let Err(error) = landing.copy_moved(previous, watch) {
+            let _ = landing.abandon(false);
+            return Err(error);
+        }
+        Ok(landing)
     }
 }
 
@@ -130,17 +146,31 @@ impl Replaced {
     }
 }
 
+/// A file that was here before the download, as it was then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present {
+    pub(super) size: u64,
+    pub(super) mtime_ns: i128,
+    pub(super) exec: bool,
+}
+
 /// What is on the disk already.
 #[derive(Default)]
 struct Survey {
     /// Space that each file of the plan still takes, in bytes.
     files: Vec<u64>,
-    /// Files with several names: writing through one would change what the others show.
+    /// The file that lies there, unless it must make way.
+    present: Vec<Option<Present>>,
+    /// Files that must not be written through, and make way: with several names, of which writing through one would change
+    /// what the others show, or in another spelling.
     shared: Vec<RelPath>,
 }
 
 impl Survey {
     fn look(&mut self, root: &Dir, plan: &DownloadPlan, replaced: &Replaced) -> Result<(), JobError> {
+        // Where spellings do not matter, what lies there under the new name is the file that makes way under its old one.
+        let in_way: HashSet<String> = replaced.in_way.iter().map(RelPath::collision_key).collect();
+        let goes = |file: &FileEntry| in_way.contains(&file.path.collision_key());
         let makes_way = |dir: &RelPath| replaced.in_way.iter().any(|path| ancestors(path).any(|above| above == *dir));
         for file in plan.manifest.files() {
             let entry = match root.entry_beneath(&file.path) {
@@ -149,13 +179,15 @@ impl Survey {
                 other => other?,
             };
             match entry {
-                None => self.add(file.size, 0),
-                Some(entry) if entry.kind == EntryKind::File && entry.links == 1 => self.add(file.size, entry.size),
+                None => self.add(file.size, None),
+                Some(entry) if entry.kind == EntryKind::File && entry.links == 1 && !goes(file) => {
+                    self.add(file.size, Some(&entry));
+                }
                 Some(entry) if entry.kind == EntryKind::File => {
-                    self.add(file.size, 0);
+                    self.add(file.size, None);
                     self.shared.push(file.path.clone());
                 }
-                Some(entry) if entry.kind == EntryKind::Dir && makes_way(&file.path) => self.add(file.size, 0),
+                Some(entry) if entry.kind == EntryKind::Dir && makes_way(&file.path) => self.add(file.size, None),
                 Some(_) => {
                     return Err(in_the_way(&plan.game, &format!("{} is not a regular file there", file.path)));
                 }
@@ -164,9 +196,22 @@ impl Survey {
         Ok(())
     }
 
-    fn add(&mut self, size: u64, present: u64) {
-        self.files.push((size.div_ceil(BLOCK) * BLOCK).saturating_sub(present));
+    fn add(&mut self, size: u64, present: Option<&Entry>) {
+        let taken = present.map_or(0, |entry| entry.size);
+        self.files.push((size.div_ceil(BLOCK) * BLOCK).saturating_sub(taken));
+        let present = present.map(|entry| Present { size: entry.size, mtime_ns: entry.mtime_ns, exec: entry.exec });
+        self.present.push(present);
     }
+}
+
+/// From here on the game does not count as complete.
+fn set_aside(root: &Dir, undo: &mut Undo) -> Result<(), FsError> {
+    if root.exists(SENTINEL)? {
+        root.rename(SENTINEL, DISCARDED)?;
+        undo.sentinel_aside = true;
+    }
+    // Also when there was none: that it is gone must be durable, whoever removed it.
+    root.sync()
 }
 
 /// The changes, in an order that can be undone as long as no old file was removed.
@@ -177,12 +222,6 @@ fn make_way(
     in_way: &[RelPath],
     undo: &mut Undo,
 ) -> Result<(), FsError> {
-    if root.exists(SENTINEL)? {
-        root.rename(SENTINEL, DISCARDED)?;
-        undo.sentinel_aside = true;
-    }
-    // Also when there was none: that it is gone must be durable, whoever removed it.
-    root.sync()?;
     for path in shared.iter().chain(in_way).filter(|path| path.as_str() != SENTINEL) {
         undo.removed |= root.remove_file_beneath(path)?;
     }

@@ -1,11 +1,14 @@
+mod reuse;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::fs::{Hook, Op, SpaceLedger};
+use crate::index::Previous;
 use crate::types::{ChunkRange, KnownContent, content_hash};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -43,6 +46,20 @@ fn plan(files: &Files, known: bool) -> Arc<DownloadPlan> {
     Arc::new(DownloadPlan { game: "quake".parse().unwrap(), manifest_hash: manifest.hash(), manifest, content })
 }
 
+/// What a record of these files says.
+fn previous(files: &Files) -> Previous {
+    let plan = plan(files, true);
+    Previous { manifest: plan.manifest.clone(), content: plan.content.clone() }
+}
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+/// Nobody looks on, nobody gives up.
+fn quiet() -> Watch<'static> {
+    static GAME: std::sync::LazyLock<GameId> = std::sync::LazyLock::new(|| "quake".parse().unwrap());
+    Watch::new(&GAME, &|_, _| (), &GO_ON)
+}
+
 fn chunk_bytes(files: &Files, manifest: &Manifest, index: ChunkIndex) -> Vec<u8> {
     let chunk = manifest.chunk(index).unwrap();
     let bytes = &files[manifest.files()[chunk.file].path.as_str()];
@@ -57,8 +74,11 @@ fn batches(manifest: &Manifest) -> Vec<Batch> {
     manifest.batches(ChunkRange { first: 0, count: manifest.chunk_count() }).collect()
 }
 
+/// Writes what was not kept.
 fn write_all(landing: &Landing, files: &Files) -> Result<(), JobError> {
-    for batch in batches(landing.manifest()) {
+    let kept: BTreeSet<u32> = landing.kept().iter().flat_map(|range| range.iter()).map(|index| index.0).collect();
+    let is_kept = |batch: &Batch| batch.range.iter().all(|index| kept.contains(&index.0));
+    for batch in batches(landing.manifest()).into_iter().filter(|batch| !is_kept(batch)) {
         let bytes = batch_bytes(files, landing.manifest(), batch);
         let hashes: Vec<_> =
             batch.range.iter().map(|index| ChunkHash::of(&chunk_bytes(files, landing.manifest(), index))).collect();
@@ -120,7 +140,7 @@ fn a_download_is_complete_under_its_sentinel_and_its_times_and_hashes_are_report
     for known in [true, false] {
         let (disk, game) = (disk(), new_game());
         let plan = plan(&game, known);
-        let landing = Landing::prepare(&disk.dir, plan.clone(), None, &SpaceLedger::default()).unwrap();
+        let landing = Landing::prepare(&disk.dir, plan.clone(), None, &SpaceLedger::default(), &quiet()).unwrap();
         write_all(&landing, &game).unwrap();
         assert!(!disk.root.join("version.ini").exists(), "the sentinel came before the commit");
         let landed = landing.commit().unwrap();
@@ -142,7 +162,7 @@ fn a_download_is_complete_under_its_sentinel_and_its_times_and_hashes_are_report
 #[test]
 fn a_bad_chunk_is_reported_alone_and_the_commit_waits_for_it() {
     let (disk, game) = (disk(), files(&[("a", 10), ("b", 20), ("c", 30), ("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     let batch = batches(landing.manifest())[0];
     let good = batch_bytes(&game, landing.manifest(), batch);
     let mut bytes = good.clone();
@@ -158,7 +178,7 @@ fn a_bad_chunk_is_reported_alone_and_the_commit_waits_for_it() {
 #[test]
 fn bytes_whose_hash_did_not_come_with_them_or_differs_from_the_first_are_bad() {
     let (disk, game) = (disk(), files(&[("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, false), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, false), None, &SpaceLedger::default(), &quiet()).unwrap();
     let batch = batches(landing.manifest())[0];
     let bad = [ChunkIndex(0)];
     assert_eq!(landing.write(batch, b"1.0", None).unwrap(), bad);
@@ -173,7 +193,7 @@ fn bytes_whose_hash_did_not_come_with_them_or_differs_from_the_first_are_bad() {
 #[test]
 fn a_batch_that_does_not_fit_the_plan_is_an_error() {
     let (disk, game) = (disk(), files(&[("a", 10), ("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     let range = |first, count| Batch { range: ChunkRange { first, count }, bytes: 13 };
     landing.write(range(0, 3), &[0; 100], None).unwrap_err();
     landing.write(range(u32::MAX - 1, 1), &[0; 100], None).unwrap_err();
@@ -187,7 +207,7 @@ fn a_plan_without_a_small_sentinel_or_with_the_wrong_number_of_hashes_is_refused
     few.content.as_mut().unwrap().chunks.pop();
     for plan in [plan(&files(&[("a", 1)]), true), plan(&files(&[("version.ini", (64 << 10) + 1)]), true), few.into()] {
         assert_eq!(
-            Landing::prepare(&disk.dir, plan, None, &SpaceLedger::default()).unwrap_err().kind,
+            Landing::prepare(&disk.dir, plan, None, &SpaceLedger::default(), &quiet()).unwrap_err().kind,
             JobErrorKind::Verification
         );
     }
@@ -202,7 +222,7 @@ fn a_full_disk_is_told_before_anything_changes() {
     let entry = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false };
     let manifest = Manifest::new(vec![entry("game.eti", 15 << 40), entry("version.ini", 3)]).unwrap();
     let plan = DownloadPlan { game: "quake".parse().unwrap(), manifest_hash: manifest.hash(), manifest, content: None };
-    let error = Landing::prepare(&disk.dir, plan.into(), None, &SpaceLedger::default()).unwrap_err();
+    let error = Landing::prepare(&disk.dir, plan.into(), None, &SpaceLedger::default(), &quiet()).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::DiskFull);
     assert!(error.message.contains("quake") && error.message.contains("needs 164926744"), "{error}");
     assert_eq!(stored(&disk.root), old);
@@ -225,8 +245,9 @@ fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
     store(&disk.root, &own);
     let mut new = new_game();
     new.extend(files(&[("was", 77)]));
-    let previous = plan(&old, true).manifest.clone();
-    let landing = Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), &SpaceLedger::default()).unwrap();
+    let previous = previous(&old);
+    let landing =
+        Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), &SpaceLedger::default(), &quiet()).unwrap();
     let before = stored(&disk.root);
     assert!(before.contains_key("old.eti") && !before.contains_key("version.ini"));
     write_all(&landing, &new).unwrap();
@@ -240,7 +261,7 @@ fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
 #[test]
 fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
     let (disk, game) = (disk(), new_game());
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(false).unwrap();
     assert!(!disk.root.exists());
@@ -249,7 +270,7 @@ fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
 
     let own = files(&[("data/mine", 3), ("local/save", 4)]);
     store(&disk.root, &own);
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(false).unwrap();
     assert_eq!(without_directories(stored(&disk.root)), own);
@@ -259,7 +280,7 @@ fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
 fn abandoning_with_keep_leaves_the_bytes_without_a_sentinel() {
     let (disk, game) = (disk(), new_game());
     store(&disk.root, &files(&[("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(true).unwrap();
     let mut expected = game;
@@ -273,7 +294,8 @@ fn the_old_game_comes_back_when_not_a_byte_of_it_was_touched() {
     let disk = disk();
     let old = files(&[("version.ini", 3), ("game.eti", 5)]);
     store(&disk.root, &old);
-    let landing = Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default()).unwrap();
+    let landing =
+        Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default(), &quiet()).unwrap();
     assert!(!disk.root.join("version.ini").exists());
     landing.abandon(false).unwrap();
     assert_eq!(stored(&disk.root), old);
@@ -288,7 +310,8 @@ fn a_link_in_the_way_is_refused_while_the_old_sentinel_still_stands() {
         old.retain(|path, _| !path.starts_with(link));
         store(&disk.root, &old);
         std::os::unix::fs::symlink("/tmp", disk.root.join(link)).unwrap();
-        let error = Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default()).unwrap_err();
+        let error =
+            Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default(), &quiet()).unwrap_err();
         assert_eq!(error.kind, JobErrorKind::UnsafePath, "{link}: {error}");
         assert!(old.iter().all(|(path, bytes)| std::fs::read(disk.root.join(path)).unwrap() == *bytes), "{link}");
     }
@@ -302,7 +325,7 @@ fn a_file_with_another_name_elsewhere_is_not_written_through() {
     store(&disk.root, &old);
     let twin = disk.dir.path().join("twin");
     std::fs::hard_link(disk.root.join("z"), &twin).unwrap();
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.commit().unwrap();
     assert_eq!(std::fs::read(twin).unwrap(), old["z"]);
@@ -316,7 +339,7 @@ fn threads_that_write_many_files_in_any_order_and_twice_make_one_whole_game() {
         game.insert(format!("dir{}/file{i}.exe", i % 7), format!("content of {i}").into_bytes());
     }
     let disk = disk();
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default()).unwrap();
+    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     let mut work = batches(landing.manifest());
     work.extend(work.clone().into_iter().rev());
     let next = AtomicUsize::new(0);
@@ -361,18 +384,35 @@ fn whichever_operation_fails_a_sentinel_speaks_for_complete_bytes_only() {
     let mut large = small.clone();
     large.extend(files(&many.iter().map(|(path, len)| (path.as_str(), *len)).collect::<Vec<_>>()));
     let old = files(&[("version.ini", 3), ("game.eti", 5), ("old.eti", 6), ("Z", 7)]);
-    let old_manifest = plan(&old, true).manifest.clone();
+    // One that has most of the new one: a part of a file, a whole file, a file under another name, and one too long.
+    let mut alike = small.clone();
+    alike.get_mut("game.eti").unwrap()[CHUNK + 3] ^= 1;
+    let map = alike.remove("data/deep/map.bin").unwrap();
+    alike.extend([("old/map.bin".to_owned(), map), ("version.ini".to_owned(), vec![7; 3])]);
+    alike.get_mut("z").unwrap().push(0);
     // Of the large game only what comes after the writes: that is where it differs.
-    for (game, is_update, first) in [(small.clone(), false, 0), (small, true, 0), (large, true, 3 * many.len())] {
+    let cases = [
+        (small.clone(), None, 0),
+        (small.clone(), Some(&old), 0),
+        (large, Some(&old), 3 * many.len()),
+        (small, Some(&alike), 0),
+    ];
+    for (game, old, first) in cases {
+        let (is_update, reuses) = (old.is_some(), old == Some(&alike));
+        let old_game = old.map(previous);
+        let old = old.cloned().unwrap_or_default();
         for failing in first.. {
             let disk = disk();
-            if is_update {
-                store(&disk.root, &old);
-            }
+            store(&disk.root, &old);
             let hook = Arc::new(FailAt { seen: AtomicUsize::new(0), failing });
-            let previous = is_update.then_some(&old_manifest);
-            let prepared =
-                Landing::prepare(&disk.hooked(hook.clone()), plan(&game, true), previous, &SpaceLedger::default());
+            let previous = old_game.as_ref();
+            let prepared = Landing::prepare(
+                &disk.hooked(hook.clone()),
+                plan(&game, true),
+                previous,
+                &SpaceLedger::default(),
+                &quiet(),
+            );
             let result = prepared.as_ref().map_err(JobError::clone).and_then(|landing| {
                 write_all(landing, &game)?;
                 landing.commit()
@@ -389,13 +429,21 @@ fn whichever_operation_fails_a_sentinel_speaks_for_complete_bytes_only() {
                 assert!(landing.commit().is_err(), "{failing}: a second commit trusted an fsync that had failed");
                 landing.abandon(false).unwrap();
                 let left = stored(&disk.root);
-                // What it never opened for writing is still there.
-                let ours = |path: &String| game.contains_key(path) && left.get(path) != old.get(path);
+                // What was not there before is gone.
+                let ours = |path: &String| game.contains_key(path) && !old.contains_key(path);
                 assert!(!left.keys().any(|path| path.starts_with(".version") || ours(path)), "{failing}: {left:?}");
-                assert!(is_update || !disk.root.exists());
+                // What came of the old game is of use to the next attempt, and no obstacle.
+                let again = Landing::prepare(&disk.dir, plan(&game, true), previous, &SpaceLedger::default(), &quiet());
+                let again = again.unwrap();
+                write_all(&again, &game).unwrap();
+                again.commit().unwrap();
+                let now = without_directories(stored(&disk.root));
+                assert!(game.iter().all(|(path, bytes)| now.get(path) == Some(bytes)), "{failing}");
+                continue;
             }
             if hook.seen.load(Ordering::Relaxed) <= failing {
                 result.unwrap();
+                assert!(!reuses || !prepared.unwrap().kept().is_empty());
                 assert!(failing > 20, "only {failing} operations were seen");
                 break;
             }
@@ -486,9 +534,9 @@ impl PowerCut {
     }
 }
 
-struct Watch(Mutex<PowerCut>);
+struct PowerWatch(Mutex<PowerCut>);
 
-impl Hook for Watch {
+impl Hook for PowerWatch {
     fn before(&self, op: Op<'_>) -> io::Result<()> {
         self.0.lock().unwrap().see(op);
         Ok(())
@@ -498,19 +546,24 @@ impl Hook for Watch {
 #[test]
 fn bytes_and_names_are_durable_before_the_sentinel_and_the_old_one_is_gone_before_the_first_byte() {
     let old = files(&[("version.ini", 3), ("game.eti", 5), ("gone/old", 6), ("gone2/deep/old", 6)]);
-    let old_manifest = plan(&old, true).manifest.clone();
+    let old_game = previous(&old);
     let mut many = new_game();
     many.extend((0..80).map(|i| (format!("many{i}/file"), b"x".to_vec())));
     for game in [new_game(), many] {
-        for previous in [None, Some(&old_manifest)] {
+        for previous in [None, Some(&old_game)] {
             let disk = disk();
             if previous.is_some() {
                 store(&disk.root, &old);
             }
-            let watch = Arc::new(Watch(Mutex::default()));
-            let landing =
-                Landing::prepare(&disk.hooked(watch.clone()), plan(&game, true), previous, &SpaceLedger::default())
-                    .unwrap();
+            let watch = Arc::new(PowerWatch(Mutex::default()));
+            let landing = Landing::prepare(
+                &disk.hooked(watch.clone()),
+                plan(&game, true),
+                previous,
+                &SpaceLedger::default(),
+                &quiet(),
+            )
+            .unwrap();
             write_all(&landing, &game).unwrap();
             landing.commit().unwrap();
             let cut = watch.0.lock().unwrap();

@@ -15,7 +15,8 @@ use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure}
 use crate::proto::{Answer, ManifestAnswer, Request, WireError, WireErrorCode};
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
-    Fingerprint, GameId, GameSummary, Job, JobDone, JobError, Manifest, PeerId, RelPath, ScannedGame, content_hash,
+    Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, RelPath, ScannedGame,
+    content_hash,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -195,10 +196,14 @@ pub(super) struct Sim {
     number: u64,
     fetches: BTreeMap<RequestId, (PeerId, usize)>,
     landings: BTreeMap<DownloadId, Landing>,
+    /// Downloads whose preparation was cancelled in time.
+    given_up: BTreeSet<DownloadId>,
     disk_free_at: Instant,
     pub(super) sends: BTreeMap<InboundId, GameId>,
     /// What the disk answers from now on.
     pub(super) disk_error: Option<JobError>,
+    /// What the next preparations find on the disk.
+    pub(super) kept: Vec<ChunkRange>,
     pub(super) keep_sends: bool,
     pub(super) log: Vec<PeerEvent>,
     pub(super) effects: Effects,
@@ -206,6 +211,7 @@ pub(super) struct Sim {
     pub(super) answers: Vec<(InboundId, Answer)>,
     pub(super) jobs: Vec<Job>,
     pub(super) stops: Vec<GameId>,
+    pub(super) cancelled_prepares: Vec<GameId>,
     pub(super) most_buffers: usize,
     last_command: u64,
 }
@@ -235,9 +241,11 @@ impl Sim {
             number: 0,
             fetches: BTreeMap::new(),
             landings: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             disk_free_at: now,
             sends: BTreeMap::new(),
             disk_error: None,
+            kept: Vec::new(),
             keep_sends: false,
             log: Vec::new(),
             effects: Vec::new(),
@@ -245,6 +253,7 @@ impl Sim {
             answers: Vec::new(),
             jobs: Vec::new(),
             stops: Vec::new(),
+            cancelled_prepares: Vec::new(),
             most_buffers: 0,
             last_command: 0,
         }
@@ -480,6 +489,7 @@ impl Sim {
                 }
             }
             Output::Job(job) => self.start_job(job),
+            Output::CancelJob { game } => self.cancel_prepare(&game),
             Output::StopSending { game } => {
                 self.stops.push(game.clone());
                 let ending: Vec<_> = self.sends.iter().filter(|(_, sent)| **sent == game).map(|(to, _)| *to).collect();
@@ -502,10 +512,11 @@ impl Sim {
         let done = match job {
             Job::PrepareDownload { download, plan, .. } => {
                 assert!(!self.sends.values().any(|game| *game == plan.game), "files that are being sent were touched");
-                let written = vec![false; plan.manifest.chunk_count() as usize];
+                let mut written = vec![false; plan.manifest.chunk_count() as usize];
+                self.kept.iter().flat_map(|range| range.iter()).for_each(|chunk| written[chunk.0 as usize] = true);
                 let landing = Landing { plan, written, writing: 0, contents: BTreeSet::new() };
                 assert!(self.landings.insert(download, landing).is_none());
-                JobDone::DownloadPrepared { download, result }
+                JobDone::DownloadPrepared { download, result: result.map(|()| self.kept.clone()) }
             }
             Job::CommitDownload { download } => {
                 let landing = &self.landings[&download];
@@ -527,13 +538,32 @@ impl Sim {
                 JobDone::DownloadCommitted { download, result: result.map(|()| scanned) }
             }
             Job::AbandonDownload { download, .. } => {
-                let landing = self.landings.remove(&download).expect("it was prepared, and not abandoned before");
-                assert_eq!(landing.writing, 0, "abandoned under the hands of a writer");
-                JobDone::DownloadAbandoned { download, result: Ok(None) }
+                let unknown = JobError::new(JobErrorKind::Cancelled, "it was never prepared");
+                assert!(self.landings.contains_key(&download) || self.given_up.remove(&download));
+                let landing = self.landings.remove(&download);
+                let writing = landing.as_ref().map_or(0, |landing| landing.writing);
+                assert_eq!(writing, 0, "abandoned under the hands of a writer");
+                JobDone::DownloadAbandoned { download, result: landing.map(|_| None).ok_or(unknown) }
             }
             other => panic!("{other:?}"),
         };
         self.at(self.now + 5 * LATENCY, Happening::Job(done));
+    }
+
+    /// A preparation is to be given up; every second one is at its end already.
+    fn cancel_prepare(&mut self, game: &GameId) {
+        self.cancelled_prepares.push(game.clone());
+        let mut too_late = self.ids.random().is_multiple_of(2);
+        for happening in self.agenda.values_mut() {
+            let Happening::Job(JobDone::DownloadPrepared { download, result }) = happening else { continue };
+            if self.landings.get(download).is_some_and(|landing| landing.plan.game == *game)
+                && !std::mem::replace(&mut too_late, true)
+            {
+                self.landings.remove(download);
+                self.given_up.insert(*download);
+                *result = Err(JobError::new(JobErrorKind::Cancelled, "cancelled"));
+            }
+        }
     }
 
     /// The run in front of a peer's queue changed.
