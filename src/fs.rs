@@ -10,6 +10,10 @@ mod error;
 mod file;
 mod hook;
 mod lock;
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "sets the stage behind the seam")]
+pub(crate) mod model;
+mod patience;
 mod space;
 #[cfg(unix)]
 #[path = "fs/unix.rs"]
@@ -147,8 +151,9 @@ impl Dir {
     /// executable bit is set to `exec`.
     pub fn create_write(&self, rel: &RelPath, exec: bool) -> Result<File, FsError> {
         let rel = rel.as_str();
-        self.hooked(rel, |path| Op::Create(path))
-            .and_then(|()| self.0.handle.open_write(rel, exec))
+        self.0
+            .hooks
+            .patiently(|| self.hooked(rel, |path| Op::Create(path)).and_then(|()| self.0.handle.open_write(rel, exec)))
             .map_err(self.fault("write file", rel))
             .map(|file| self.file(file, rel))
     }
@@ -214,13 +219,17 @@ impl Dir {
 
     /// Renames `from` to `to` (one component each) in this directory, in place of a file that is there. Where another
     /// program holds the file for a moment (Windows), it is tried again for two seconds.
+    ///
+    /// # Errors
+    /// Of kind [`InUse`](crate::types::JobErrorKind::InUse), with nothing changed, when it is held for longer.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), FsError> {
         self.checked("rename", from)?;
         self.checked("rename", to)?;
-        self.0
-            .hooks
-            .before_rename(self.path(), from, to)
-            .and_then(|()| self.0.handle.rename(from, to))
+        let hooks = &self.0.hooks;
+        hooks
+            .patiently_rename(|| {
+                hooks.before_rename(self.path(), from, to).and_then(|()| self.0.handle.rename(from, to))
+            })
             .map_err(self.fault("rename", from))
     }
 
@@ -312,7 +321,8 @@ impl Dir {
     }
 
     fn remove_file_at(&self, rel: &str) -> Result<bool, FsError> {
-        match self.hooked(rel, |path| Op::RemoveFile(path)).and_then(|()| self.0.handle.remove_file(rel)) {
+        let remove = || self.hooked(rel, |path| Op::RemoveFile(path)).and_then(|()| self.0.handle.remove_file(rel));
+        match self.0.hooks.patiently(remove) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(self.fault("remove file", rel)(e)),
@@ -321,7 +331,8 @@ impl Dir {
 
     fn remove_dir_at(&self, rel: &str) -> Result<bool, FsError> {
         use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
-        match self.hooked(rel, |path| Op::RemoveDir(path)).and_then(|()| self.0.handle.remove_dir(rel)) {
+        let remove = || self.hooked(rel, |path| Op::RemoveDir(path)).and_then(|()| self.0.handle.remove_dir(rel));
+        match self.0.hooks.patiently(remove) {
             Ok(()) => Ok(true),
             Err(e) if matches!(e.kind(), NotFound | DirectoryNotEmpty) => Ok(false),
             Err(e) => Err(self.fault("remove directory", rel)(e)),

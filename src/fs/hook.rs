@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use super::patience;
 
 /// One change of a file system, about to happen. Paths are those of the [`Dir`](super::Dir) handles, joined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +45,16 @@ pub enum Op<'a> {
 pub trait Hook: Send + Sync {
     /// Called before `op`; an error is returned to the caller instead of doing it.
     fn before(&self, op: Op<'_>) -> io::Result<()>;
+
+    /// Whether this error means that another program holds the thing for a moment; by default as on this system.
+    fn is_held(&self, error: &io::Error) -> bool {
+        patience::is_held(error)
+    }
+
+    /// Lets `time` pass before what is held is tried again.
+    fn pause(&self, time: Duration) {
+        patience::pause(time);
+    }
 }
 
 /// A hook or none; handed from a directory to everything opened beneath it.
@@ -60,6 +73,14 @@ impl Hooks {
 
     pub(super) fn before(&self, op: Op<'_>) -> io::Result<()> {
         self.0.as_ref().map_or(Ok(()), |hook| hook.before(op))
+    }
+
+    pub(super) fn is_held(&self, error: &io::Error) -> bool {
+        self.0.as_ref().map_or_else(|| patience::is_held(error), |hook| hook.is_held(error))
+    }
+
+    pub(super) fn pause(&self, time: Duration) {
+        self.0.as_ref().map_or_else(|| patience::pause(time), |hook| hook.pause(time));
     }
 
     /// For operations whose path must be made first: nothing is joined when nobody listens.

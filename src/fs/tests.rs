@@ -272,3 +272,100 @@ fn space_is_promised_once_and_what_is_not_used_comes_back() {
     drop((first, second));
     assert!(!refused(u64::MAX).unwrap_err().1.contains("will take"));
 }
+
+/// A file that another program holds, as Windows says it: "access denied". Time passes when it is waited for.
+struct HeldFor {
+    held: std::time::Duration,
+    waited: Mutex<std::time::Duration>,
+}
+
+impl HeldFor {
+    fn new(millis: u64) -> Arc<Self> {
+        Arc::new(Self { held: std::time::Duration::from_millis(millis), waited: Mutex::default() })
+    }
+
+    fn waited_ms(&self) -> u128 {
+        self.waited.lock().unwrap().as_millis()
+    }
+}
+
+impl Hook for HeldFor {
+    fn before(&self, op: Op<'_>) -> io::Result<()> {
+        let is_held = *self.waited.lock().unwrap() < self.held;
+        match op {
+            Op::Rename(..) | Op::RemoveFile(_) | Op::RemoveDir(_) if is_held => {
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_held(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::PermissionDenied
+    }
+
+    fn pause(&self, time: std::time::Duration) {
+        *self.waited.lock().unwrap() += time;
+    }
+}
+
+#[test]
+fn what_is_held_for_a_moment_is_renamed_and_removed_when_it_is_let_go() {
+    let (temp, plain) = temp();
+    for held in [50, 700, 2000] {
+        plain.replace_file("old", b"bytes").unwrap();
+        plain.make_subdir("tree").unwrap().replace_file("file", b"x").unwrap();
+        let hook = HeldFor::new(held);
+        let dir = Dir::open_hooked(temp.path(), hook.clone()).unwrap();
+        dir.rename("old", "new").unwrap();
+        assert_eq!(hook.waited_ms(), u128::from(held), "not longer than needed");
+        assert_eq!(plain.read_small("new", 10).unwrap().unwrap(), b"bytes");
+        let hook = HeldFor::new(held);
+        assert!(Dir::open_hooked(temp.path(), hook.clone()).unwrap().remove_tree("tree").unwrap());
+        assert!(hook.waited_ms() > 0 && !plain.exists("tree").unwrap());
+    }
+}
+
+#[test]
+fn what_is_held_for_longer_than_two_seconds_is_in_use_and_unchanged() {
+    let (temp, plain) = temp();
+    plain.replace_file("old", b"old").unwrap();
+    plain.replace_file("new", b"new").unwrap();
+    let hook = HeldFor::new(2050);
+    let error = Dir::open_hooked(temp.path(), hook.clone()).unwrap().rename("old", "new").unwrap_err();
+    assert_eq!((error.kind(), hook.waited_ms()), (JobErrorKind::InUse, 2000), "{error}");
+    assert_eq!(plain.read_small("old", 10).unwrap().unwrap(), b"old");
+    assert_eq!(plain.read_small("new", 10).unwrap().unwrap(), b"new");
+    // Another refusal is not waited for.
+    let hook = Arc::new(FailAt(AtomicUsize::new(0), 0));
+    let error = Dir::open_hooked(temp.path(), hook.clone()).unwrap().rename("old", "new").unwrap_err();
+    assert_eq!((error.kind(), hook.0.load(Ordering::Relaxed)), (JobErrorKind::DiskFull, 1));
+}
+
+/// Somebody puts a file into a directory just before it is removed, so many times.
+struct Intruder(AtomicUsize);
+
+impl Hook for Intruder {
+    fn before(&self, op: Op<'_>) -> io::Result<()> {
+        if let Op::RemoveDir(path) = op
+            && path.ends_with("tree/deep")
+            && self.0.load(Ordering::Relaxed) > 0
+        {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+            std::fs::File::create_new(path.join("late"))?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_tree_into_which_somebody_still_writes_is_removed_but_not_fought_over_for_ever() {
+    for (intrusions, gone) in [(1, true), (5, true), (usize::MAX, false)] {
+        let (temp, plain) = temp();
+        let tree = plain.make_subdir("tree").unwrap();
+        tree.make_subdir("deep").unwrap();
+        let dir = Dir::open_hooked(temp.path(), Arc::new(Intruder(AtomicUsize::new(intrusions)))).unwrap();
+        assert_eq!(dir.remove_tree("tree").is_ok(), gone, "{intrusions}");
+        assert_eq!(plain.exists("tree").unwrap(), !gone);
+    }
+}

@@ -2,6 +2,7 @@
 //! may have made files that no manifest could list.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 
 use super::error::unsafe_path;
@@ -9,6 +10,8 @@ use super::{Dir, EntryKind, File, FsError, Op, sys};
 
 /// Deepest tree: each level takes a handle. More than what a path of the system can name has no use.
 const MAX_DEPTH: usize = 256;
+/// How often a directory is emptied into which somebody puts files while it is removed.
+const MOST_ATTEMPTS: usize = 8;
 /// Up to this many files are flushed one by one. Beyond, one call for the whole file system is cheaper than a disk
 /// barrier for each, although it also waits for what others have written.
 const MOST_SINGLE_SYNCS: usize = 64;
@@ -24,17 +27,10 @@ impl Dir {
         let path = self.path().join(name);
         let tree = match self.0.handle.open_child(OsStr::new(name)) {
             Ok(tree) => tree,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(FsError::at("remove directory", path)(e)),
         };
-        self.empty(&tree, &path, 0)?;
-        // Where open directories cannot be removed.
-        drop(tree);
-        self.0
-            .hooks
-            .before(Op::RemoveDir(&path))
-            .and_then(|()| self.0.handle.remove_child_dir(OsStr::new(name)))
-            .map_err(FsError::at("remove directory", path))?;
+        self.remove_open(&self.0.handle, OsStr::new(name), tree, &path, 0)?;
         Ok(true)
     }
 
@@ -52,24 +48,60 @@ impl Dir {
         self.sync_beneath(&self.0.handle, self.path(), 0)
     }
 
+    /// Removes the directory `name` of `above`, which is open as `tree`, with everything beneath it.
+    fn remove_open(
+        &self,
+        above: &sys::Handle,
+        name: &OsStr,
+        tree: sys::Handle,
+        path: &Path,
+        depth: usize,
+    ) -> Result<(), FsError> {
+        let mut tree = Some(tree);
+        let mut attempts = 0;
+        loop {
+            let open = match tree.take() {
+                Some(open) => open,
+                None => match above.open_child(name) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    other => other.map_err(FsError::at("remove directory", path))?,
+                },
+            };
+            self.empty(&open, path, depth)?;
+            // Where open directories cannot be removed.
+            drop(open);
+            attempts += 1;
+            match self.removing(|| Op::RemoveDir(path), || above.remove_child_dir(name)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // A program that runs in there made a file meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && attempts < MOST_ATTEMPTS => {}
+                other => return other.map_err(FsError::at("remove directory", path)),
+            }
+        }
+    }
+
     fn empty(&self, tree: &sys::Handle, path: &Path, depth: usize) -> Result<(), FsError> {
         deep_enough(path, depth)?;
         for entry in tree.entries().map_err(FsError::at("list", path))? {
             let path = path.join(&entry.name);
-            let removed = if entry.kind == EntryKind::Dir {
-                let child = tree.open_child(&entry.name).map_err(FsError::at("remove directory", &path))?;
-                self.empty(&child, &path, depth + 1)?;
-                drop(child);
-                self.0.hooks.before(Op::RemoveDir(&path)).and_then(|()| tree.remove_child_dir(&entry.name))
-            } else {
-                self.0.hooks.before(Op::RemoveFile(&path)).and_then(|()| tree.remove_child_file(&entry.name))
-            };
-            match removed {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            if entry.kind == EntryKind::Dir {
+                let child = match tree.open_child(&entry.name) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    other => other.map_err(FsError::at("remove directory", &path))?,
+                };
+                self.remove_open(tree, &entry.name, child, &path, depth + 1)?;
+                continue;
+            }
+            match self.removing(|| Op::RemoveFile(&path), || tree.remove_child_file(&entry.name)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 other => other.map_err(FsError::at("remove", path))?,
             }
         }
         Ok(())
+    }
+
+    fn removing<'a>(&self, op: impl Fn() -> Op<'a>, remove: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        self.0.hooks.patiently(|| self.0.hooks.before(op()).and_then(|()| remove()))
     }
 
     fn sync_beneath(&self, tree: &sys::Handle, path: &Path, depth: usize) -> Result<(), FsError> {

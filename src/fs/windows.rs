@@ -6,7 +6,7 @@ use std::io;
 use std::os::windows::fs::FileExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
@@ -14,9 +14,6 @@ use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
 use super::error::{ERROR_LOCK_VIOLATION, ERROR_SHARING_VIOLATION, unsafe_path};
 use super::{Entry, EntryKind, MAX_ENTRIES, Stat};
 
-/// How long a change is tried again while a virus scanner or another program holds the file.
-const RETRY_FOR: Duration = Duration::from_secs(2);
-const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// `FILE_SHARE_READ`: others may read the lock file, to learn who holds it, but not open it for writing.
 const SHARE_READ: u32 = 1;
 
@@ -50,7 +47,7 @@ impl Handle {
 
     /// Opens a regular file for writing without truncating it, or makes it. There is no executable bit.
     pub(super) fn open_write(&self, rel: &str, _exec: bool) -> io::Result<File> {
-        patiently(|| self.open_file(rel, OpenOptions::new().write(true).create(true)))
+        self.open_file(rel, OpenOptions::new().write(true).create(true))
     }
 
     /// Opens a regular file so that it can be flushed, which takes the right to write.
@@ -83,20 +80,20 @@ impl Handle {
 
     /// Removes a file (a link itself, never what it points at).
     pub(super) fn remove_file(&self, rel: &str) -> io::Result<()> {
-        self.in_parent(rel, |dir, name| patiently(|| dir.remove_file(name)))
+        self.in_parent(rel, |dir, name| dir.remove_file(name))
     }
 
     /// Removes an empty directory.
     pub(super) fn remove_dir(&self, rel: &str) -> io::Result<()> {
         self.in_parent(rel, |dir, name| {
             no_link(dir, name)?;
-            patiently(|| dir.remove_dir(name))
+            dir.remove_dir(name)
         })
     }
 
     /// Renames within this directory, in place of a file that has the new name.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        patiently(|| self.0.rename(from, &self.0, to))
+        self.0.rename(from, &self.0, to)
     }
 
     /// What lies at `rel`; nothing also when its directory is missing.
@@ -145,16 +142,16 @@ impl Handle {
 
     /// Removes a file (a link itself) that lies directly in this directory.
     pub(super) fn remove_child_file(&self, name: &OsStr) -> io::Result<()> {
-        patiently(|| match self.0.remove_file(name) {
+        match self.0.remove_file(name) {
             // A link to a directory counts as a directory here; what it points at stays.
             Err(_) if self.0.symlink_metadata(name).is_ok_and(|meta| meta.is_symlink()) => self.0.remove_dir(name),
             other => other,
-        })
+        }
     }
 
     /// Removes an empty directory that lies directly in this one.
     pub(super) fn remove_child_dir(&self, name: &OsStr) -> io::Result<()> {
-        patiently(|| self.0.remove_dir(name))
+        self.0.remove_dir(name)
     }
 
     /// NTFS journals names by itself, and a directory cannot be flushed without rights that a user may lack.
@@ -244,23 +241,13 @@ fn no_link(dir: &Dir, name: &str) -> io::Result<()> {
     }
 }
 
-fn is_shared(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION))
+/// A file that is being deleted, or a directory in which somebody holds a file open, shows as "access denied".
+pub(super) fn is_held(error: &io::Error) -> bool {
+    is_shared(error) || error.kind() == io::ErrorKind::PermissionDenied
 }
 
-#[allow(clippy::disallowed_methods, reason = "waits on a worker thread for another program to let go")]
-fn patiently<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match act() {
-            // A file that is being deleted, or whose directory is held, shows as "access denied".
-            Err(e) if (is_shared(&e) || e.kind() == io::ErrorKind::PermissionDenied) && waited < RETRY_FOR => {
-                std::thread::sleep(RETRY_EVERY);
-                waited += RETRY_EVERY;
-            }
-            other => return other,
-        }
-    }
+fn is_shared(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION))
 }
 
 fn entry(name: std::ffi::OsString, meta: &Metadata) -> Entry {

@@ -39,7 +39,7 @@ use self::scan::{GameRoot, Listing, SENTINEL, is_exhaustion, unreadable};
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
 pub use self::version::{MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, parse_version};
 use crate::fs::{Dir, DirLock, EntryKind, FsError};
-use crate::install::recover_game;
+use crate::install::{finish_removal, recover_game};
 use crate::types::{
     ContentHash, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex, Manifest, ManifestHash, OpenedLibrary,
     RelPath, ScannedGame,
@@ -417,7 +417,7 @@ impl GameDir {
                 // They take space and nothing else: never restored, never listed.
                 tracing::warn!("{e}");
             }
-            if root.needs_recovery() && recover(id, root.dir(), notices) {
+            if root.needs_recovery() && (recover(id, root.dir(), notices) | self.end_removal(id, &root, notices)) {
                 match GameRoot::read(&self.dir, id, &self.directory_reads)? {
                     Some(recovered) => root = recovered,
                     None => return Ok(Look::Gone),
@@ -438,6 +438,24 @@ impl GameDir {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
         }
         Ok(Look::Scanned(game))
+    }
+
+    /// Ends an interrupted removal. Whether something changed.
+    fn end_removal(&self, id: &GameId, root: &GameRoot, notices: &mut Vec<String>) -> bool {
+        let list = || {
+            let listing = root.list(&self.directory_reads)?;
+            listing.manifest.map_err(|unportable| JobError::new(JobErrorKind::UnsafePath, unportable.reason))
+        };
+        match finish_removal(&self.dir, id, list) {
+            Ok(done) => {
+                notices.extend(done.map(|what| format!("{id}: {what}")));
+                done.is_some()
+            }
+            Err(e) => {
+                notices.push(format!("{id}: an interrupted removal could not be finished: {e}"));
+                true
+            }
+        }
     }
 
     /// The files of a game as they are now, whatever was known of them.

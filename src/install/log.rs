@@ -7,7 +7,7 @@
 //! {"format":1,"op_id":"16 hex digits","intent":"updating","swapped":false,"installed_version":"1.0","next_version":"1.1","checksum":"…"}\n
 //! ```
 //!
-//! `intent` is `installing`, `updating`, `uninstalling` or `none`. A log that cannot be read is left as it is, and so is
+//! `intent` is `installing`, `updating`, `uninstalling`, `removing` or `none`. A log that cannot be read is left as it is, and so is
 //! the game: nobody knows any more what is whose.
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub enum Intent {
     },
     /// `local/` is removed.
     Uninstalling,
+    /// The downloaded files are removed; there is no `local/`.
+    Removing,
 }
 
 /// What the log says.
@@ -108,6 +110,7 @@ impl IntentLog {
                 Intent::Installing => Kind::Installing,
                 Intent::Updating { .. } => Kind::Updating,
                 Intent::Uninstalling => Kind::Uninstalling,
+                Intent::Removing => Kind::Removing,
             },
             swapped: matches!(self.intent, Intent::Updating { swapped: true }),
             installed_version: self.installed_version.clone(),
@@ -144,6 +147,7 @@ impl IntentLog {
                 Kind::Installing => Intent::Installing,
                 Kind::Updating => Intent::Updating { swapped: file.swapped },
                 Kind::Uninstalling => Intent::Uninstalling,
+                Kind::Removing => Intent::Removing,
             },
             installed_version: file.installed_version,
             next_version: file.next_version,
@@ -171,6 +175,7 @@ enum Kind {
     Installing,
     Updating,
     Uninstalling,
+    Removing,
 }
 
 fn verify(bytes: &[u8]) -> Option<()> {
@@ -196,7 +201,8 @@ mod tests {
     #[test]
     fn a_log_comes_back_as_it_was() {
         let bare = IntentLog { installed_version: None, next_version: None, ..log() };
-        let intents = [Intent::None, Intent::Installing, Intent::Updating { swapped: false }, Intent::Uninstalling];
+        let updating = Intent::Updating { swapped: false };
+        let intents = [Intent::None, Intent::Installing, updating, Intent::Uninstalling, Intent::Removing];
         for log in intents.map(|intent| IntentLog { intent, ..bare.clone() }).into_iter().chain([log(), bare]) {
             assert_eq!(IntentLog::decode(&log.encode()).unwrap(), log);
         }

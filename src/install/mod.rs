@@ -20,6 +20,8 @@
 //! 6. the root is flushed: this is the moment at which the new state is there;
 //! 7. update: that is noted in the intent, then the backup is deleted;
 //! 8. the intent is none, durable.
+//!
+//! A removal (remove.rs) has its intent, too: what was begun under it is finished at the next start.
 
 pub mod archive;
 mod copy;
@@ -36,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use copy::{bytes_to_copy, copy_files};
 pub use log::{Intent, IntentLog, LogError, OpId};
 pub use recover::{Left, Local, LogState, Observed, Recovery, Scratch, Step, Version, recover, recover_game};
-pub use remove::remove;
+pub use remove::{finish_removal, forget_removal, remove};
 
 pub(crate) use log::{LOG, LOG_TMP};
 
@@ -222,7 +224,7 @@ impl Transaction<'_> {
                 Version::New
             }
             Intent::Installing => Version::New,
-            Intent::Uninstalling | Intent::None => Version::Unknown,
+            Intent::Uninstalling | Intent::Removing | Intent::None => Version::Unknown,
         };
         if self.root.remove_tree(BACKUP)? {
             self.root.sync()?;
@@ -252,10 +254,9 @@ enum Failure {
 }
 
 impl Failure {
-    /// Windows says "access denied" of a directory in which somebody holds a file open.
+    /// With what to do about it.
     fn held(error: FsError, root: &Dir) -> Self {
-        let denied = cfg!(windows) && error.source.kind() == std::io::ErrorKind::PermissionDenied;
-        if !denied && error.kind() != JobErrorKind::InUse {
+        if error.kind() != JobErrorKind::InUse {
             return Self::Fs(error);
         }
         let local = root.path().join(INSTALL);

@@ -13,7 +13,7 @@ pub(super) enum Bug {
     NoSwapSync,
     /// Whatever lies in the place of a scratch directory counts as lanspread's.
     NoMarkerCheck,
-    /// The intent is noted, but not durably.
+    /// The intent is not noted.
     NoIntent,
     /// Downloaded files go before their sentinel has gone durably.
     NoSentinelSync,

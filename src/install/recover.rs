@@ -15,8 +15,10 @@
 //! | updating, swapped | B | complete: B goes |
 //! | uninstalling | L, no B | not begun: L stays |
 //! | uninstalling | B | begun: B goes |
-//! | none | S or B | marked ones go (B only beside L), others are left alone |
+//! | none, removing | S or B | marked ones go (B only beside L), others are left alone |
 //! | unreadable | | everything is left alone |
+//!
+//! A removal that was interrupted is ended by [`finish_removal`](super::finish_removal), which needs a list of the files.
 
 use super::log::{Intent, IntentLog, LOG};
 use super::marker::{self, MARKER};
@@ -123,7 +125,7 @@ pub fn recover(log: LogState, seen: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
     // What the intent proves to be lanspread's, marked or not.
     let (claims_staging, claims_backup) = match intent {
-        Intent::None => (false, false),
+        Intent::None | Intent::Removing => (false, false),
         Intent::Installing => {
             if has_staging {
                 steps.extend([RemoveStaging, SyncRoot, Close(Version::Unknown)]);

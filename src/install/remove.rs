@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::planted::{self, Bug};
 use super::recover::{Found, LogState, Scratch};
-use super::{BACKUP, INSTALL, Intent, LOG, Local, STAGING};
+use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, new_op_id};
 use crate::fs::{Dir, FsError};
 use crate::types::{GameId, JobError, JobErrorKind, Manifest, RelPath};
 
@@ -13,30 +13,91 @@ const SENTINEL: &str = "version.ini";
 /// The sentinel while it is doubtful; swept at the next start, never restored.
 const DISCARDED: &str = ".version.ini.discarded";
 
-/// Removes the downloaded files of a game: first `version.ini`, durably, then every other file of `manifest`, which must
-/// be a fresh listing; then the directories that are empty now, and the root if nothing else lies in it. What is not
-/// listed stays.
+/// Removes the downloaded files of a game: first the intent is noted, then `version.ini` goes, durably, then every other
+/// file of `manifest`, which must be a fresh listing; then the directories that are empty now, and the root if nothing
+/// else lies in it. What is not listed stays.
 ///
 /// # Errors
 /// [`JobErrorKind::InUse`], with nothing changed, while the game is installed or an operation on it is not ended. What the
-/// system says: as long as no file is gone the sentinel comes back, afterwards the game is incomplete and without one.
+/// system says: as long as no file is gone the sentinel comes back; afterwards the game is without one, and the next
+/// start goes on with the removal.
 pub fn remove(game_dir: &Dir, game: &GameId, manifest: &Manifest) -> Result<(), JobError> {
     let root = game_dir.subdir(game.as_str())?;
     refuse_if_used(&root, game)?;
+    let log = IntentLog { op_id: new_op_id()?, intent: Intent::Removing, installed_version: None, next_version: None };
     let has_sentinel = root.exists(SENTINEL)?;
-    if has_sentinel {
-        root.rename(SENTINEL, DISCARDED)?;
-    }
     let mut removed = false;
-    if let Err(error) = remove_files(&root, manifest, &mut removed) {
+    if let Err(error) = begin(&root, &log, has_sentinel).and_then(|()| remove_files(&root, manifest, &mut removed)) {
         if has_sentinel && !removed {
             // Every byte that it speaks for is still there.
-            let _ = root.rename(DISCARDED, SENTINEL).and_then(|()| root.sync());
+            let _ = restore(&root);
         }
         return Err(error.into());
     }
+    Ok(end(game_dir, game, root)?)
+}
+
+/// Ends the removal of a game that was interrupted, if one was: goes on where the sentinel has gone already, takes the
+/// intent back where it has not, or where there is a `local` by now. `list` makes a fresh list of the game's files.
+/// Returns what was done, in words, if anything.
+///
+/// # Errors
+/// What `list` returns and what the system says; then the intent stays.
+pub fn finish_removal(
+    game_dir: &Dir,
+    game: &GameId,
+    list: impl FnOnce() -> Result<Manifest, JobError>,
+) -> Result<Option<&'static str>, JobError> {
+    let root = game_dir.subdir(game.as_str())?;
+    let found = Found::look(&root)?;
+    if found.log != LogState::Known(Intent::Removing) {
+        return Ok(None);
+    }
+    let is_free = found.seen.local == Local::Absent
+        && found.seen.staging == Scratch::Absent
+        && found.seen.backup == Scratch::Absent;
+    if root.exists(SENTINEL)? || !is_free {
+        // A sentinel that was found may be there without being durable: without the intent nobody would ask again.
+        root.sync()?;
+        root.remove_file(LOG)?;
+        root.sync()?;
+        return Ok(Some("an interrupted removal was taken back"));
+    }
+    remove_files(&root, &list()?, &mut false)?;
+    end(game_dir, game, root)?;
+    Ok(Some("an interrupted removal was finished"))
+}
+
+/// The game is downloaded again: a removal that failed half-way is not to be gone on with. Durable when the caller syncs
+/// the root.
+pub fn forget_removal(root: &Dir) -> Result<(), FsError> {
+    if let Ok(Some(IntentLog { intent: Intent::Removing, .. })) = IntentLog::read(root)? {
+        root.remove_file(LOG)?;
+    }
+    Ok(())
+}
+
+fn begin(root: &Dir, log: &IntentLog, has_sentinel: bool) -> Result<(), FsError> {
+    if !planted::is(Bug::NoIntent) {
+        log.write(root)?;
+    }
+    if has_sentinel { root.rename(SENTINEL, DISCARDED) } else { Ok(()) }
+}
+
+fn restore(root: &Dir) -> Result<(), FsError> {
+    if root.exists(DISCARDED)? && !root.exists(SENTINEL)? {
+        root.rename(DISCARDED, SENTINEL)?;
+    }
+    // The sentinel's name before the intent goes, which would bring it back.
+    root.sync()?;
+    root.remove_file(LOG)?;
+    root.sync()
+}
+
+/// Every file is gone. The intent goes when that is durable.
+fn end(game_dir: &Dir, game: &GameId, root: Dir) -> Result<(), FsError> {
     root.remove_file(DISCARDED)?;
-    // Of an install that somebody deleted by hand.
+    root.sync()?;
     root.remove_file(LOG)?;
     root.sync()?;
     drop(root);
@@ -55,7 +116,7 @@ fn refuse_if_used(root: &Dir, game: &GameId) -> Result<(), JobError> {
         format!("the files of {game} are in use: {} is there", at(STAGING))
     } else if found.seen.backup != Scratch::Absent {
         format!("the files of {game} are in use: {} is there", at(BACKUP))
-    } else if found.log != LogState::Known(Intent::None) {
+    } else if !matches!(found.log, LogState::Known(Intent::None | Intent::Removing)) {
         format!("an operation on {game} was not ended: {} is there", at(LOG))
     } else {
         return Ok(());

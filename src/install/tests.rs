@@ -2,7 +2,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
 
 mod crash;
-pub(crate) mod model;
 mod operations;
 mod table;
 
@@ -13,9 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::planted::{self, Bug};
 use super::*;
+use crate::fs::model::Tree;
 use crate::fs::{Hook, SpaceLedger};
 use crate::types::{FileEntry, Manifest, RelPath};
-use model::Tree;
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 

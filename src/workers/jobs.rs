@@ -178,12 +178,11 @@ impl Context {
     }
 
     fn open_library(&self, path: &Path) -> Result<OpenedLibrary, JobError> {
-        {
-            // The directory that is open already would be found locked, by ourselves.
-            let mut current = lock(&self.game_dir);
-            if current.as_ref().is_some_and(|open| same_dir(open.dir().path(), path)) {
-                *current = None;
-            }
+        let current = lock(&self.game_dir).clone();
+        if let Some(open) = current.filter(|open| same_dir(open.dir().path(), path)) {
+            // It would be found locked, by ourselves; and what lies there is under way, not interrupted.
+            let games = open.scan_all(&[])?;
+            return Ok(OpenedLibrary { dir: open.dir().path().to_owned(), index: None, notice: None, games });
         }
         let (game_dir, opened) = GameDir::open(path)?;
         *lock(&self.game_dir) = Some(Arc::new(game_dir));

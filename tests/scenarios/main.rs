@@ -22,6 +22,7 @@ mod harness;
 mod library;
 mod limits;
 mod local;
+mod recovery;
 mod reuse;
 mod serving;
 mod start;

@@ -400,6 +400,12 @@ impl Daemon {
         status.unwrap()
     }
 
+    /// Whether the process has ended.
+    #[allow(dead_code, reason = "not every test needs it")]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -6,6 +6,8 @@ mod game;
 mod lan;
 mod require;
 mod stranger;
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod tracer;
 
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use daemon::Refusal;
@@ -15,3 +17,5 @@ pub(crate) use lan::{Host, Lan};
 pub(crate) use require::available;
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use stranger::{Ending, Stranger, frame};
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use tracer::{Tracer, thread_of};

@@ -4,14 +4,17 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Whether the machine has all of `what` (`netns`, `mount`, `strace`, `avahi`). Prints the reason of a skip past the test
-/// runner's capture; fails where the environment says that it must not be skipped.
+use super::tracer::Tracer;
+
+/// Whether the machine has all of `what` (`netns`, `mount`, `strace`, `avahi`; `strace-attach`: strace, and it may attach to a
+/// process that it did not start). Prints the reason of a skip past the test runner's capture; fails where the environment
+/// says that it must not be skipped, where `strace` stands for both.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
     for &name in what {
         let Some(reason) = fault(name) else { continue };
         let required = std::env::var("LANSPREAD_REQUIRE").unwrap_or_default();
         assert!(
-            !required.split(',').any(|entry| entry.trim() == name),
+            !required.split(',').any(|entry| entry.trim() == name.split('-').next().unwrap_or(name)),
             "{test} needs {name}, which LANSPREAD_REQUIRE demands, but {reason}"
         );
         // Straight to the descriptor: a skip must be seen although the test passes.
@@ -29,6 +32,10 @@ fn fault(name: &str) -> Option<String> {
         }
         "mount" => mount_fault(),
         "strace" => runs("strace", &["-V"]),
+        "strace-attach" => {
+            static FAULT: OnceLock<Option<String>> = OnceLock::new();
+            FAULT.get_or_init(|| runs("strace", &["-V"]).or_else(attach_fault)).clone()
+        }
         "avahi" => runs("avahi-daemon", &["--version"])
             .or_else(|| runs("avahi-browse", &["--version"]))
             .or_else(|| runs("dbus-daemon", &["--version"])),
@@ -65,6 +72,18 @@ fn mount_fault() -> Option<String> {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(format!("unshare -m mount: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
+}
+
+/// The child is strace's sibling, as a daemon is.
+fn attach_fault() -> Option<String> {
+    let mut child = match Command::new("sleep").arg("600").stdin(Stdio::null()).spawn() {
+        Ok(child) => child,
+        Err(error) => return Some(format!("sleep cannot be run: {error}")),
+    };
+    let fault = Tracer::attach(child.id(), &["-e", "trace=none"], std::path::Path::new("/dev/null")).err();
+    let _ = child.kill();
+    let _ = child.wait();
+    fault
 }
 
 fn runs(program: &str, args: &[&str]) -> Option<String> {

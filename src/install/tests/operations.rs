@@ -1,11 +1,11 @@
 //! Operations on a real disk.
 
-use super::model::{read_tree, write_tree};
 use super::*;
 use std::cell::Cell;
 use std::io;
 use std::sync::atomic::Ordering;
 
+use crate::fs::model::{read_tree, write_tree};
 use crate::fs::{Op, SpaceLedger, SpaceReservation};
 
 fn on_disk(tree: &Tree) -> (tempfile::TempDir, Dir) {

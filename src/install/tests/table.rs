@@ -3,8 +3,9 @@
 use super::*;
 use std::collections::BTreeSet;
 
-const LOGS: [LogState; 6] = [
+const LOGS: [LogState; 7] = [
     LogState::Known(Intent::None),
+    LogState::Known(Intent::Removing),
     LogState::Known(Intent::Installing),
     LogState::Known(Intent::Updating { swapped: false }),
     LogState::Known(Intent::Updating { swapped: true }),
@@ -68,7 +69,7 @@ fn every_row_ends_settled_also_when_it_is_interrupted_after_any_step() {
         assert!(recover(last.0, &last.1).iter().all(|step| matches!(step, Step::Leave(_))), "{log:?} {seen:?}");
         rows += 1;
     }
-    assert_eq!(rows, 6 * 3 * 4 * 4);
+    assert_eq!(rows, LOGS.len() * 3 * 4 * 4);
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn nothing_is_removed_that_neither_an_intent_nor_a_marker_claims_and_a_user_neve
     for (log, seen) in everything() {
         let steps = recover(log, &seen);
         let has = |step| steps.contains(&step);
-        let unclaimed = matches!(log, LogState::Known(Intent::None) | LogState::Unreadable);
+        let unclaimed = matches!(log, LogState::Known(Intent::None | Intent::Removing) | LogState::Unreadable);
         if has(Step::RemoveStaging) {
             assert!(seen.staging == Scratch::Marked || !unclaimed, "{log:?} {seen:?}");
         }

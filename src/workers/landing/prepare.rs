@@ -8,6 +8,7 @@ use super::reuse::{Watch, keep_in_place};
 use super::{DISCARDED, Handles, Landing, MAX_SENTINEL, Phase, Progress, SENTINEL, Undo};
 use crate::fs::{Dir, Entry, EntryKind, FsError, SpaceLedger};
 use crate::index::Previous;
+use crate::install::forget_removal;
 use crate::types::{DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest, RelPath};
 
 /// File systems give space in blocks: what a file takes is rounded up to this many bytes.
@@ -210,6 +211,7 @@ fn set_aside(root: &Dir, undo: &mut Undo) -> Result<(), FsError> {
         root.rename(SENTINEL, DISCARDED)?;
         undo.sentinel_aside = true;
     }
+    forget_removal(root)?;
     // Also when there was none: that it is gone must be durable, whoever removed it.
     root.sync()
 }

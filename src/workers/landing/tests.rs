@@ -1,3 +1,4 @@
+mod crash;
 mod reuse;
 
 use std::collections::{BTreeMap, BTreeSet};

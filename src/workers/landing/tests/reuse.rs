@@ -1,7 +1,7 @@
 //! What lies on the disk already is not fetched, and is not lost.
 
 use super::*;
-use crate::install::tests::model::{Event, Model, Recorder, Tree, read_tree, write_tree};
+use crate::fs::model::{Event, Model, Recorder, Tree, read_tree, write_tree};
 
 /// Chunks that were kept.
 fn kept(landing: &Landing) -> BTreeSet<u32> {

@@ -1,8 +1,8 @@
 //! A file system of which the power may be cut: what is in memory, what is on the disk, and which mixtures of both a
 //! restart may find.
 //!
-//! The rules: bytes of a file are on the disk after its flush, before that they are those of the last flush or the
-//! newest. A name is on the disk after the flush of its directory; before that every change of a directory's names may
+//! The rules: bytes of a file are on the disk after its flush, before that they are those of the last flush, the newest,
+//! or zeros in the newest length (the length got there, the bytes did not). A name is on the disk after the flush of its directory; before that every change of a directory's names may
 //! have got there without any other. A rename is one change.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,21 +236,25 @@ impl Model {
                 choices.insert(all.iter().copied().filter(|other| other < item).collect());
             }
         }
-        choices.iter().map(|choice| self.state(choice)).collect()
+        choices.iter().flat_map(|choice| [false, true].map(|torn| self.state(choice, torn))).collect()
     }
 
-    /// The tree when of all that is pending only `chosen` got to the disk.
-    fn state(&self, chosen: &BTreeSet<usize>) -> Tree {
+    /// The tree when of all that is pending only `chosen` got to the disk; `torn`: of other files the length did.
+    fn state(&self, chosen: &BTreeSet<usize>, torn: bool) -> Tree {
         let mut out = Tree::new();
-        self.collect(0, "", chosen, &mut out);
+        self.collect(0, "", chosen, torn, &mut out);
         out
     }
 
-    fn collect(&self, at: usize, path: &str, chosen: &BTreeSet<usize>, out: &mut Tree) {
+    fn collect(&self, at: usize, path: &str, chosen: &BTreeSet<usize>, torn: bool, out: &mut Tree) {
         match &self.inodes[at] {
-            Inode::File { now, durable, .. } => {
-                let bytes = if chosen.contains(&(self.next + at)) { now } else { durable };
-                out.insert(path.to_owned(), Some(bytes.clone()));
+            Inode::File { now, durable, dirty } => {
+                let bytes = match chosen.contains(&(self.next + at)) {
+                    true => now.clone(),
+                    false if torn && *dirty => vec![0; now.len()],
+                    false => durable.clone(),
+                };
+                out.insert(path.to_owned(), Some(bytes));
             }
             Inode::Dir { durable, pending, .. } => {
                 if !path.is_empty() {
@@ -260,7 +264,7 @@ impl Model {
                 pending.iter().filter(|(number, _)| chosen.contains(number)).for_each(|(_, c)| c.apply(&mut names));
                 for (name, inode) in names {
                     let path = if path.is_empty() { name } else { format!("{path}/{name}") };
-                    self.collect(inode, &path, chosen, out);
+                    self.collect(inode, &path, chosen, torn, out);
                 }
             }
         }
