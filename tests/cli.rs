@@ -265,9 +265,52 @@ fn a_downloaded_game_is_installed_verified_and_removed_step_by_step() {
     fs::write(&path, bytes).unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     let (_, err) = pair.ends(1, &["verify", "doom"]);
-    assert!(err.contains("doom: 1 of") && err.contains("lanspread download doom"), "{err}");
+    assert!(err.contains("doom: 1 of") && err.contains("lanspread verify doom --repair"), "{err}");
     pair.ends(0, &["download", "doom", "--no-install"]);
     assert_same_tree(&pair.source_home.game("doom"), &pair.home.game("doom"));
+}
+
+#[test]
+fn damage_is_found_and_repaired_from_the_command_line() {
+    let pair = Pair::start(&[GameSpec::new("doom").version("1").file("doom.eti", 3 * CHUNK)]);
+    pair.ends(0, &["download", "doom", "--no-install"]);
+    let file = pair.home.game("doom").join("doom.eti");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[CHUNK as usize + 5] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let (out, err) = pair.ends(0, &["verify", "doom", "--repair"]);
+    assert!(err.contains("doom: 1 of 4 chunks are damaged and are fetched again"), "{err}");
+    assert!(out.contains("doom: downloaded and verified"), "{out}");
+    assert_same_tree(&pair.source_home.game("doom"), &pair.home.game("doom"));
+    let (out, _) = pair.ends(0, &["verify", "doom", "--repair"]);
+    assert!(out.ends_with("doom: all 4 chunks are good\n"), "{out}");
+}
+
+#[test]
+fn limits_pauses_and_blocks_are_set_and_seen() {
+    let pair = Pair::start(&[GameSpec::small("doom")]);
+    assert_eq!(pair.ends(0, &["limits"]).0, "upload unlimited, download unlimited\n");
+    pair.ends(2, &["limits", "--max-upload", "fast"]);
+    assert_eq!(
+        pair.json(0, &["limits", "--max-upload", "8Mbit/s"]),
+        [json!({"max_upload": 1_000_000, "max_download": null})]
+    );
+    assert_eq!(
+        pair.json(0, &["limits", "--max-upload", "unlimited"]),
+        [json!({"max_upload": null, "max_download": null})]
+    );
+    pair.ends(0, &["pause"]);
+    assert!(pair.ends(0, &["status"]).0.contains("transfers are paused"));
+    pair.ends(0, &["resume"]);
+    assert!(!pair.ends(0, &["status"]).0.contains("paused"));
+    let (_, err) = pair.ends(1, &["prioritise", "doom"]);
+    assert!(err.contains("no download of doom waits"), "{err}");
+    let peer = pair.source.peer_id.clone();
+    pair.ends(0, &["block", &peer]);
+    assert_eq!(pair.daemon.status()["peers_blocked"], json!([peer]));
+    pair.ends(0, &["unblock", &peer]);
+    let (_, err) = pair.ends(1, &["unblock", &peer]);
+    assert!(err.contains("is not blocked"), "{err}");
 }
 
 #[test]

@@ -53,6 +53,15 @@ fn the_peer_id_is_derived_as_the_page_says() {
 }
 
 #[test]
+fn the_proofs_of_a_party_key_are_computed_as_the_page_says() {
+    use lanspread_peer::identity::PartyKey;
+    let exported: Vec<u8> = (0..32).collect();
+    let proofs = PartyKey::new(b"sixteen bytes at least\n").unwrap().proofs(true, b"abc", b"def", &exported);
+    says("the proof of the dialler", format!("dialler   {}", proofs.own));
+    says("the proof of the listener", format!("listener  {}", proofs.peer));
+}
+
+#[test]
 fn manifest_chunks_and_content_hash_to_the_vectors() {
     let game = manifest(&[("version.ini", 4), ("data/maps.pak", CHUNK_SIZE + 5), ("empty.txt", 0)]);
     let mut canonical = Vec::new();

@@ -157,12 +157,11 @@ fn check_signature(
     }
 }
 
-/// The bytes and their entity tag. `None`: as before.
-fn read(
-    source: &CatalogSource,
-    etag: Option<&str>,
-    most: u64,
-) -> Result<Option<(Vec<u8>, Option<String>)>, CatalogError> {
+/// Bytes and their entity tag.
+type Tagged = (Vec<u8>, Option<String>);
+
+/// `None`: as before.
+fn read(source: &CatalogSource, etag: Option<&str>, most: u64) -> Result<Option<Tagged>, CatalogError> {
     match source {
         CatalogSource::Url(url) => match http::get(url, etag, most) {
             Ok(Fetched::NotModified) => Ok(None),

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::api::PeerCommand;
-use crate::config::{default_state_dir, is_host_port};
-use crate::types::GameId;
+use crate::config::{Rates, default_state_dir, is_host_port};
+use crate::types::{GameId, PeerId};
 
 use daemon::Daemon;
 
@@ -48,11 +48,23 @@ pub enum ClientCommand {
     /// Remove the downloaded files of a game that is not installed
     Remove(OperationArgs),
     /// Hold the downloaded files against what is known of them
-    Verify(OperationArgs),
+    Verify(VerifyArgs),
     /// End what runs on a game; of a download nothing stays
     Cancel(GameArgs),
     /// Connect to a PC that discovery does not find
     Connect(ConnectArgs),
+    /// Show or change how fast games may go out and come in
+    Limits(LimitArgs),
+    /// Stop all transfers, both ways
+    Pause(ClientArgs),
+    /// Let transfers go on
+    Resume(ClientArgs),
+    /// Let a waiting download be the next
+    Prioritise(GameArgs),
+    /// Have nothing to do with a PC until the daemon stops
+    Block(PeerArgs),
+    /// Deal with a blocked PC again
+    Unblock(PeerArgs),
 }
 
 /// A game, and what every sub-command takes.
@@ -82,6 +94,46 @@ pub struct DownloadArgs {
     /// Do not install it afterwards
     #[arg(long)]
     no_install: bool,
+}
+
+/// For `verify`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    operation: OperationArgs,
+    /// Fetch what is damaged
+    #[arg(long)]
+    repair: bool,
+}
+
+/// For `limits`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LimitArgs {
+    /// To other PCs, such as 50MB/s, 400Mbit/s or unlimited
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    max_upload: Option<Rate>,
+    /// From other PCs
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    max_download: Option<Rate>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Bytes per second; `None`: as fast as it goes.
+#[derive(Clone, Copy, Debug)]
+struct Rate(Option<u64>);
+
+fn rate(text: &str) -> Result<Rate, String> {
+    Rates::parse(text).map(Rate).ok_or_else(|| format!("expected {}", Rates::FORM))
+}
+
+/// For `block` and `unblock`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PeerArgs {
+    /// Id of the PC, as `lanspread peers` lists it
+    peer_id: PeerId,
+    #[command(flatten)]
+    client: ClientArgs,
 }
 
 /// For `connect`.
@@ -187,11 +239,14 @@ impl ClientError {
 impl ClientCommand {
     fn args(&self) -> &ClientArgs {
         match self {
-            Self::Status(args) | Self::Peers(args) | Self::Games(args) => args,
-            Self::Get(game) | Self::Cancel(game) => &game.client,
+            Self::Status(args) | Self::Peers(args) | Self::Games(args) | Self::Pause(args) | Self::Resume(args) => args,
+            Self::Get(game) | Self::Cancel(game) | Self::Prioritise(game) => &game.client,
             Self::Download(download) => &download.operation.game.client,
-            Self::Install(args) | Self::Uninstall(args) | Self::Remove(args) | Self::Verify(args) => &args.game.client,
+            Self::Install(args) | Self::Uninstall(args) | Self::Remove(args) => &args.game.client,
+            Self::Verify(verify) => &verify.operation.game.client,
             Self::Connect(connect) => &connect.client,
+            Self::Limits(limits) => &limits.client,
+            Self::Block(peer) | Self::Unblock(peer) => &peer.client,
         }
     }
 }
@@ -237,7 +292,30 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
         ClientCommand::Install(args) => operate(&daemon, args, out, |game| PeerCommand::Install { game }),
         ClientCommand::Uninstall(args) => operate(&daemon, args, out, |game| PeerCommand::Uninstall { game }),
         ClientCommand::Remove(args) => operate(&daemon, args, out, |game| PeerCommand::Remove { game }),
-        ClientCommand::Verify(args) => operate(&daemon, args, out, |game| PeerCommand::Verify { game, repair: false }),
+        ClientCommand::Verify(VerifyArgs { operation, repair }) => {
+            operate(&daemon, operation, out, |game| PeerCommand::Verify { game, repair })
+        }
+        ClientCommand::Limits(args) => {
+            let (max_upload, max_download) = (args.max_upload.map(|r| r.0), args.max_download.map(|r| r.0));
+            out.show(&daemon.send(&PeerCommand::SetLimits { max_upload, max_download })?, show::limits)
+        }
+        ClientCommand::Pause(_) => {
+            out.show(&daemon.send(&PeerCommand::Pause)?, |_| "transfers are stopped until `lanspread resume`\n".into())
+        }
+        ClientCommand::Resume(_) => out.show(&daemon.send(&PeerCommand::Resume)?, |_| "transfers go on\n".into()),
+        ClientCommand::Prioritise(args) => {
+            let command = PeerCommand::Prioritise { game: args.game.clone() };
+            out.show(&send(&daemon, &args.game, &command)?, |_| {
+                format!("{}: is the next to be downloaded\n", args.game)
+            })
+        }
+        ClientCommand::Block(PeerArgs { peer_id, .. }) => {
+            let words = format!("{peer_id} is blocked until the daemon stops, or `lanspread unblock`\n");
+            out.show(&daemon.send(&PeerCommand::BlockPeer { peer_id })?, |_| words)
+        }
+        ClientCommand::Unblock(PeerArgs { peer_id, .. }) => {
+            out.show(&daemon.send(&PeerCommand::UnblockPeer { peer_id })?, |_| format!("{peer_id} is unblocked\n"))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The threads. Five kinds, so that none waits for what another is about:
+//! The threads. Several kinds, so that none waits for what another is about:
 //!
 //! - *bulk*: verify and write, read, compute; never waits for anything but bytes on a disk,
 //! - *jobs*: scans, fsyncs, directories; may wait for seconds,

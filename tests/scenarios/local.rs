@@ -214,11 +214,13 @@ fn an_update_keeps_the_old_installation_until_the_new_one_is_complete() {
 fn a_game_without_archives_is_installed_by_copying_it() {
     let spec = GameSpec::new("doom").file("doom.exe", 200_000).file("data/maps.wad", CHUNK + 5);
     let home = Home::with(std::slice::from_ref(&spec));
+    // An archive by its first bytes, which the game reads as it is.
+    fs::write(home.game("doom").join("PAK0.PK3"), stored_zip(&[("maps/q3dm1.bsp", &program("map"))])).unwrap();
     let daemon = Daemon::start(&home, &Options::local());
     daemon.wait_hashed();
     finish(&daemon, "install");
     let (root, local) = (home.game("doom"), home.game("doom").join("local"));
-    for path in ["doom.exe", "data/maps.wad"] {
+    for path in ["doom.exe", "data/maps.wad", "PAK0.PK3"] {
         assert!(fs::read(root.join(path)).unwrap() == fs::read(local.join(path)).unwrap(), "{path}");
     }
     // The copies are the user's own: what is done to them does not reach the shared files.

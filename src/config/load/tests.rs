@@ -83,7 +83,19 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 fn the_environment_stands_between_flag_and_file() {
     // Reading a variable through clap needs a process of its own; here is what clap was told to read.
     let command = <Cli as clap::CommandFactory>::command();
-    for flag in ["game_dir", "state_dir", "config", "listen", "catalog", "peers", "no_mdns", "hostname", "log"] {
+    for flag in [
+        "game_dir",
+        "state_dir",
+        "config",
+        "listen",
+        "catalog",
+        "catalog_key",
+        "party_key_file",
+        "peers",
+        "no_mdns",
+        "hostname",
+        "log",
+    ] {
         let arg = command.get_arguments().find(|arg| arg.get_id() == flag).unwrap();
         let expected = format!("LANSPREAD_{}", flag.to_uppercase());
         assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
@@ -142,4 +154,32 @@ fn a_shortened_stale_time_takes_the_ping_along() {
     let timers =
         load_with(None, &["--game-dir=g", "--state-dir=s", "--set=timers.stale_after=2s"]).unwrap().config.timers;
     assert!(timers.ping_after + timers.ping_retry < timers.stale_after);
+}
+
+#[test]
+fn a_catalog_is_a_file_or_a_url_and_its_key_digits_or_a_file() {
+    let digits = "ab".repeat(32);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key.pub");
+    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), format!("{digits}\n").as_bytes()).unwrap();
+    let run = ["--game-dir=g", "--state-dir=s"];
+    let of_flags = |flags: &[&str]| load_with(None, &[&run, flags].concat());
+    for key in [format!("--catalog-key={digits}"), format!("--catalog-key={}", file.display())] {
+        let config = of_flags(&["--catalog=http://party.lan/c.json", &key]).unwrap().config;
+        assert_eq!(config.catalog, Some(CatalogSource::Url("http://party.lan/c.json".into())));
+        assert_eq!(config.catalog_key, Some(CatalogKey([0xab; 32])));
+    }
+    let text = format!("catalog = 'c.json'\ncatalog_key = '{digits}'\nparty_key_file = 'party.key'");
+    let config = load_with(Some(&text), &run).unwrap().config;
+    let Some(CatalogSource::File(path)) = config.catalog else { panic!("{:?}", config.catalog) };
+    assert!(path.is_absolute() && path.ends_with("c.json"), "relative to the file");
+    assert!(config.party_key_file.is_some_and(|path| path.is_absolute() && path.ends_with("party.key")));
+    for (flags, expected) in [
+        (&["--catalog=http://"][..], "names a host"),
+        (&["--catalog=c", "--catalog-key=nonsense"], "64 hexadecimal digits"),
+        (&[&format!("--catalog-key={digits}")], "but no catalog"),
+    ] {
+        let message = of_flags(flags).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -55,7 +55,8 @@ pub(super) fn operation(
         Some(answer) => view.say(&answer, || accepted(command.name(), &answer))?,
         None => view.note(format!("{game}: is being downloaded already"))?,
     }
-    let mut watch = Watch { game, stage: command.name(), installs: false };
+    let repairs = matches!(command, PeerCommand::Verify { repair: true, .. });
+    let mut watch = Watch { game, stage: command.name(), installs: false, repairs };
     let end = loop {
         let done = match inbox.recv() {
             Ok(Message::Event(event)) => watch.handle(&event, &mut view),
@@ -93,6 +94,8 @@ struct Watch<'a> {
     stage: &'static str,
     /// An installation follows the download: it is said before the download's end is.
     installs: bool,
+    /// A download of what is damaged follows the verification.
+    repairs: bool,
 }
 
 impl Watch<'_> {
@@ -143,8 +146,16 @@ impl Watch<'_> {
             _ if bad == 0 => format!("{game}: all {chunks} chunks are good\n"),
             _ => String::new(),
         })?;
+        if self.stage == "verify" && bad > 0 && self.repairs {
+            view.note(format!("{game}: {bad} of {chunks} chunks are damaged and are fetched again"))?;
+            self.stage = "download";
+            view.next_stage();
+            return Ok(false);
+        }
         if self.stage == "verify" && bad > 0 {
-            let message = format!("{game}: {bad} of {chunks} chunks are damaged; `lanspread download {game}` mends it");
+            let message = format!(
+                "{game}: {bad} of {chunks} chunks are damaged; `lanspread verify {game} --repair` fetches them again"
+            );
             return Err(ClientError::Refused { code: "verification-failed".into(), message });
         }
         if self.stage == "download" && self.installs {
@@ -162,6 +173,11 @@ impl Watch<'_> {
         match (self.stage, row["operation"].as_str()) {
             ("download", Some("installing" | "updating")) => {
                 (self.stage, self.installs) = ("install", true);
+                view.next_stage();
+                return Ok(false);
+            }
+            ("verify", Some("downloading" | "queued")) => {
+                self.stage = "download";
                 view.next_stage();
                 return Ok(false);
             }

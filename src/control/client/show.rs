@@ -31,6 +31,19 @@ pub(super) fn json_line(value: &Value) -> String {
     line
 }
 
+/// For `limits`.
+pub(super) fn limits(limits: &Value) -> String {
+    format!("{}\n", limits_of(limits))
+}
+
+fn limits_of(limits: &Value) -> String {
+    let rate = |name: &str| match limits[name].as_u64() {
+        Some(rate) => format!("{}/s", size(rate)),
+        None => "unlimited".to_owned(),
+    };
+    format!("upload {}, download {}", rate("max_upload"), rate("max_download"))
+}
+
 /// For `status`.
 pub(super) fn status(status: &Value) -> String {
     let list = |name: &str| -> String {
@@ -48,6 +61,8 @@ pub(super) fn status(status: &Value) -> String {
         Some("polling") => " (the system has no file watches left: changes are seen by scans)",
         _ => "",
     };
+    let paused = if status["paused"] == true { "; transfers are paused" } else { "" };
+    let running = if operations.is_empty() { "nothing".into() } else { operations.join(", ") } + paused;
     let lines = [
         ("version", text(&status["version"])),
         ("peer", text(&status["peer_id"])),
@@ -58,7 +73,8 @@ pub(super) fn status(status: &Value) -> String {
         ("peers", peers),
         ("received", size(number(&status["bytes_received"]))),
         ("sent", size(number(&status["bytes_sent"]))),
-        ("running", if operations.is_empty() { "nothing".into() } else { operations.join(", ") }),
+        ("limits", limits_of(&status["limits"])),
+        ("running", running),
     ];
     lines.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect()
 }

@@ -410,6 +410,30 @@ fn a_repair_passes_its_game_from_the_verification_to_the_download_without_a_gap(
 }
 
 #[test]
+fn nothing_of_a_repair_begins_before_the_end_of_its_verification_is_told() {
+    for saved in [true, false] {
+        let here = installed("g", None);
+        let mut solo = Solo::new(std::slice::from_ref(&here), None);
+        solo.command(repair("g"));
+        let verified = VerifiedFiles { bad: vec![ChunkIndex(4)], chunks: 9, content_hash: ContentHash([7; 32]) };
+        solo.feed(Input::JobDone(JobDone::FilesVerified { game: game("g"), result: Ok(verified) }));
+        let damaged = ScannedGame { downloaded: false, eti_version: None, ..here };
+        let outputs = solo.feed(looked("g", Some(damaged)));
+        assert_eq!(events(&outputs).iter().filter_map(|event| rows(event)).collect::<Vec<_>>(), [[Operation::Queued]]);
+        let [index] = &saves(&outputs)[..] else { panic!("{outputs:?}") };
+        assert!(!index.games[0].downloaded);
+        // Also when its revision cannot be saved.
+        let error = JobError::new(JobErrorKind::DiskFull, "injected");
+        let outputs = solo.saved(index, if saved { Ok(()) } else { Err(error) });
+        let told = events(&outputs);
+        let at = |wanted: &dyn Fn(&PeerEvent) -> bool| told.iter().position(|event| wanted(event)).unwrap();
+        let end = at(&|event| matches!(event, PeerEvent::VerifyFinished { bad_chunks: 1, chunks: 9, .. }));
+        assert!(end < at(&|event| rows(event) == Some(vec![Operation::Downloading])), "{told:?}");
+        assert_eq!(code(&solo.command(download("g", true))), Some(ErrorCode::OperationInProgress));
+    }
+}
+
+#[test]
 fn a_repair_of_a_good_game_is_a_verification() {
     let here = installed("g", None);
     let mut solo = Solo::new(std::slice::from_ref(&here), None);

@@ -22,6 +22,7 @@ mod lookup;
 mod manifest;
 mod planner;
 mod progress;
+mod repair;
 mod schedule;
 mod serving;
 mod sources;
@@ -474,37 +475,6 @@ impl Transfers {
         {
             running.download.checked(cx, bytes, total);
         }
-    }
-
-    /// A verification found damage and hands its game over: what is bad is to be fetched again, of exactly the content that
-    /// was verified. The game has its place at once; the download begins with [`Transfers::begin_repairs`], so that the end of
-    /// the verification can be told first.
-    pub(super) fn take_over(&mut self, cx: &mut Cx<'_>, game: GameId, only: Only) {
-        self.places.insert(game.clone(), Place::Queued);
-        let (install, only) = (false, Some(only));
-        // In front: it is an operation that goes on, not a new one.
-        self.queue.push_front(Waiting { game, commanded: cx.now, install, only, held: true });
-    }
-
-    /// Whether there is anything for [`Transfers::begin_repairs`].
-    pub(super) fn holds_repairs(&self) -> bool {
-        self.queue.iter().any(|waiting| waiting.held)
-    }
-
-    /// Lets every download begin that was taken over.
-    pub(super) fn begin_repairs(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-    ) -> Effects {
-        self.queue.iter_mut().for_each(|waiting| waiting.held = false);
-        self.settle(cx, sources, local)
-    }
-
-    /// Whether nothing new is accepted.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping
     }
 
     /// `CommitDownload` is done.

@@ -79,14 +79,25 @@ pub(super) fn sets(root: &Dir) -> Result<Vec<ArchiveSet>, JobError> {
     Ok(sets)
 }
 
-/// The regular files directly in `root` with their lengths, ascending by name. A name that is reserved or not portable
-/// belongs to no downloaded game.
+/// Formats that programs read as they are, though they are archives by their first bytes: a game that consists of such
+/// files is not packed.
+const READ_PACKED: [&str; 14] =
+    ["apk", "cbz", "docx", "ear", "epub", "jar", "love", "odt", "pk3", "pk4", "pptx", "war", "xlsx", "xpi"];
+
+/// The regular files directly in `root` that may be archives, with their lengths, ascending by name. A name that is
+/// reserved or not portable belongs to no downloaded game.
 fn files(root: &Dir) -> Result<Vec<(RelPath, u64)>, JobError> {
     let entries = root.entries()?.into_iter().filter(|entry| entry.kind == EntryKind::File);
     let mut files: Vec<(RelPath, u64)> =
         entries.filter_map(|entry| Some((RelPath::parse(entry.name.to_str()?).ok()?, entry.size))).collect();
+    files.retain(|(name, _)| !is_read_packed(name.as_str()));
     files.sort();
     Ok(files)
+}
+
+fn is_read_packed(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    extension.is_some_and(|extension| READ_PACKED.contains(&extension.as_str()))
 }
 
 /// What the first bytes of a file say.
