@@ -14,6 +14,7 @@ mod lock;
 #[allow(clippy::disallowed_methods, reason = "sets the stage behind the seam")]
 pub(crate) mod model;
 mod patience;
+mod sealed;
 mod space;
 #[cfg(unix)]
 #[path = "fs/unix.rs"]
@@ -35,6 +36,7 @@ pub use file::{File, Stat};
 use hook::Hooks;
 pub use hook::{Hook, Op};
 pub use lock::DirLock;
+pub(crate) use sealed::{is_sealed, seal};
 pub use space::{SpaceLedger, SpaceReservation};
 
 use crate::types::RelPath;

@@ -8,15 +8,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use crate::fs::{Hook, Op};
+use crate::fs::{Dir, Hook, Op};
 
 /// What lies beneath a directory: bytes of files, `None` for directories.
 pub(crate) type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
 /// More pending changes than this are not taken in every combination.
 const MOST_COMBINED: usize = 7;
+
+/// A directory in memory where the system has one: thousands of trees are made and flushed.
+pub(crate) fn temp() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// What came of running something on a tree.
+pub(crate) struct Run<T> {
+    pub(crate) result: T,
+    pub(crate) after: Tree,
+    pub(crate) events: Vec<Event>,
+    /// Operations that were tried.
+    pub(crate) tried: usize,
+}
+
+pub(crate) fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
+    let temp = temp();
+    write_tree(temp.path(), before);
+    let recorder = Arc::new(Recorder::new(temp.path(), fault));
+    let result = run(&Dir::open_hooked(temp.path(), recorder.clone()).unwrap());
+    let (tried, events) = recorder.seen();
+    Run { result, after: read_tree(temp.path()), events, tried }
+}
 
 pub(crate) fn write_tree(at: &Path, tree: &Tree) {
     for (path, node) in tree {

@@ -12,17 +12,14 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
 
+use crate::fs::{is_sealed, seal};
 use crate::types::{Epoch, LibraryDigest, LibraryIndex, Revision, ScannedGame};
 
 /// Largest index that is read, in bytes: 20,000 games of 3 KiB each.
 pub const MAX_INDEX_BYTES: usize = 64 << 20;
 
 const FORMAT: u32 = 1;
-const BEFORE_CHECKSUM: &[u8] = b",\"checksum\":\"";
-const AFTER_CHECKSUM: &[u8] = b"\"}\n";
-const CHECKSUM_DIGITS: usize = 32;
 
 /// Why bytes are not an index.
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +54,14 @@ struct IndexFile<G> {
 /// Only if a value cannot be JSON, which the types of an index rule out.
 pub fn encode(index: &LibraryIndex) -> Result<Vec<u8>, IndexError> {
     let LibraryIndex { epoch, rev, digest, ref games } = *index;
-    let mut bytes = serde_json::to_vec(&IndexFile { format: FORMAT, epoch, rev, digest, games })?;
-    // The closing brace comes after the checksum.
-    bytes.pop();
-    let checksum = xxh3_128(&bytes);
-    bytes.extend_from_slice(BEFORE_CHECKSUM);
-    bytes.extend_from_slice(format!("{checksum:032x}").as_bytes());
-    bytes.extend_from_slice(AFTER_CHECKSUM);
-    Ok(bytes)
+    Ok(seal(serde_json::to_vec(&IndexFile { format: FORMAT, epoch, rev, digest, games })?))
 }
 
 /// Reads what [`encode`] made.
 pub fn decode(bytes: &[u8]) -> Result<LibraryIndex, IndexError> {
-    verify(bytes).ok_or(IndexError::Checksum)?;
+    if !is_sealed(bytes) {
+        return Err(IndexError::Checksum);
+    }
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -85,15 +77,10 @@ pub fn decode(bytes: &[u8]) -> Result<LibraryIndex, IndexError> {
     Ok(LibraryIndex { epoch: file.epoch, rev: file.rev, digest: file.digest, games: file.games })
 }
 
-fn verify(bytes: &[u8]) -> Option<()> {
-    let rest = bytes.strip_suffix(AFTER_CHECKSUM)?;
-    let (rest, stated) = rest.split_at_checked(rest.len().checked_sub(CHECKSUM_DIGITS)?)?;
-    let covered = rest.strip_suffix(BEFORE_CHECKSUM)?;
-    (stated == format!("{:032x}", xxh3_128(covered)).as_bytes()).then_some(())
-}
-
 #[cfg(test)]
 mod tests {
+    use xxhash_rust::xxh3::xxh3_128;
+
     use super::*;
     use crate::types::{ContentHash, Fingerprint, ManifestHash};
 

@@ -11,9 +11,8 @@
 //! the game: nobody knows any more what is whose.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::fs::{Dir, FsError};
+use crate::fs::{Dir, FsError, is_sealed, seal};
 
 /// The log's name in a game's root.
 pub(crate) const LOG: &str = ".lanspread.json";
@@ -22,9 +21,6 @@ pub(crate) const LOG_TMP: &str = ".lanspread.json.tmp";
 /// Longest log that is read, in bytes; a version has at most 128 bytes.
 const MAX_LOG_BYTES: usize = 4 << 10;
 const FORMAT: u32 = 1;
-const BEFORE_CHECKSUM: &[u8] = b",\"checksum\":\"";
-const AFTER_CHECKSUM: &[u8] = b"\"}\n";
-const CHECKSUM_DIGITS: usize = 32;
 
 /// Number of one operation, random, to tell whose traces are found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,19 +113,14 @@ impl IntentLog {
             next_version: self.next_version.clone(),
         };
         // Numbers, texts and names of variants always are JSON; an empty log would be unreadable, and so harmless.
-        let mut bytes = serde_json::to_vec(&file).unwrap_or_default();
-        // The closing brace comes after the checksum.
-        bytes.pop();
-        let checksum = xxh3_128(&bytes);
-        bytes.extend_from_slice(BEFORE_CHECKSUM);
-        bytes.extend_from_slice(format!("{checksum:032x}").as_bytes());
-        bytes.extend_from_slice(AFTER_CHECKSUM);
-        bytes
+        seal(serde_json::to_vec(&file).unwrap_or_default())
     }
 
     /// Reads what [`encode`](Self::encode) made.
     pub fn decode(bytes: &[u8]) -> Result<Self, LogError> {
-        verify(bytes).ok_or(LogError::Checksum)?;
+        if !is_sealed(bytes) {
+            return Err(LogError::Checksum);
+        }
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -176,13 +167,6 @@ enum Kind {
     Updating,
     Uninstalling,
     Removing,
-}
-
-fn verify(bytes: &[u8]) -> Option<()> {
-    let rest = bytes.strip_suffix(AFTER_CHECKSUM)?;
-    let (rest, stated) = rest.split_at_checked(rest.len().checked_sub(CHECKSUM_DIGITS)?)?;
-    let covered = rest.strip_suffix(BEFORE_CHECKSUM)?;
-    (stated == format!("{:032x}", xxh3_128(covered)).as_bytes()).then_some(())
 }
 
 #[cfg(test)]

@@ -99,13 +99,6 @@ fn remove_in(game_dir: &Dir) -> Result<Done, JobError> {
     remove(game_dir, &game(), &manifest()).map(|()| Done::default())
 }
 
-/// A directory in memory where the system has one: these tests make thousands of trees and flush each.
-fn temp() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.or_else(|_| tempfile::tempdir()).unwrap()
-}
-
 fn hooked(path: &Path, hook: Arc<dyn Hook>) -> Dir {
     Dir::open_hooked(path, hook).unwrap()
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::context::{Cx, SourceDirectory};
-use super::super::{ConnId, Output, RequestId, RunFailure};
+use super::super::{ConnId, Output, RequestId, RunFailure, error_code};
 use super::LocalView;
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
@@ -704,12 +704,9 @@ impl Download {
 /// The end that an error of the disk leads to. What is verified stays.
 fn disk_end(error: &JobError) -> End {
     let code = match error.kind {
-        JobErrorKind::DiskFull => ErrorCode::DiskFull,
-        JobErrorKind::InUse => ErrorCode::InUse,
-        JobErrorKind::Verification => ErrorCode::VerificationFailed,
-        JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
-        JobErrorKind::Cancelled => ErrorCode::Cancelled,
-        JobErrorKind::Changed | JobErrorKind::BadArchive | JobErrorKind::Io => ErrorCode::Io,
+        // The disk is no source, and a download reads no archive.
+        JobErrorKind::Changed | JobErrorKind::BadArchive => ErrorCode::Io,
+        kind => error_code(kind),
     };
     End { code, message: error.message.clone(), keep: true }
 }

@@ -1,7 +1,7 @@
 //! Every crash that the order of steps allows, also while recovering from a crash, until no new state comes up.
 
 use super::*;
-use crate::fs::model::{Event, Fault, Model, Recorder, Tree, read_tree, write_tree};
+use crate::fs::model::{Event, Fault, Model, Tree, run_on};
 use std::collections::BTreeSet;
 
 type Operation = fn(&Dir) -> Result<Done, JobError>;
@@ -110,23 +110,6 @@ fn check_removed(before: &Tree, recovered: &Tree) -> Result<State, String> {
         (false, 0) => Ok(State::New),
         (false, _) => Err(format!("some of it is left: {recovered:?}")),
     }
-}
-
-/// What came of running something on a tree.
-struct Run<T> {
-    result: T,
-    after: Tree,
-    events: Vec<Event>,
-    tried: usize,
-}
-
-fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
-    let temp = temp();
-    write_tree(temp.path(), before);
-    let recorder = Arc::new(Recorder::new(temp.path(), fault));
-    let result = run(&hooked(temp.path(), recorder.clone()));
-    let (tried, events) = recorder.seen();
-    Run { result, after: read_tree(temp.path()), events, tried }
 }
 
 /// What a start does with the game, if it is still there.

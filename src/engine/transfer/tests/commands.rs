@@ -9,6 +9,17 @@ use crate::engine::transfer::TransferEffect;
 use crate::engine::{ConnId, InboundId, RunFailure};
 use crate::proto::{Answer, GetChunks, Request, WireErrorCode};
 
+/// The downloads that began, in order.
+fn began(sim: &Sim) -> Vec<&str> {
+    sim.log
+        .iter()
+        .filter_map(|event| match event {
+            PeerEvent::DownloadBegin { game, .. } => Some(game.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
 #[test]
 fn downloads_queue_in_the_order_of_their_commands() {
     let mut sim = Sim::new(1);
@@ -25,15 +36,7 @@ fn downloads_queue_in_the_order_of_their_commands() {
     assert_eq!(failed(&sim), ErrorCode::Cancelled);
     assert!(!sim.transfers.is_busy(&game("b")));
     sim.run();
-    let began: Vec<_> = sim
-        .log
-        .iter()
-        .filter_map(|event| match event {
-            PeerEvent::DownloadBegin { game, .. } => Some(game.as_str().to_owned()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(began, ["d", "c", "a", "e"]);
+    assert_eq!(began(&sim), ["d", "c", "a", "e"]);
 }
 
 #[test]
@@ -246,15 +249,7 @@ fn whoever_is_given_priority_is_next() {
     assert_eq!(code(sim.prioritise("nobody-has-it")), ErrorCode::UnknownGame);
     sim.prioritise("a").unwrap();
     sim.run();
-    let began: Vec<_> = sim
-        .log
-        .iter()
-        .filter_map(|event| match event {
-            PeerEvent::DownloadBegin { game, .. } => Some(game.as_str().to_owned()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(began, ["d", "c", "a", "b"]);
+    assert_eq!(began(&sim), ["d", "c", "a", "b"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! every operation of the file system made to fail.
 
 use super::*;
-use crate::fs::model::{Event, Fault, Model, Recorder, Tree, read_tree, write_tree};
+use crate::fs::model::{self, Event, Fault, Model, Run, Tree};
 use crate::index::GameDir;
 
 /// What a download is to do, and from where.
@@ -119,26 +119,9 @@ fn insert(tree: &mut Tree, path: &str, bytes: &[u8]) {
     tree.insert(path.to_owned(), Some(bytes.to_vec()));
 }
 
-/// A directory in memory where the system has one: thousands of trees are made and flushed.
-fn temp() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
-/// What came of running something on a tree.
-struct Run<T> {
-    result: T,
-    after: Tree,
-    events: Vec<Event>,
-    tried: usize,
-}
-
 fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
-    let temp = temp();
-    write_tree(temp.path(), before);
-    let recorder = Arc::new(Recorder::new(temp.path(), fault));
-    let result = run(&Dir::open_hooked(temp.path(), recorder.clone()).unwrap());
-    let (tried, events) = recorder.seen();
-    Run { result, after: games_in(read_tree(temp.path())), events, tried }
+    let run = model::run_on(before, fault, run);
+    Run { after: games_in(run.after), ..run }
 }
 
 /// Without the directory of what is a cache.
