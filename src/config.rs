@@ -40,6 +40,8 @@ pub struct Config {
     pub static_peers: Vec<String>,
     /// Whether to advertise and browse by mDNS.
     pub mdns: bool,
+    /// Whether to hand out verified chunks of games that are still being downloaded, and to fetch such from others.
+    pub swarm: bool,
     /// Name for people.
     pub hostname: Option<String>,
     /// How fast games may go out and come in, at first.
@@ -64,6 +66,7 @@ impl Config {
             party_key_file: None,
             static_peers: Vec::new(),
             mdns: true,
+            swarm: true,
             hostname: None,
             rates: Rates::default(),
             limits: Limits::default(),
@@ -185,6 +188,8 @@ pub struct Timers {
     pub progress_every: Duration,
     /// A run that brings no byte for this long is given to another source.
     pub run_stall: Duration,
+    /// A source that was asked for a manifest and has not answered for this long is joined by the next one.
+    pub manifest_hedge: Duration,
     /// How long a download without any source waits for one.
     pub source_wait: Duration,
     /// Time between two looks at the addresses of this host, in whole seconds.
@@ -213,6 +218,7 @@ impl Default for Timers {
             progress_every: ms(500),
             interface_check: s(60),
             run_stall: s(10),
+            manifest_hedge: s(2),
             source_wait: s(10),
             shutdown_grace: ms(500),
         }

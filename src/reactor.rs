@@ -501,7 +501,9 @@ impl Reactor {
             Output::SendManifest { to, game, manifest_hash, content_hash } => {
                 streams.send_manifest(&mut shell, to, game, manifest_hash, content_hash);
             }
-            Output::SendChunks { to, request } => streams.send_chunks(&mut shell, to, *request),
+            Output::SendChunks { to, request, download } => {
+                streams.send_chunks(&mut shell, to, *request, download);
+            }
             Output::StopSending { game } => streams.stop_sending_game(&mut shell, &game),
             Output::LimitUpload { rate } => streams.limit_upload(rate),
             Output::Job(job) => self.start_job(job),

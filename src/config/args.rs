@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// Neither advertise nor browse by mDNS
     #[arg(long, env = "LANSPREAD_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_mdns: bool,
+    /// Neither hand out nor fetch parts of games that are still being downloaded
+    #[arg(long, env = "LANSPREAD_NO_SWARM", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_swarm: bool,
     /// Loopback address of the HTTP door, by which `lanspread status` and the like reach the daemon
     /// [default: 127.0.0.1:0, a free port]
     #[arg(long, value_name = "IP:PORT", env = "LANSPREAD_CONTROL")]

@@ -193,6 +193,7 @@ impl Draft {
                 None => self.config.catalog_key = Some(key_file(&path()?).ok_or_else(|| given().bad(CATALOG_KEY))?),
             },
             "party_key_file" => self.config.party_key_file = Some(path()?),
+            "swarm" => self.config.swarm = value.as_bool().ok_or_else(|| given().bad("true or false"))?,
             "mdns" => self.config.mdns = value.as_bool().ok_or_else(|| given().bad("true or false"))?,
             "listen" => {
                 let addrs = list().and_then(|list| list.iter().map(|text| text.parse().ok()).collect());
@@ -243,6 +244,9 @@ impl Draft {
         }
         if args.no_mdns {
             self.config.mdns = false;
+        }
+        if args.no_swarm {
+            self.config.swarm = false;
         }
         if let Some(hostname) = &args.hostname {
             self.set_hostname(Some(hostname), given("hostname", format!("{hostname:?}")))?;

@@ -74,6 +74,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     duration timers.fs_coalesce;
     duration timers.progress_every;
     duration timers.run_stall;
+    duration timers.manifest_hedge;
     duration timers.source_wait;
     duration timers.interface_check;
     duration timers.shutdown_grace;

@@ -12,6 +12,8 @@ use crate::types::{DownloadId, GameId, GameSummary, Job, PeerId};
 
 /// Borrowed for the length of one input.
 pub(super) struct Cx<'a> {
+    /// This peer.
+    pub(super) me: PeerId,
     /// The time of this input.
     pub(super) now: Instant,
     /// Limits and timers.
@@ -106,4 +108,6 @@ pub(super) struct Source {
 pub(super) trait SourceDirectory {
     /// Every source of a game, ascending by peer id.
     fn sources(&self, game: &GameId) -> Vec<Source>;
+    /// Every connected peer that serves what it is still downloading, ascending by peer id.
+    fn swarm(&self) -> Vec<(PeerId, ConnId)>;
 }

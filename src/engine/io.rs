@@ -322,6 +322,8 @@ pub enum Output {
         to: InboundId,
         /// What was asked; its game may be served.
         request: Box<GetChunks>,
+        /// The download that has verified these chunks; `None`: the game is complete.
+        download: Option<DownloadId>,
     },
     /// Stop sending anything of this game, and forget its open files. Each running send ends in `SendDone` first.
     StopSending {

@@ -63,7 +63,7 @@ use self::view::Local;
 use crate::api::{CommandData, CommandError, Done, ErrorCode, LimitState, Operation, PeerEvent, WatchState};
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::proto::{Answer, Request, WireError, WireErrorCode};
+use crate::proto::{Answer, Notification, Request, WireError, WireErrorCode};
 use crate::types::{Job, JobDone, JobError, JobErrorKind, OpenedLibrary, PeerId};
 
 /// The state of one daemon.
@@ -134,7 +134,7 @@ impl Switch {
 /// One context of disjoint borrows, so that the parts beside it stay reachable.
 macro_rules! cx {
     ($engine:ident, $now:expr) => {
-        &mut Cx { now: $now, config: &$engine.config, out: &mut $engine.out, ids: &mut $engine.ids }
+        &mut Cx { me: $engine.me, now: $now, config: &$engine.config, out: &mut $engine.out, ids: &mut $engine.ids }
     };
 }
 
@@ -209,6 +209,11 @@ impl Engine {
             Input::UnknownRequest { from, name } => self.unknown_request(from, &name, now),
             Input::RequestGone { from: _ } => {
                 // Sends end in `SendDone`; everything else is answered within the input that asked.
+            }
+            Input::Notification { conn, notification: Notification::HaveChunks(have) } => {
+                if let Some(peer) = self.peers.heard(conn, now) {
+                    transfers!(self, now, have_chunks, peer, conn, &have);
+                }
             }
             Input::Notification { conn, notification } => self.peers.notified(cx!(self, now), conn, notification),
             Input::Answered { request, result } => {

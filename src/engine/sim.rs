@@ -463,7 +463,7 @@ impl World {
                 self.answer(n, to, Ok((answer, hashes)));
                 self.later(n, Input::SendDone { to, bytes: 0, changed: false });
             }
-            Output::SendChunks { to, request } => {
+            Output::SendChunks { to, request, download: _ } => {
                 self.nodes[n].sends.insert(to, request.game_id.clone());
                 let bytes = content(self.nodes[n].disk.games.get(&request.game_id).map_or(0, |game| game.size))
                     .0

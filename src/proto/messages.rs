@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::WireErrorCode;
 use crate::types::{
-    ContentHash, Epoch, FileEntry, GameId, GameSummary, LibraryDigest, LibraryStamp, ManifestHash, PartyProof, PeerId,
-    Revision,
+    ChunkRange, ContentHash, Epoch, FileEntry, GameId, GameSummary, LibraryDigest, LibraryStamp, ManifestHash,
+    PartyProof, PeerId, Revision,
 };
 
 /// What a peer can do beyond the basics.
@@ -257,12 +257,22 @@ pub enum Notification {
         delta: Delta,
     },
     /// What a peer that is still downloading can already serve (feature `swarm`).
-    HaveChunks {
-        /// The game.
-        game_id: GameId,
-        /// Its bytes.
-        content_hash: ContentHash,
-        /// Ranges `[first, count]` of verified chunks.
-        ranges: Vec<crate::types::ChunkRange>,
-    },
+    HaveChunks(HaveChunks),
+}
+
+/// Chunks of a peer that is still downloading. Adds to what it said before over the same connection.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct HaveChunks {
+    /// The game.
+    pub game_id: GameId,
+    /// Its bytes.
+    pub content_hash: ContentHash,
+    /// Verified chunks that were not named before.
+    pub ranges: Vec<ChunkRange>,
+    /// Chunks that it has asked for where they are scarce: what was said of these before is void.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coming: Vec<ChunkRange>,
+    /// The sender does not know what the receiver has: to be answered with all of it, if it is downloading the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub introduce: bool,
 }

@@ -103,11 +103,13 @@ fn notifications() -> Vec<Notification> {
             summary: LibraryState { epoch: Epoch(1), rev: Revision(2), digest: LibraryDigest([4; 16]), game_count: 0 },
         },
         Notification::LibraryDelta { peer_id: peer(), delta: delta() },
-        Notification::HaveChunks {
+        Notification::HaveChunks(HaveChunks {
             game_id: "quake".parse().unwrap(),
             content_hash: crate::types::ContentHash([6; 32]),
             ranges: vec![ChunkRange { first: 0, count: 9 }],
-        },
+            coming: vec![ChunkRange { first: 12, count: 2 }],
+            introduce: true,
+        }),
     ]
 }
 

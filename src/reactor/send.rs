@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use crate::engine::InboundId;
 use crate::proto::{Answer, ChunkRun, GetChunks, MAX_CONTROL_FRAME, encode};
-use crate::types::{Batch, ChunkHash, ChunkIndex, ChunkRange, GameId, ManifestHash};
+use crate::types::{Batch, ChunkHash, ChunkIndex, ChunkRange, DownloadId, GameId, ManifestHash};
 use crate::workers::{ReadChunks, ServedGame};
 
 use super::frames::Outgoing;
 
 /// One run that a peer asked for.
 pub(super) struct Sending {
-    pub(super) game: GameId,
+    pub(super) files: Files,
     pub(super) served: Arc<ServedGame>,
     /// The request named no content: each chunk is followed by its hash.
     pub(super) hashed: bool,
@@ -42,7 +42,7 @@ struct Block {
 
 impl Sending {
     /// Checks the range and begins with the header. `None`: the range is not within the game.
-    pub(super) fn new(game: GameId, served: Arc<ServedGame>, request: &GetChunks) -> Option<Self> {
+    pub(super) fn new(files: Files, served: Arc<ServedGame>, request: &GetChunks) -> Option<Self> {
         let range = ChunkRange { first: request.first, count: request.count };
         let end = range.first.checked_add(range.count)?;
         if range.count == 0 || end > served.manifest().chunk_count() {
@@ -59,7 +59,7 @@ impl Sending {
         outgoing.push(encode(&header, MAX_CONTROL_FRAME).ok()?.into());
         let to_read = served.manifest().batches(range).collect();
         Some(Self {
-            game,
+            files,
             served,
             hashed,
             to_read,
@@ -123,10 +123,19 @@ impl Sending {
 /// Games that may be open at once: each holds its list of files and up to 64 open ones.
 const MAX_OPEN_GAMES: usize = 32;
 
+/// Which files of a game are sent.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Files {
+    pub(super) game: GameId,
+    pub(super) manifest_hash: ManifestHash,
+    /// They are still being written by this download.
+    pub(super) download: Option<DownloadId>,
+}
+
 /// Games that are open for serving, and the requests that wait for one to open.
 #[derive(Default)]
 pub(super) struct OpenGames {
-    games: BTreeMap<(GameId, ManifestHash), OpenGame>,
+    games: BTreeMap<Files, OpenGame>,
     generation: u64,
 }
 
@@ -149,8 +158,8 @@ pub(super) enum Lookup {
 
 impl OpenGames {
     /// The open game with exactly this list of files, or a place in line.
-    pub(super) fn get(&mut self, game: &GameId, manifest_hash: ManifestHash, to: InboundId) -> Lookup {
-        match self.games.get_mut(&(game.clone(), manifest_hash)) {
+    pub(super) fn get(&mut self, files: &Files, to: InboundId) -> Lookup {
+        match self.games.get_mut(files) {
             Some(OpenGame::Open(served)) => Lookup::Open(Arc::clone(served)),
             Some(OpenGame::Opening { waiting, .. }) => {
                 waiting.push(to);
@@ -165,7 +174,7 @@ impl OpenGames {
                 }
                 self.generation += 1;
                 let generation = self.generation;
-                self.games.insert((game.clone(), manifest_hash), OpenGame::Opening { generation, waiting: vec![to] });
+                self.games.insert(files.clone(), OpenGame::Opening { generation, waiting: vec![to] });
                 Lookup::Wanted(generation)
             }
         }
@@ -189,14 +198,13 @@ impl OpenGames {
 
     /// Forgets a game, also those who wait for it to open: the caller must know them.
     pub(super) fn forget(&mut self, game: &GameId) {
-        self.games.retain(|(id, _), _| id != game);
+        self.games.retain(|files, _| files.game != *game);
     }
 
     /// Closes one list of files of a game, which turned out to be out of date. Those who wait for one to open go on waiting.
-    pub(super) fn close(&mut self, game: &GameId, manifest_hash: ManifestHash) {
-        let key = (game.clone(), manifest_hash);
-        if let Some(OpenGame::Open(_)) = self.games.get(&key) {
-            self.games.remove(&key);
+    pub(super) fn close(&mut self, files: &Files) {
+        if let Some(OpenGame::Open(_)) = self.games.get(files) {
+            self.games.remove(files);
         }
     }
 

@@ -47,7 +47,7 @@ use crate::workers::{
 
 use super::fetch::{Fetching, Landed, Space};
 use super::frames::{FrameReader, Outgoing, Pumped};
-use super::send::{Lookup, OpenGames, Sending};
+use super::send::{Files, Lookup, OpenGames, Sending};
 use numbers::Numbers;
 
 /// Raw bytes of chunk hashes behind one manifest: a game of 1 TiB.
@@ -222,7 +222,7 @@ enum Inbound {
 
 /// What to send once the game is open.
 struct Opening {
-    game: GameId,
+    files: Files,
     what: ToSend,
 }
 

@@ -108,11 +108,17 @@ impl Context {
     }
 
     pub(super) fn open_served(&self, task: OpenServed) -> Opened {
-        let OpenServed { token, game, manifest_hash } = task;
-        let result = self.home().and_then(|home| {
-            let listed = home.read_manifest(&game, manifest_hash)?;
-            Ok(Arc::new(ServedGame::new(game.clone(), home.root(&game)?, listed)))
-        });
+        let OpenServed { token, game, manifest_hash, download } = task;
+        let result = match download {
+            Some(download) => self.download(download).and_then(|to| {
+                let root = to.home.root(&game)?;
+                Ok(Arc::new(ServedGame::in_progress(root, to.landing.plan())))
+            }),
+            None => self.home().and_then(|home| {
+                let listed = home.read_manifest(&game, manifest_hash)?;
+                Ok(Arc::new(ServedGame::new(game.clone(), home.root(&game)?, listed)))
+            }),
+        };
         Opened { token, game, result }
     }
 

@@ -3,7 +3,10 @@
 use super::handles::Handles;
 use crate::fs::{Dir, File, Stat};
 use crate::index::ServedManifest;
-use crate::types::{Batch, CHUNK_SIZE, ChunkHash, ContentHash, GameId, JobError, JobErrorKind, Manifest, ManifestHash};
+use crate::types::{
+    Batch, CHUNK_SIZE, ChunkHash, ContentHash, DownloadPlan, GameId, JobError, JobErrorKind, KnownContent, Manifest,
+    ManifestHash,
+};
 
 /// A game that is being served: its list of files, their times when they were listed, and open files. Shared by the
 /// threads that read for different peers.
@@ -20,6 +23,14 @@ impl ServedGame {
     /// `root`: the game's own directory. `listed`: as read from there, one time for each file.
     pub fn new(game: GameId, root: Dir, listed: ServedManifest) -> Self {
         Self { manifest_hash: listed.manifest.hash(), game, listed, root, handles: Handles::default() }
+    }
+
+    /// A game that a download is still writing: only what it has verified may be read, and files change all the time.
+    pub fn in_progress(root: Dir, plan: &DownloadPlan) -> Self {
+        // Nobody is handed its manifest: the hashes of its chunks stay where they are.
+        let content = plan.content.as_ref().map(|content| KnownContent { hash: content.hash, chunks: Vec::new() });
+        let listed = ServedManifest { manifest: plan.manifest.clone(), mtimes_ns: Vec::new(), content };
+        Self { manifest_hash: plan.manifest_hash, game: plan.game.clone(), listed, root, handles: Handles::default() }
     }
 
     /// Which game.
@@ -86,6 +97,9 @@ impl ServedGame {
     }
 
     fn check(&self, index: usize, file: &File) -> Result<(), JobError> {
+        if self.listed.mtimes_ns.is_empty() {
+            return Ok(());
+        }
         let Stat { size, mtime_ns, .. } = file.stat()?;
         let listed = self.manifest().files().get(index).zip(self.listed.mtimes_ns.get(index));
         match listed {

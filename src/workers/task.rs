@@ -83,6 +83,8 @@ pub struct OpenServed {
     pub game: GameId,
     /// Exactly this list of files.
     pub manifest_hash: ManifestHash,
+    /// The download that is writing them; `None`: the game is complete.
+    pub download: Option<DownloadId>,
 }
 
 /// See [`TaskDone::Opened`].

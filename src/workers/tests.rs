@@ -65,7 +65,7 @@ impl Rig {
     }
 
     fn serve(&mut self, game: &GameId, manifest: &Manifest) -> Result<Arc<ServedGame>, JobErrorKind> {
-        let task = OpenServed { token: 7, game: game.clone(), manifest_hash: manifest.hash() };
+        let task = OpenServed { token: 7, game: game.clone(), manifest_hash: manifest.hash(), download: None };
         match self.run(Task::OpenServed(task)) {
             TaskDone::Opened(Opened { token: 7, result, .. }) => result.map_err(|e| e.kind),
             other => panic!("{other:?}"),

@@ -16,7 +16,7 @@ use crate::engine::context::Cx;
 use crate::engine::library::{Library, shortened};
 use crate::engine::{ConnId, DialId, InboundId, Output, RunFailure};
 use crate::proto::{
-    Answer, CloseCode, Hello, LibraryState, Notification, PROTO_VER, Request, WireError, WireErrorCode,
+    Answer, CloseCode, Feature, Hello, LibraryState, Notification, PROTO_VER, Request, WireError, WireErrorCode,
 };
 use crate::types::{LibraryStamp, PartyProofs, PeerId};
 
@@ -258,7 +258,8 @@ impl Peers {
         row.proved = true;
         row.noted = cx.now;
         row.heard = Some(cx.now);
-        let session = Session { conn: id, dialled, since: cx.now, told, probes: 0, sync: Sync::new() };
+        let swarm = hello.features.contains(&Feature::Swarm);
+        let session = Session { conn: id, dialled, since: cx.now, told, probes: 0, swarm, sync: Sync::new() };
         row.presence = Presence::Connected(Box::new(session));
         for due in [Due::Dial(peer), Due::Missing(peer), Due::Probe(peer), Due::Resync(peer), Due::Confirm(peer)] {
             self.timers.cancel(&due);
@@ -302,7 +303,7 @@ impl Peers {
             library_rev: state.rev,
             library_digest: state.digest,
             game_count: state.game_count,
-            features: Vec::new(),
+            features: if cx.config.swarm { vec![Feature::Swarm] } else { Vec::new() },
         }
     }
 }

@@ -136,6 +136,8 @@ struct Session {
     told: LibraryStamp,
     /// Pings without an answer.
     probes: u32,
+    /// It said that it serves what it is still downloading.
+    swarm: bool,
     sync: Sync,
 }
 
@@ -289,8 +291,8 @@ impl Peers {
             Notification::Goodbye { .. } | Notification::LibrarySummary { .. } | Notification::LibraryDelta { .. } => {
                 self.impostor(cx, conn)
             }
-            // Nothing is fetched from peers that are still downloading.
-            Notification::HaveChunks { .. } => {}
+            // For the transfers: see `Engine::handle`.
+            Notification::HaveChunks(_) => {}
         }
     }
 
@@ -643,5 +645,9 @@ impl SourceDirectory for Peers {
                 Some(Source { peer_id, conn, summary })
             })
             .collect()
+    }
+
+    fn swarm(&self) -> Vec<(PeerId, ConnId)> {
+        self.sessions().filter(|(_, _, session)| session.swarm).map(|(id, _, session)| (id, session.conn)).collect()
     }
 }

@@ -31,9 +31,10 @@ use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
 use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble};
+use super::swarm::Swarm;
 use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
-use crate::proto::{Answer, Request, StreamCode, WireErrorCode};
+use crate::proto::{Answer, GetChunks, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, PeerId,
     ScannedGame,
@@ -48,20 +49,28 @@ struct End {
     keep: bool,
 }
 
+/// A question for the manifest.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    request: RequestId,
+    source: PeerId,
+    at: Instant,
+}
+
 #[derive(Debug)]
 enum Phase {
     /// No content is chosen: nobody has it.
     Seeking,
-    /// A source of the content is, or will be, asked for its manifest.
-    Asking { pin: Pin, asked: Option<(RequestId, PeerId)> },
+    /// A source of the content is, or will be, asked for its manifest; one that lets wait is joined by the next.
+    Asking { pin: Pin, asked: Vec<Asked> },
     /// What is being sent of the game must end before its files are touched.
     Clearing { pin: Pin, plan: Arc<DownloadPlan> },
     /// The disk is being made ready.
     Preparing { pin: Pin, plan: Arc<DownloadPlan> },
     /// Chunks come.
-    Fetching { pin: Pin, planner: Planner },
+    Fetching { pin: Pin, planner: Planner, swarm: Swarm },
     /// The files are being made durable. Too late to cancel.
-    Committing { planner: Planner },
+    Committing { planner: Planner, swarm: Swarm },
     /// Nothing is asked any more; a running job or writers must come to their end.
     Ending { end: End, preparing: bool, planner: Option<Planner> },
     /// The files are being closed, or taken away.
@@ -140,8 +149,9 @@ impl Download {
     pub(super) fn connection_down(&mut self, conn: ConnId) {
         for peer_id in self.roster.connection_down(conn) {
             match &mut self.phase {
-                Phase::Asking { asked, .. } if asked.is_some_and(|(_, peer)| peer == peer_id) => *asked = None,
-                Phase::Fetching { planner, .. } => {
+                Phase::Asking { asked, .. } => asked.retain(|asked| asked.source != peer_id),
+                Phase::Fetching { planner, swarm, .. } => {
+                    swarm.forget(peer_id);
                     let runs: Vec<_> = planner.runs_of(peer_id).collect();
                     for run in runs {
                         planner.lost(run);
@@ -209,7 +219,7 @@ impl Download {
 
     /// Whether this download waits for the answer to a request.
     pub(super) fn awaits_answer(&self, request: RequestId) -> bool {
-        matches!(self.phase, Phase::Asking { asked: Some((asked, _)), .. } if asked == request)
+        matches!(&self.phase, Phase::Asking { asked, .. } if asked.iter().any(|asked| asked.request == request))
     }
 
     /// A source answered with its manifest, or not.
@@ -220,9 +230,13 @@ impl Download {
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
     ) {
         let Phase::Asking { pin, asked } = &mut self.phase else { return };
-        let Some((_, peer_id)) = asked.take_if(|(asked, _)| *asked == request) else { return };
+        let Some(place) = asked.iter().position(|asked| asked.request == request) else { return };
+        let peer_id = asked.swap_remove(place).source;
         match manifest::check(&self.game, pin.manifest_hash, pin.content_hash(), result) {
             Ok((manifest, content)) => {
+                for Asked { request, .. } in asked.drain(..) {
+                    cx.emit(Output::Cancel { request });
+                }
                 let mut pin = pin.clone();
                 if let Some(content) = &content {
                     // Its owner has hashed it meanwhile: others that have the same may join.
@@ -273,7 +287,9 @@ impl Download {
                         sources: self.roster.present(),
                     });
                     let planner = Planner::new(plan.clone(), &kept);
-                    self.phase = Phase::Fetching { pin: pin.clone(), planner };
+                    let swarm = Swarm::new(&planner, pin.content_hash().filter(|_| cx.config.swarm), cx.now);
+                    self.phase = Phase::Fetching { pin: pin.clone(), planner, swarm };
+                    self.sources_dirty = true;
                 }
                 Err(error) => {
                     let end = disk_end(&error);
@@ -283,6 +299,25 @@ impl Download {
             Phase::Ending { preparing, .. } => *preparing = false,
             _ => {}
         }
+    }
+
+    /// A peer that is downloading the same says what it has.
+    pub(super) fn have_chunks(&mut self, cx: &mut Cx<'_>, peer: PeerId, conn: ConnId, have: &HaveChunks) {
+        let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
+        if swarm.hear(cx, planner, peer, conn, have) && !self.roster.join(peer, conn, cx.now) {
+            swarm.forget(peer);
+        }
+    }
+
+    /// The files of this download, if a peer may have these chunks of them already.
+    pub(super) fn serves(&self, request: &GetChunks) -> Option<DownloadId> {
+        let (planner, swarm) = match &self.phase {
+            Phase::Fetching { planner, swarm, .. } | Phase::Committing { planner, swarm } => (planner, swarm),
+            _ => return None,
+        };
+        let range = ChunkRange { first: request.first, count: request.count };
+        let is_ours = planner.plan().manifest_hash == request.manifest_hash;
+        (is_ours && swarm.serves(planner, request.content_hash, range)).then_some(self.id)
     }
 
     /// Whether a run of this download is in flight under this number.
@@ -310,12 +345,15 @@ impl Download {
         bad: &[ChunkIndex],
         error: Option<JobError>,
     ) {
-        let planner = match &mut self.phase {
-            Phase::Fetching { planner, .. } => planner,
-            Phase::Ending { planner: Some(planner), .. } => planner,
+        let (planner, swarm) = match &mut self.phase {
+            Phase::Fetching { planner, swarm, .. } => (planner, Some(swarm)),
+            Phase::Ending { planner: Some(planner), .. } => (planner, None),
             _ => return,
         };
         let Some(batch) = planner.written(request, range, bad, error.is_none()) else { return };
+        if let Some(swarm) = swarm.filter(|_| error.is_none()) {
+            swarm.verified(range, bad);
+        }
         self.account.refetched += batch.bad_bytes;
         if batch.good_bytes > 0 {
             self.account.verified(batch.source, batch.good_bytes, cx.now);
@@ -343,7 +381,7 @@ impl Download {
 
     /// Everything is durable, or not.
     pub(super) fn committed(&mut self, cx: &mut Cx<'_>, result: Result<Arc<ScannedGame>, JobError>) {
-        let Phase::Committing { planner } = &self.phase else { return };
+        let Phase::Committing { planner, .. } = &self.phase else { return };
         match result {
             Ok(scanned) => {
                 let manifest = &planner.plan().manifest;
@@ -363,8 +401,15 @@ impl Download {
         self.phase = Phase::Over(Over { disk, event });
     }
 
-    /// Takes every step that needs no further input, but for asking for chunks.
-    pub(super) fn advance(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) {
+    /// Takes every step that needs no further input, but for asking for chunks. `sending`: parts of its game are on
+    /// their way to other downloaders.
+    pub(super) fn advance(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        sending: bool,
+    ) {
         if self.roster.wake(cx.now) {
             self.sources_dirty = true;
         }
@@ -391,7 +436,7 @@ impl Download {
                     }
                 }
                 Phase::Ending { end, preparing, planner } => {
-                    if !*preparing && !planner.as_ref().is_some_and(Planner::is_writing) {
+                    if !*preparing && !sending && !planner.as_ref().is_some_and(Planner::is_writing) {
                         let end = end.clone();
                         self.abandon(cx, end);
                     }
@@ -418,7 +463,11 @@ impl Download {
         let wake = self.roster.next_wake().filter(|_| waking);
         let starved = self.starved_since.filter(|_| self.is_starved()).map(|since| since + timers.source_wait);
         let fetching = match &self.phase {
-            Phase::Fetching { planner, .. } => {
+            Phase::Asking { asked, .. } => {
+                let latest = asked.iter().map(|asked| asked.at).max();
+                latest.filter(|_| self.roster.usable().count() > asked.len()).map(|at| at + timers.manifest_hedge)
+            }
+            Phase::Fetching { planner, swarm, .. } => {
                 let stall = planner
                     .loads()
                     .iter()
@@ -426,7 +475,9 @@ impl Download {
                     .filter_map(|(peer_id, _)| self.roster.stalls_at(*peer_id, timers.run_stall))
                     .min();
                 let report = self.account.next_report(planner.have_bytes(), timers.progress_every);
-                [stall, report, self.endgame_at].into_iter().flatten().min()
+                let announcement = swarm.next_announcement().filter(|_| swarm.has_news(planner));
+                let told = [announcement, swarm.patience_ends()];
+                [stall, report, self.endgame_at].into_iter().chain(told).flatten().min()
             }
             _ => None,
         };
@@ -460,7 +511,7 @@ impl Download {
 
     fn planner(&self) -> Option<&Planner> {
         match &self.phase {
-            Phase::Fetching { planner, .. } | Phase::Committing { planner } => Some(planner),
+            Phase::Fetching { planner, .. } | Phase::Committing { planner, .. } => Some(planner),
             Phase::Ending { planner, .. } => planner.as_ref(),
             _ => None,
         }
@@ -470,7 +521,10 @@ impl Download {
     fn is_starved(&self) -> bool {
         match &self.phase {
             Phase::Seeking => true,
-            Phase::Fetching { planner, .. } => self.roster.present() == 0 && !planner.is_fetching(),
+            Phase::Fetching { planner, swarm, .. } => {
+                // Other downloaders that lack the same count for nothing.
+                !planner.is_fetching() && !self.roster.any_complete() && !swarm.has_wanted(planner, &self.roster)
+            }
             _ => false,
         }
     }
@@ -488,7 +542,7 @@ impl Download {
                 self.roster.repin();
                 // Nothing is asked of anybody here: there are no runs to give up.
                 self.roster.refresh(&all, &pin, cx.now);
-                self.phase = Phase::Asking { pin, asked: None };
+                self.phase = Phase::Asking { pin, asked: Vec::new() };
                 return true;
             }
         }
@@ -498,17 +552,22 @@ impl Download {
         false
     }
 
-    /// Asking: asks the best source, if none is asked. True: the phase changed.
+    /// Asking: asks the best source, if none is asked, or if those that are let wait. True: the phase changed.
     fn ask(&mut self, cx: &mut Cx<'_>) -> bool {
-        let Phase::Asking { pin, asked: asked @ None } = &mut self.phase else { return false };
-        if let Some(source) = self.roster.usable().min_by_key(|source| (source.failures, source.peer_id)) {
+        let Phase::Asking { pin, asked } = &mut self.phase else { return false };
+        let hedge = cx.config.timers.manifest_hedge;
+        if asked.iter().any(|asked| cx.now.saturating_duration_since(asked.at) < hedge) {
+            return false;
+        }
+        let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.peer_id));
+        if let Some(source) = idle.min_by_key(|source| (source.failures, source.peer_id)) {
             let request = cx.ids.request();
-            *asked = Some((request, source.peer_id));
+            asked.push(Asked { request, source: source.peer_id, at: cx.now });
             let body = Request::GetManifest { game_id: self.game.clone(), manifest_hash: pin.manifest_hash };
             cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
             return false;
         }
-        if self.roster.present() > 0 {
+        if self.roster.present() > 0 || !asked.is_empty() {
             return false;
         }
         self.phase = Phase::Seeking;
@@ -519,14 +578,17 @@ impl Download {
     /// Fetching: looks after stalled runs, missing sources, the end, and the progress event.
     fn supervise(&mut self, cx: &mut Cx<'_>) {
         let timers = &cx.config.timers;
-        let Phase::Fetching { planner, .. } = &mut self.phase else { return };
+        let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
         if planner.is_complete() {
             cx.job(Job::CommitDownload { download: self.id });
-            if let Phase::Fetching { planner, .. } = std::mem::replace(&mut self.phase, Phase::Seeking) {
-                self.phase = Phase::Committing { planner };
+            // The others hear of the last chunks before the commit, which may take a while.
+            swarm.announce(cx, planner);
+            if let Phase::Fetching { planner, swarm, .. } = std::mem::replace(&mut self.phase, Phase::Seeking) {
+                self.phase = Phase::Committing { planner, swarm };
             }
             return;
         }
+        swarm.announce(cx, planner);
         let (have, total) = (planner.have_bytes(), planner.plan().manifest.bytes());
         let present = self.roster.present();
         if let Some(report) = self.account.report(&self.game, have, total, present, timers.progress_every, cx.now) {
@@ -585,6 +647,12 @@ impl Download {
         for peer_id in given_up {
             self.give_up_runs(cx, peer_id);
         }
+        if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
+            // Those that have everything already have nothing to tell.
+            let peers: Vec<_> =
+                sources.swarm().into_iter().filter(|(peer_id, _)| !self.roster.is_complete(*peer_id)).collect();
+            swarm.introduce(cx, planner, &peers);
+        }
     }
 
     /// Something went wrong with a source.
@@ -614,6 +682,16 @@ impl Download {
             RunFailure::NoStream => Trouble::Busy,
             RunFailure::Timeout => Trouble::Failed,
         };
+        if matches!(trouble, Trouble::NotServed | Trouble::Changed)
+            && let Phase::Fetching { swarm, .. } = &mut self.phase
+            && swarm.knows(peer_id)
+        {
+            // It gave its download up, or it is over and its library will say so. Should it begin anew, it says so, too.
+            swarm.forget(peer_id);
+            if self.roster.part(peer_id) {
+                return self.give_up_runs(cx, peer_id);
+            }
+        }
         if self.roster.trouble(peer_id, trouble, cx.now) {
             self.ban(cx, peer_id, Ban::Useless, "it fails again and again without delivering anything");
         }
@@ -625,6 +703,9 @@ impl Download {
             cx.event(PeerEvent::DownloadSourceBanned { game: self.game.clone(), peer_id, reason });
             self.give_up_runs(cx, peer_id);
             self.forget_region(peer_id);
+            if let Phase::Fetching { swarm, .. } = &mut self.phase {
+                swarm.forget(peer_id);
+            }
         }
     }
 
@@ -638,7 +719,7 @@ impl Download {
     fn give_up_runs(&mut self, cx: &mut Cx<'_>, peer_id: PeerId) {
         match &mut self.phase {
             Phase::Asking { asked, .. } => {
-                if let Some((request, _)) = asked.take_if(|(_, peer)| *peer == peer_id) {
+                for Asked { request, .. } in asked.extract_if(.., |asked| asked.source == peer_id) {
                     cx.emit(Output::Cancel { request });
                 }
             }
@@ -656,16 +737,17 @@ impl Download {
     /// Leaves the road to the finish, from wherever it is.
     fn end(&mut self, cx: &mut Cx<'_>, end: End) {
         match std::mem::replace(&mut self.phase, Phase::Seeking) {
-            Phase::Asking { asked: Some((request, _)), .. } => {
-                cx.emit(Output::Cancel { request });
+            Phase::Asking { asked, .. } => {
+                asked.iter().for_each(|asked| cx.emit(Output::Cancel { request: asked.request }));
                 self.end_untouched(&end);
             }
-            Phase::Seeking | Phase::Asking { .. } | Phase::Clearing { .. } => self.end_untouched(&end),
+            Phase::Seeking | Phase::Clearing { .. } => self.end_untouched(&end),
             Phase::Preparing { .. } => {
                 cx.emit(Output::CancelJob { game: self.game.clone() });
                 self.phase = Phase::Ending { end, preparing: true, planner: None };
             }
             Phase::Fetching { mut planner, .. } => {
+                cx.emit(Output::StopSending { game: self.game.clone() });
                 let runs: Vec<_> = planner.runs().map(|run| run.request).collect();
                 for request in runs {
                     planner.lost(request);
@@ -697,6 +779,9 @@ impl Download {
     pub(super) fn check_invariants(&self) {
         if let Some(planner) = self.planner() {
             planner.check_invariants();
+        }
+        if let Phase::Fetching { swarm, .. } = &self.phase {
+            swarm.check_invariants();
         }
     }
 }

@@ -17,6 +17,7 @@
 
 #[doc(hidden)]
 pub mod bench;
+mod chunk_set;
 mod download;
 mod lookup;
 mod manifest;
@@ -26,6 +27,7 @@ mod repair;
 mod schedule;
 mod serving;
 mod sources;
+mod swarm;
 #[cfg(test)]
 mod tests;
 
@@ -43,9 +45,9 @@ use super::context::{Cx, SourceDirectory};
 use super::{CommandId, ConnId, InboundId, Output, Pace, RequestId, RunFailure};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::config::{Config, Timers};
-use crate::proto::{Answer, GetChunks};
+use crate::proto::{Answer, GetChunks, HaveChunks};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, ManifestHash,
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, ManifestHash, PeerId,
     ScannedGame,
 };
 
@@ -358,8 +360,31 @@ impl Transfers {
         if self.paused {
             return serving::refuse_paused(cx, from);
         }
+        if let Some(Place::Running(id)) = self.places.get(&request.game_id)
+            && let Some(download) = self.running.get(id).and_then(|running| running.download.serves(&request))
+        {
+            return self.serving.get_verified_chunks(cx, from, request, download);
+        }
         let busy = self.stopping || self.is_touched(&request.game_id) || local.withdrawn(&request.game_id);
         self.serving.get_chunks(cx, local, busy, from, request);
+    }
+
+    /// A peer that is downloading a game says what it has of it.
+    pub(super) fn have_chunks(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        peer: PeerId,
+        conn: ConnId,
+        have: &HaveChunks,
+    ) -> Effects {
+        if let Some(Place::Running(id)) = self.places.get(&have.game_id)
+            && let Some(running) = self.running.get_mut(id)
+        {
+            running.download.have_chunks(cx, peer, conn, have);
+        }
+        self.settle(cx, sources, local)
     }
 
     /// An outgoing run or manifest is over.

@@ -16,6 +16,7 @@
 //! Wanted chunks are kept as maximal extents: finding the next run costs a few map look-ups, however large the game.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::RequestId;
@@ -194,6 +195,22 @@ impl Planner {
         Some(range)
     }
 
+    /// The same from a region of wanted chunks that somebody else has chosen: it begins at `first` and ends before `end`.
+    pub(super) fn take_within(
+        &mut self,
+        request: RequestId,
+        source: PeerId,
+        portion: Portion,
+        first: u32,
+        end: u32,
+    ) -> Option<ChunkRange> {
+        let (_, &wanted_end) = self.wanted.range(..=first).next_back().filter(|(_, end)| first < **end)?;
+        let (range, buffers) = cut(&self.plan.manifest, first, end.min(wanted_end), portion)?;
+        self.claim(range);
+        self.start(request, source, range, buffers);
+        Some(range)
+    }
+
     /// Asks `source` too for what is left of a run that another source is slow with. `None`: there is nothing left of
     /// it, or it is fetched twice already.
     pub(super) fn duplicate(
@@ -352,6 +369,44 @@ impl Planner {
         (u64::from(self.wanted_chunks) * crate::types::CHUNK_SIZE).min(self.plan.manifest.bytes())
     }
 
+    /// Every wanted chunk, as maximal extents in ascending order: first and one behind the last.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.wanted.iter().map(|(&first, &end)| (first, end))
+    }
+
+    /// The same of the wanted chunks within a range.
+    pub(super) fn wanted_in(&self, range: Range<u32>) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let before = self.wanted.range(..range.start).next_back().filter(|(_, end)| **end > range.start);
+        let begins = self.wanted.range(range.start..range.end.max(range.start));
+        before.into_iter().chain(begins).map(move |(&first, &end)| (first.max(range.start), end.min(range.end)))
+    }
+
+    /// Where a source's last run ended, if what comes behind is wanted: there, and the end of that extent.
+    pub(super) fn wanted_at_cursor(&self, source: PeerId) -> Option<(u32, u32)> {
+        let cursor = *self.cursors.get(&source)?;
+        let (_, &end) = self.wanted.range(..=cursor).next_back()?;
+        (cursor < end).then_some((cursor, end))
+    }
+
+    /// Whether a chunk is verified and written.
+    pub(super) fn has(&self, index: ChunkIndex) -> bool {
+        self.states.get(index.0 as usize) == Some(&ChunkState::Have)
+    }
+
+    /// What is verified and written, but for `without`: maximal ranges in ascending order.
+    pub(super) fn have_ranges(&self, without: &Range<u32>) -> Vec<ChunkRange> {
+        let mut ranges: Vec<ChunkRange> = Vec::new();
+        let have =
+            (0..).zip(&self.states).filter(|(chunk, state)| **state == ChunkState::Have && !without.contains(chunk));
+        for (chunk, _) in have {
+            match ranges.last_mut() {
+                Some(last) if last.first + last.count == chunk => last.count += 1,
+                _ => ranges.push(ChunkRange { first: chunk, count: 1 }),
+            }
+        }
+        ranges
+    }
+
     /// Whether any run is in flight.
     pub(super) fn is_fetching(&self) -> bool {
         !self.runs.is_empty()
@@ -450,7 +505,7 @@ impl Planner {
     #[cfg(test)]
     pub(super) fn check_invariants(&self) {
         let mut expected = vec![None; self.states.len()];
-        let mut put = |range: std::ops::Range<u32>, state: ChunkState| {
+        let mut put = |range: Range<u32>, state: ChunkState| {
             for chunk in range {
                 let was = expected[chunk as usize].replace(state);
                 assert!(was.is_none() || was == Some(ChunkState::InFlight) && state == ChunkState::InFlight);

@@ -35,7 +35,8 @@ impl Transfers {
 
     fn advance(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) {
         for running in self.running.values_mut() {
-            running.download.advance(cx, sources, local);
+            let sending = self.serving.is_sending(running.download.game());
+            running.download.advance(cx, sources, local, sending);
         }
         let clear: Vec<_> = self
             .running

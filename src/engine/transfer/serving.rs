@@ -6,7 +6,9 @@ use super::super::context::Cx;
 use super::super::{ConnId, InboundId, Output};
 use super::LocalView;
 use crate::proto::{Answer, GetChunks, WireError, WireErrorCode};
-use crate::types::{ContentHash, GameId, ManifestHash, ScannedGame};
+use crate::types::{ContentHash, DownloadId, GameId, ManifestHash, ScannedGame};
+
+const TOO_MANY: &str = "too many requests are outstanding";
 
 /// Every outgoing run and manifest.
 #[derive(Debug, Default)]
@@ -52,9 +54,24 @@ impl Serving {
             Err(error) => refuse(cx, from, error),
             Ok(()) => {
                 self.sends.insert(from, request.game_id.clone());
-                cx.emit(Output::SendChunks { to: from, request: Box::new(request) });
+                cx.emit(Output::SendChunks { to: from, request: Box::new(request), download: None });
             }
         }
+    }
+
+    /// A peer asks for chunks of a game that is being downloaded here, all of which are verified.
+    pub(super) fn get_verified_chunks(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: InboundId,
+        request: GetChunks,
+        download: DownloadId,
+    ) {
+        if self.is_at_limit(cx, from) {
+            return refuse(cx, from, error(WireErrorCode::Busy, TOO_MANY.to_owned()));
+        }
+        self.sends.insert(from, request.game_id.clone());
+        cx.emit(Output::SendChunks { to: from, request: Box::new(request), download: Some(download) });
     }
 
     /// A send is over; the game it was of, unless it was written off before.
@@ -111,12 +128,17 @@ impl Serving {
         if scanned.manifest_hash != manifest_hash {
             return Err(error(WireErrorCode::Changed, format!("{game} has other files now")));
         }
-        let first = InboundId { conn: from.conn, stream: 0 };
-        let last = InboundId { conn: from.conn, stream: u64::MAX };
-        if self.sends.range(first..=last).count() >= cx.config.limits.inbound_runs_per_peer {
-            return Err(error(WireErrorCode::Busy, "too many requests are outstanding".to_owned()));
+        if self.is_at_limit(cx, from) {
+            return Err(error(WireErrorCode::Busy, TOO_MANY.to_owned()));
         }
         Ok(scanned)
+    }
+
+    /// Whether a peer has as many requests outstanding as it may.
+    fn is_at_limit(&self, cx: &Cx<'_>, from: InboundId) -> bool {
+        let first = InboundId { conn: from.conn, stream: 0 };
+        let last = InboundId { conn: from.conn, stream: u64::MAX };
+        self.sends.range(first..=last).count() >= cx.config.limits.inbound_runs_per_peer
     }
 }
 

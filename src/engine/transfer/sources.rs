@@ -188,6 +188,8 @@ pub(super) enum Trouble {
 struct Pace {
     /// Bytes per second, smoothed; 0: not known yet.
     rate: f64,
+    /// The same at its best, forgotten slowly: what the way to it can carry.
+    reach: f64,
     since: Instant,
     bytes: u64,
     /// When something landed last, or when it was asked after a pause.
@@ -196,13 +198,16 @@ struct Pace {
 
 #[derive(Clone, Debug)]
 struct Member {
-    summary: Arc<GameSummary>,
+    /// What its library says of the game, once it says that it has it.
+    summary: Option<Arc<GameSummary>>,
     /// `None`: not connected.
     conn: Option<ConnId>,
     /// Its library lists exactly the pinned content.
     listed: bool,
     /// It did so at some time.
     was_listed: bool,
+    /// It is downloading the pinned content itself, and serves what it has of it.
+    partial: bool,
     standing: Standing,
     failures: u32,
     busy: u32,
@@ -214,12 +219,31 @@ struct Member {
 }
 
 impl Member {
+    fn new(conn: ConnId, now: Instant) -> Self {
+        Self {
+            summary: None,
+            conn: Some(conn),
+            listed: false,
+            was_listed: false,
+            partial: false,
+            standing: Standing::Good,
+            failures: 0,
+            busy: 0,
+            bad_chunks: 0,
+            bad_chunk: None,
+            patience: 1,
+            pace: Pace { rate: 0.0, reach: 0.0, since: now, bytes: 0, last_sign: now },
+        }
+    }
+
     fn usable(&self) -> Option<ConnId> {
-        self.conn.filter(|_| self.listed && self.standing == Standing::Good)
+        self.conn.filter(|_| (self.listed || self.partial) && self.standing == Standing::Good)
     }
 
     fn present(&self) -> bool {
-        self.conn.is_some() && self.listed && matches!(self.standing, Standing::Good | Standing::BackingOff { .. })
+        self.conn.is_some()
+            && (self.listed || self.partial)
+            && matches!(self.standing, Standing::Good | Standing::BackingOff { .. })
     }
 }
 
@@ -228,8 +252,12 @@ impl Member {
 pub(super) struct Usable {
     pub(super) peer_id: PeerId,
     pub(super) conn: ConnId,
+    /// It has every chunk; otherwise what it said that it has.
+    pub(super) complete: bool,
     /// Bytes per second; 0: not known yet.
     pub(super) rate: f64,
+    /// The same at its best; 0: not known yet.
+    pub(super) reach: f64,
     /// A chunk that it sent wrong.
     pub(super) bad_chunk: Option<ChunkIndex>,
     /// Failures since it delivered last.
@@ -249,7 +277,7 @@ impl Roster {
     pub(super) fn eligible(&self, source: &Source) -> bool {
         self.members.get(&source.peer_id).is_none_or(|member| match member.standing {
             Standing::Good | Standing::BackingOff { .. } => true,
-            Standing::Left { .. } => member.summary != source.summary,
+            Standing::Left { .. } => member.summary.as_ref() != Some(&source.summary),
             Standing::Banned(_) => false,
         })
     }
@@ -257,7 +285,10 @@ impl Roster {
     /// Another content is pinned: what the sources had of the old one says nothing.
     pub(super) fn repin(&mut self) {
         self.content_changed = false;
-        self.members.values_mut().for_each(|member| member.was_listed = false);
+        for member in self.members.values_mut() {
+            member.was_listed = false;
+            member.partial = false;
+        }
     }
 
     /// Takes over what the libraries say now. Answers the sources whose runs must be given up: they have another
@@ -277,29 +308,19 @@ impl Roster {
                     continue;
                 }
             }
-            let member = self.members.entry(source.peer_id).or_insert_with(|| Member {
-                summary: source.summary.clone(),
-                conn: Some(source.conn),
-                listed: false,
-                was_listed: false,
-                standing: Standing::Good,
-                failures: 0,
-                busy: 0,
-                bad_chunks: 0,
-                bad_chunk: None,
-                patience: 1,
-                pace: Pace { rate: 0.0, since: now, bytes: 0, last_sign: now },
-            });
+            let member = self.members.entry(source.peer_id).or_insert_with(|| Member::new(source.conn, now));
             let reconnected = member.conn != Some(source.conn);
             if reconnected || !matches {
                 given_up.push(source.peer_id);
+                member.partial = false;
             }
-            if (reconnected || member.summary != source.summary) && !matches!(member.standing, Standing::Banned(_)) {
+            let news = member.summary.as_ref() != Some(&source.summary);
+            if (reconnected || news) && !matches!(member.standing, Standing::Banned(_)) {
                 member.standing = Standing::Good;
             }
             self.content_changed |= !matches && member.was_listed;
             member.was_listed |= matches;
-            member.summary = source.summary.clone();
+            member.summary = Some(source.summary.clone());
             member.conn = Some(source.conn);
             member.listed = matches;
         }
@@ -313,12 +334,53 @@ impl Roster {
         given_up
     }
 
+    /// A peer that is downloading the pinned content itself says what it has. False: it is no source.
+    pub(super) fn join(&mut self, peer_id: PeerId, conn: ConnId, now: Instant) -> bool {
+        if !self.members.contains_key(&peer_id) && self.members.len() >= MAX_MEMBERS {
+            return false;
+        }
+        let member = self.members.entry(peer_id).or_insert_with(|| Member::new(conn, now));
+        if matches!(member.standing, Standing::Banned(_)) || (member.listed && member.conn != Some(conn)) {
+            return false;
+        }
+        if member.conn != Some(conn) || matches!(member.standing, Standing::Left { .. }) {
+            member.standing = Standing::Good;
+        }
+        member.conn = Some(conn);
+        member.partial = true;
+        true
+    }
+
+    /// What a peer said that it has is no longer to be had. True: it is no source any more.
+    pub(super) fn part(&mut self, peer_id: PeerId) -> bool {
+        self.members.get_mut(&peer_id).is_some_and(|member| {
+            member.partial = false;
+            !member.listed
+        })
+    }
+
+    /// Whether a source is there, be it that it is given a pause.
+    pub(super) fn is_present(&self, peer_id: PeerId) -> bool {
+        self.members.get(&peer_id).is_some_and(Member::present)
+    }
+
+    /// Whether a source has every chunk.
+    pub(super) fn is_complete(&self, peer_id: PeerId) -> bool {
+        self.members.get(&peer_id).is_some_and(|member| member.listed)
+    }
+
+    /// Whether a source of everything is there, be it that it is given a pause.
+    pub(super) fn any_complete(&self) -> bool {
+        self.members.values().any(|member| member.listed && member.present())
+    }
+
     /// The peers that were reached over a connection that is gone.
     pub(super) fn connection_down(&mut self, conn: ConnId) -> Vec<PeerId> {
         let mut gone = Vec::new();
         for (peer_id, member) in &mut self.members {
             if member.conn == Some(conn) {
                 member.conn = None;
+                member.partial = false;
                 gone.push(*peer_id);
             }
         }
@@ -356,7 +418,9 @@ impl Roster {
             member.usable().map(|conn| Usable {
                 peer_id: *peer_id,
                 conn,
+                complete: member.listed,
                 rate: member.pace.rate,
+                reach: member.pace.reach,
                 bad_chunk: member.bad_chunk,
                 failures: member.failures,
             })
@@ -433,6 +497,7 @@ impl Roster {
     pub(super) fn disconnected(&mut self, peer_id: PeerId) {
         if let Some(member) = self.members.get_mut(&peer_id) {
             member.conn = None;
+            member.partial = false;
         }
     }
 
@@ -476,6 +541,7 @@ impl Roster {
         if span >= PACE_SAMPLE {
             let sample = per_second(pace.bytes, span);
             pace.rate = if pace.rate > 0.0 { 0.7 * pace.rate + 0.3 * sample } else { sample };
+            pace.reach = sample.max(0.9 * pace.reach + 0.1 * sample);
             pace.since = now;
             pace.bytes = 0;
         }

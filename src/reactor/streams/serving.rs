@@ -13,34 +13,37 @@ impl Streams {
         manifest_hash: ManifestHash,
         content_hash: Option<ContentHash>,
     ) {
-        self.send_when_open(cx, to, game, manifest_hash, ToSend::Manifest { content_hash });
+        let files = Files { game, manifest_hash, download: None };
+        self.send_when_open(cx, to, files, ToSend::Manifest { content_hash });
     }
 
     /// Answers with chunks as soon as the game is open.
-    pub(in crate::reactor) fn send_chunks(&mut self, cx: &mut Shell<'_>, to: InboundId, request: GetChunks) {
-        let (game, manifest_hash) = (request.game_id.clone(), request.manifest_hash);
-        self.send_when_open(cx, to, game, manifest_hash, ToSend::Chunks(Box::new(request)));
-    }
-
-    fn send_when_open(
+    pub(in crate::reactor) fn send_chunks(
         &mut self,
         cx: &mut Shell<'_>,
         to: InboundId,
-        game: GameId,
-        manifest_hash: ManifestHash,
-        what: ToSend,
+        request: GetChunks,
+        download: Option<DownloadId>,
     ) {
+        let files = Files { game: request.game_id.clone(), manifest_hash: request.manifest_hash, download };
+        self.send_when_open(cx, to, files, ToSend::Chunks(Box::new(request)));
+    }
+
+    fn send_when_open(&mut self, cx: &mut Shell<'_>, to: InboundId, files: Files, what: ToSend) {
         let (conn, number) = (conn_of(to.conn), to.stream);
         let Some(Kind::Inbound { state: state @ Inbound::Waiting(_), .. }) = self.kind(conn, number) else {
             cx.inputs.push_back(Input::SendDone { to, bytes: 0, changed: false });
             return;
         };
-        *state = Inbound::Waiting(Some(Opening { game: game.clone(), what }));
-        match self.open_games.get(&game, manifest_hash, to) {
+        *state = Inbound::Waiting(Some(Opening { files: files.clone(), what }));
+        match self.open_games.get(&files, to) {
             Lookup::Open(served) => self.begin_send(cx, to, served),
             Lookup::Waiting => {}
             Lookup::Full => self.refuse_send(cx, to, WireErrorCode::Busy, "too many games are being sent", false),
-            Lookup::Wanted(token) => cx.tasks.push_back(Task::OpenServed(OpenServed { token, game, manifest_hash })),
+            Lookup::Wanted(token) => {
+                let Files { game, manifest_hash, download } = files;
+                cx.tasks.push_back(Task::OpenServed(OpenServed { token, game, manifest_hash, download }));
+            }
         }
     }
 
@@ -69,12 +72,12 @@ impl Streams {
         match opening.what {
             ToSend::Manifest { content_hash } => {
                 if content_hash.is_some() && served.content_hash() != content_hash {
-                    self.open_games.close(&opening.game, served.manifest_hash());
+                    self.open_games.close(&opening.files);
                     self.refuse_send(cx, to, WireErrorCode::Changed, "the files have changed", true);
                     return;
                 }
                 let answer = Answer::Manifest(ManifestAnswer {
-                    game_id: opening.game,
+                    game_id: opening.files.game,
                     manifest_hash: served.manifest_hash(),
                     files: served.manifest().files().to_vec(),
                     chunk_size: crate::types::CHUNK_SIZE,
@@ -102,11 +105,11 @@ impl Streams {
             ToSend::Chunks(request) => {
                 let wanted = request.content_hash;
                 if wanted.is_some() && served.content_hash() != wanted {
-                    self.open_games.close(&opening.game, served.manifest_hash());
+                    self.open_games.close(&opening.files);
                     self.refuse_send(cx, to, WireErrorCode::Changed, "the files have changed", true);
                     return;
                 }
-                match Sending::new(opening.game, served, &request) {
+                match Sending::new(opening.files, served, &request) {
                     None => self.refuse_send(cx, to, WireErrorCode::BadRequest, "no such chunks", false),
                     Some(sending) => {
                         let Some(stream) = self.stream(conn, number) else { return };
@@ -160,11 +163,11 @@ impl Streams {
                 Err(error) => {
                     sending.reading -= 1;
                     let changed = error.kind == JobErrorKind::Changed;
-                    tracing::info!(game = %sending.game, %error, "cannot read a block for a peer");
+                    tracing::info!(game = %sending.files.game, %error, "cannot read a block for a peer");
                     let code = if changed { StreamCode::Changed } else { StreamCode::Io };
                     if changed {
-                        let (game, manifest_hash) = (sending.game.clone(), sending.served.manifest_hash());
-                        self.open_games.close(&game, manifest_hash);
+                        let files = sending.files.clone();
+                        self.open_games.close(&files);
                     }
                     self.stop_send(cx, conn, stream, code, changed);
                 }
@@ -188,8 +191,8 @@ impl Streams {
             for (&number, stream) in &connection.streams {
                 let Kind::Inbound { state, .. } = &stream.kind else { continue };
                 match state {
-                    Inbound::Sending(sending) if sending.game == *game => hit.push((conn, number)),
-                    Inbound::Waiting(Some(opening)) if opening.game == *game => hit.push((conn, number)),
+                    Inbound::Sending(sending) if sending.files.game == *game => hit.push((conn, number)),
+                    Inbound::Waiting(Some(opening)) if opening.files.game == *game => hit.push((conn, number)),
                     _ => {}
                 }
             }

@@ -7,6 +7,7 @@ use super::super::super::Output;
 use super::super::super::context::Cx;
 use super::super::planner::{Load, Portion};
 use super::super::sources::Usable;
+use super::super::swarm::Choice;
 use super::{Download, Phase};
 use crate::types::CHUNK_SIZE;
 
@@ -29,12 +30,13 @@ impl Download {
     /// Asks the source that has least to do for one run. `free`: landing buffers that nobody holds; `share`: what this
     /// download may hold. Answers its bytes; `None`: nobody can take one.
     pub(in crate::engine::transfer) fn assign(&mut self, cx: &mut Cx<'_>, free: usize, share: usize) -> Option<u64> {
-        let Phase::Fetching { pin, planner } = &mut self.phase else { return None };
+        let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
         if free == 0 || !planner.has_wanted() {
             return None;
         }
         let loads = planner.loads();
         let usable: Vec<_> = self.roster.usable().collect();
+        swarm.look(planner, &usable, cx.now);
         let cap = (share / usable.len().max(1)).max(1);
         // Towards the end runs become shorter, so that nobody is left alone with a long one.
         let fair = planner.wanted_bytes_at_most() / (2 * usable.len().max(1) as u64);
@@ -48,7 +50,7 @@ impl Download {
         let mut hungry: Vec<_> = usable
             .iter()
             .map(|source| (source, load_of(source)))
-            .filter(|(source, load)| load.runs < runs_in_flight(source.rate) && room(*load) > 0)
+            .filter(|(source, load)| load.runs < runs_in_flight(source) && room(*load) > 0)
             .collect();
         // Those with least to do first; of them those not tried yet, then the fastest.
         hungry.sort_by(|(a, load_a), (b, load_b)| {
@@ -63,8 +65,14 @@ impl Download {
                 buffers: room(load).min(MAX_RUN_BUFFERS).min(free),
                 avoid: source.bad_chunk.filter(|chunk| self.roster.another_for(source.peer_id, *chunk)),
             };
+            let choice = swarm.choose(cx, planner, &usable, source, &portion);
             let request = cx.ids.request();
-            if let Some(range) = planner.take(request, source.peer_id, portion) {
+            let range = match choice {
+                Choice::Nothing => continue,
+                Choice::Any => planner.take(request, source.peer_id, portion),
+                Choice::Within(first, end) => planner.take_within(request, source.peer_id, portion, first, end),
+            };
+            if let Some(range) = range {
                 self.roster.asked(source.peer_id, load.runs == 0, cx.now);
                 let content_hash = pin.content_hash();
                 cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
@@ -77,7 +85,7 @@ impl Download {
     /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
     pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> Option<u64> {
         self.endgame_at = None;
-        let Phase::Fetching { pin, planner } = &mut self.phase else { return None };
+        let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
         if planner.has_wanted() || !planner.is_fetching() {
             return None;
         }
@@ -86,6 +94,8 @@ impl Download {
             .roster
             .usable()
             .filter(|source| loads.get(&source.peer_id).is_none_or(|load| load.runs == 0))
+            // A scarce source has better things to do.
+            .filter(|source| !swarm.is_scarce(source))
             .collect();
         if idle.is_empty() {
             return None;
@@ -107,9 +117,12 @@ impl Download {
             })
             .collect();
         runs.sort_by(|(a, _, wait_a), (b, _, wait_b)| wait_b.total_cmp(wait_a).then(a.request.cmp(&b.request)));
-        for source in idle {
+        for source in &idle {
             let rate = if source.rate > 0.0 { source.rate } else { ASSUMED_RATE };
             for (run, bytes, wait) in &runs {
+                if !swarm.has_all(source, run.rest) {
+                    continue;
+                }
                 if *wait <= 2.0 * *bytes as f64 / rate + ENDGAME_GAIN_SECONDS {
                     continue;
                 }
@@ -131,6 +144,10 @@ impl Download {
     }
 }
 
-fn runs_in_flight(rate: f64) -> usize {
-    if rate * RUN_SECONDS >= CHUNK_SIZE as f64 { RUNS_IN_FLIGHT_FAST } else { RUNS_IN_FLIGHT }
+fn runs_in_flight(source: &Usable) -> usize {
+    if !source.complete && source.rate == 0.0 {
+        // Another downloader of which nothing is known yet may be behind a slow link that all share.
+        return 1;
+    }
+    if source.rate * RUN_SECONDS >= CHUNK_SIZE as f64 { RUNS_IN_FLIGHT_FAST } else { RUNS_IN_FLIGHT }
 }

@@ -175,6 +175,10 @@ impl LocalView for Local {
 struct Directory<'a>(&'a BTreeMap<PeerId, Peer>);
 
 impl SourceDirectory for Directory<'_> {
+    fn swarm(&self) -> Vec<(PeerId, ConnId)> {
+        Vec::new()
+    }
+
     fn sources(&self, game: &GameId) -> Vec<Source> {
         let source = |(peer_id, peer): (&PeerId, &Peer)| {
             let summary = peer.offers.get(game)?.summary.clone();
@@ -311,7 +315,7 @@ impl Sim {
         &mut self,
         input: impl FnOnce(&mut Transfers, &mut Cx<'_>, &dyn SourceDirectory, &dyn LocalView) -> Effects,
     ) {
-        let mut cx = Cx { now: self.now, config: &self.config, out: &mut self.out, ids: &mut self.ids };
+        let mut cx = Cx { me: peer_id(0), now: self.now, config: &self.config, out: &mut self.out, ids: &mut self.ids };
         let effects = input(&mut self.transfers, &mut cx, &Directory(&self.peers), &self.local);
         while let Some(output) = self.out.pop_front() {
             self.perform(output);
@@ -498,7 +502,7 @@ impl Sim {
                 }
             }
             Output::SendManifest { to, game, .. } => drop(self.sends.insert(to, game)),
-            Output::SendChunks { to, request } => drop(self.sends.insert(to, request.game_id)),
+            Output::SendChunks { to, request, .. } => drop(self.sends.insert(to, request.game_id)),
             Output::Answer { to, body } => self.answers.push((to, *body)),
             Output::Reply { id, result } => self.replies.push((id, *result)),
             Output::Event(event) => self.log.push(*event),
