@@ -349,6 +349,16 @@ impl Planner {
         loads
     }
 
+    /// What workers verify and write: from whom it came, and which chunks.
+    pub(super) fn being_written(&self) -> impl Iterator<Item = (PeerId, ChunkRange)> + '_ {
+        self.writing.iter().map(|(&(_, first), landed)| (landed.source, ChunkRange { first, count: landed.count }))
+    }
+
+    /// Whether anybody was asked for anything yet.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.cursors.is_empty()
+    }
+
     /// Landing buffers that this download holds.
     pub(super) fn buffers(&self) -> usize {
         self.in_flight_buffers + self.writing.len()

@@ -79,6 +79,8 @@ pub(super) struct Swarm {
     /// What was said to be on its way.
     said_coming: Vec<ChunkRange>,
     announced_at: Instant,
+    /// When the sources were looked at last.
+    looked_at: Instant,
     /// Since when nothing is under way although something is wanted.
     idle_since: Option<Instant>,
 }
@@ -103,6 +105,7 @@ impl Swarm {
             news: Vec::new(),
             said_coming: Vec::new(),
             announced_at: now,
+            looked_at: now,
             idle_since: None,
         }
     }
@@ -202,7 +205,7 @@ impl Swarm {
         }
         self.announced_at = cx.now;
         self.said_coming.clone_from(&coming);
-        let news = std::mem::take(&mut self.news);
+        let news = ascending(std::mem::take(&mut self.news));
         for holder in self.holders.values() {
             self.tell(cx, holder.conn, &news, &coming, false);
         }
@@ -222,7 +225,7 @@ impl Swarm {
 
     /// When patience with those who promised something ends.
     pub(super) fn patience_ends(&self) -> Option<Instant> {
-        self.idle_since.map(|since| since + PATIENCE)
+        self.idle_since.map(|since| since + PATIENCE).filter(|at| *at > self.looked_at)
     }
 
     /// Whether the chunks of this source are known one by one.
@@ -245,6 +248,7 @@ impl Swarm {
 
     /// Looks at the sources anew before chunks are handed out: who is near, and whether anything is under way.
     pub(super) fn look(&mut self, planner: &Planner, usable: &[Usable], now: Instant) {
+        self.looked_at = now;
         if self.holders.is_empty() {
             self.idle_since = None;
             return;
@@ -276,6 +280,14 @@ impl Swarm {
         }
     }
 
+    /// Where a source's first run is best taken, when nobody has said yet what he has: those who begin at the same moment
+    /// begin at different places.
+    fn beginning(&self, me: PeerId) -> u32 {
+        let members = self.introduced.len() as u64 + 1;
+        let rank = self.introduced.range(..me).count() as u64;
+        (u64::from(self.chunks) * rank / members) as u32
+    }
+
     /// Whether other downloaders share the sources.
     pub(super) fn is_contested(&self) -> bool {
         !self.near.is_empty()
@@ -299,6 +311,11 @@ impl Swarm {
             return self.rarest(cx, planner, source, portion);
         }
         if !self.is_contested() {
+            if !planner.is_begun() && source.complete && portion.avoid.is_none() {
+                let first = self.beginning(cx.me);
+                let behind = planner.wanted_in(first..self.chunks).next();
+                return behind.map_or(Choice::Any, |(first, end)| Choice::Within(first, end));
+            }
             return if source.complete { Choice::Any } else { self.rarest(cx, planner, source, portion) };
         }
         let best = usable.iter().map(|source| source.reach).fold(0.0, f64::max);
@@ -409,9 +426,9 @@ impl Swarm {
 
     /// What was asked of sources that are not near: others need not ask for it as well.
     fn coming_here(&self, planner: &Planner) -> Vec<ChunkRange> {
-        let mut coming: Vec<_> =
-            planner.runs().filter(|run| !self.near.contains(&run.source)).map(|run| run.rest).collect();
-        coming.sort_unstable_by_key(|range| range.first);
+        let in_flight = planner.runs().map(|run| (run.source, run.rest));
+        let scarce = in_flight.chain(planner.being_written()).filter(|(source, _)| !self.near.contains(source));
+        let mut coming = ascending(scarce.map(|(_, range)| range).collect());
         coming.truncate(MAX_RANGES / 2);
         coming
     }
@@ -478,6 +495,19 @@ fn is_sound(ranges: &[ChunkRange], chunks: u32) -> bool {
         at = end.unwrap_or(u32::MAX);
         sound
     })
+}
+
+/// The same chunks as ranges in ascending order that do not touch.
+fn ascending(mut ranges: Vec<ChunkRange>) -> Vec<ChunkRange> {
+    ranges.sort_unstable_by_key(|range| range.first);
+    ranges.dedup_by(|next, last| {
+        let touches = next.first <= last.first + last.count;
+        if touches {
+            last.count = last.count.max(next.first + next.count - last.first);
+        }
+        touches
+    });
+    ranges
 }
 
 fn count(counts: &mut [u16], ranges: &[ChunkRange], add: bool) {
