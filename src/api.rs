@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, PeerId, RelPath, Revision};
+use crate::types::{ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, PeerId, RelPath, Revision};
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub enum PeerCommand {
         /// Which.
         game: GameId,
     },
-    /// Remove the downloaded files of a game that is not installed.
+    /// Remove the downloaded files of a game that is not installed, or what a download left of it.
     Remove {
         /// Which.
         game: GameId,
@@ -72,7 +72,7 @@ pub enum PeerCommand {
     Verify {
         /// Which.
         game: GameId,
-        /// Fetch what is damaged. Not available yet: refused with `bad-argument`.
+        /// Fetch what is damaged.
         #[serde(default)]
         repair: bool,
     },
@@ -317,6 +317,8 @@ pub struct Status {
     pub peers_incompatible: Vec<IncompatiblePeer>,
     /// Peers that the user blocked.
     pub peers_blocked: Vec<PeerId>,
+    /// Sources that downloads gave up for good, the last 64, oldest first; also of downloads that have ended.
+    pub sources_banned: Vec<BannedSource>,
     /// Running and queued operations.
     pub operations: Vec<OperationRow>,
     /// How the game directory is watched: `watching`, or `polling` when the system has no watches left.
@@ -342,6 +344,22 @@ pub enum WatchState {
     Watching,
     /// By the fallback scan for some or all games: the system has no watches left.
     Polling,
+}
+
+/// A source that a download does not ask any more.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct BannedSource {
+    /// Of which game.
+    pub game: GameId,
+    /// Who.
+    pub peer_id: PeerId,
+    /// Why, in words.
+    pub reason: String,
+    /// The chunk whose bytes did not match its hash, if that was it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<ChunkIndex>,
+    /// Milliseconds since then.
+    pub when_ms: u64,
 }
 
 /// A peer that speaks another version.
@@ -588,6 +606,9 @@ pub enum PeerEvent {
         peer_id: PeerId,
         /// Why.
         reason: String,
+        /// The chunk whose bytes did not match its hash, if that was it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        chunk: Option<ChunkIndex>,
     },
     /// Complete, verified, durable.
     DownloadFinished {

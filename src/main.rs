@@ -14,7 +14,7 @@ use lanspread_peer::api::PeerCommand;
 use lanspread_peer::config::{self, RunArgs};
 use lanspread_peer::control::client::{self, ClientCommand};
 use lanspread_peer::control::http::{HttpDoor, HttpError, HttpServer};
-use lanspread_peer::control::{self, ControlFile, Door, Fanout, Reply, Running, Signals, Stopped};
+use lanspread_peer::control::{self, ControlFile, Door, End, Fanout, Reply, Running, Signals, Stopped};
 use lanspread_peer::tools::catalog::{self, CatalogCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
 use lanspread_peer::tools::unpack_helper;
@@ -109,13 +109,14 @@ fn run(args: RunArgs) -> Outcome {
         if let Some(http) = http {
             http.close();
         }
-        drop(peer);
+        peer.failure().map(str::to_owned)
     };
     let running = Running { commands, events, join: Box::new(join) };
     let door = if settings.jsonl { Door::Jsonl } else { Door::Human };
     match control::run(running, door, signals) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err((FAILED, "the daemon stopped by itself; its log says why".into())),
+        Ok(End::Asked) => Ok(()),
+        Ok(End::ByItself) => Err((FAILED, "the daemon stopped by itself; its log says why".into())),
+        Ok(End::NotStarted(why)) => Err((NOT_STARTED, why)),
         Err(error) => Err((NOT_STARTED, format!("a thread could not be started: {error}"))),
     }
 }

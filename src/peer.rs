@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
@@ -27,12 +27,13 @@ pub struct Peer {
     orders: Mailbox<Order>,
     events: Receiver<PeerEvent>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl Peer {
     /// Locks the state directory, loads or makes the identity, reads the party key, loads the catalog, binds the sockets and starts the
     /// threads. The game directory is opened in the background: [`PeerEvent::LocalPeerReady`] follows, or a
-    /// [`PeerEvent::RuntimeError`] and the end.
+    /// [`PeerEvent::RuntimeError`] and the end, of which [`Peer::failure`] says why.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let state_lock = lock_state_dir(&config.state_dir)?;
         let mut identity = Identity::load_or_create(&config.state_dir)?;
@@ -54,6 +55,7 @@ impl Peer {
             orders: started.orders,
             events: started.events,
             thread: Mutex::new(Some(started.thread)),
+            failure: started.failure,
         })
     }
 
@@ -87,6 +89,12 @@ impl Peer {
         {
             tracing::error!("the reactor ended by a panic");
         }
+    }
+
+    /// Why the daemon stopped without having been ready: its game directory cannot be used; in words, with what to do.
+    /// Complete once [`Peer::join`] has returned.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 }
 

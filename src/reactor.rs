@@ -22,7 +22,7 @@ mod streams;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -104,6 +104,8 @@ pub(crate) struct Started {
     pub(crate) events: Receiver<PeerEvent>,
     pub(crate) listen_addrs: Vec<std::net::SocketAddr>,
     pub(crate) thread: std::thread::JoinHandle<()>,
+    /// Why it stopped without having been ready; set before the thread ends.
+    pub(crate) failure: Arc<OnceLock<String>>,
 }
 
 /// Binds the sockets, starts the threads, and lets the reactor run.
@@ -132,6 +134,7 @@ pub(crate) fn start(
     };
     let discovery = if config.mdns { start_discovery(&config, &identity, &listen_addrs, sightings) } else { Ok(None) };
     let engine = Engine::new(config.clone(), catalog, identity.peer_id(), seed());
+    let failure = Arc::new(OnceLock::new());
     let mut reactor = Reactor {
         landing_pool: BufferPool::new(config.limits.landing_buffers, crate::types::CHUNK_SIZE as usize),
         read_pool: BufferPool::new(config.limits.read_buffers, crate::types::CHUNK_SIZE as usize),
@@ -142,6 +145,7 @@ pub(crate) fn start(
         repliers: HashMap::new(),
         next_command: 0,
         stopping: None,
+        failure: failure.clone(),
         sent_report_at: None,
         trim_at: None,
         lost_events: 0,
@@ -168,7 +172,7 @@ pub(crate) fn start(
         .name("reactor".into())
         .spawn(move || reactor.run())
         .map_err(system("reactor thread"))?;
-    Ok(Started { orders, events: event_queue, listen_addrs, thread })
+    Ok(Started { orders, events: event_queue, listen_addrs, thread, failure })
 }
 
 fn start_discovery(
@@ -229,6 +233,8 @@ struct Reactor {
     lost_events: u64,
     /// When to close what is left, once the engine has stopped.
     stopping: Option<Instant>,
+    /// Why the engine stopped by itself.
+    failure: Arc<OnceLock<String>>,
     /// When to tell the engine what was sent.
     sent_report_at: Option<Instant>,
     /// When to give idle buffers back.
@@ -533,7 +539,11 @@ impl Reactor {
                 }
             }
             Output::Event(event) => self.emit(*event),
-            Output::Stopped => self.stopping = Some(now + self.config.timers.shutdown_grace),
+            Output::Stopped { failure } => {
+                self.stopping = Some(now + self.config.timers.shutdown_grace);
+                // The first reason is the one that counts.
+                failure.into_iter().for_each(|why| drop(self.failure.set(why)));
+            }
         }
     }
 

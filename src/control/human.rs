@@ -64,8 +64,9 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         | PeerEvent::DownloadProgress { .. }
         | PeerEvent::InstallProgress { .. }
         | PeerEvent::VerifyProgress { .. } => return None,
-        PeerEvent::DownloadSourceBanned { game, peer_id, reason } => {
-            format!("{game}: {peer_id} is not asked any more: {reason}")
+        PeerEvent::DownloadSourceBanned { game, peer_id, reason, chunk } => {
+            let chunk = chunk.map(|chunk| format!(" (chunk {})", chunk.0)).unwrap_or_default();
+            format!("{game}: {peer_id} is not asked any more: {reason}{chunk}")
         }
         PeerEvent::DownloadFinished { game, bytes, duration_ms, mbit_per_s, .. } => {
             let seconds = *duration_ms as f64 / 1000.0;

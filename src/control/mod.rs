@@ -22,7 +22,7 @@ use crate::api::{CommandResult, PeerCommand};
 pub use fanout::{Fanout, Idle, Subscription, fan_out};
 pub use file::ControlFile;
 pub use parse::parse_command;
-pub use run::{Door, Running, run};
+pub use run::{Door, End, Running, run};
 pub use signals::{Signals, SignalsError};
 
 /// Receives the answer to one command, once, on any thread. It must not block.

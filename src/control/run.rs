@@ -29,16 +29,27 @@ pub struct Running<C> {
     pub commands: C,
     /// What happens; ends when the daemon has stopped.
     pub events: Receiver<PeerEvent>,
-    /// Waits until the daemon has stopped.
-    pub join: Box<dyn FnOnce() + Send>,
+    /// Waits until the daemon has stopped. Answers why it never got ready, if it did not.
+    pub join: Box<dyn FnOnce() -> Option<String> + Send>,
+}
+
+/// How a daemon came to its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Somebody asked for it.
+    Asked,
+    /// It stopped by itself.
+    ByItself,
+    /// It never got ready, for this reason.
+    NotStarted(String),
 }
 
 /// Serves `door` until the daemon has stopped, because of a command, a signal, the end of the input or an output that
-/// nobody reads. `true`: somebody asked for it; `false`: it stopped by itself.
+/// nobody reads.
 ///
 /// # Errors
 /// A thread could not be started; the daemon was then shut down.
-pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io::Result<bool> {
+pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io::Result<End> {
     let Running { commands, events, join } = running;
     let asked = Arc::new(AtomicBool::new(false));
     let commands = {
@@ -69,8 +80,12 @@ pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io
     if served.is_err() {
         shut_down(&commands);
     }
-    join();
+    let failure = join();
     // A reader that stopped reading must not keep the process.
     let _ = served?.recv_timeout(LAST_LINES);
-    Ok(asked.load(Ordering::Relaxed))
+    Ok(match failure {
+        Some(why) => End::NotStarted(why),
+        None if asked.load(Ordering::Relaxed) => End::Asked,
+        None => End::ByItself,
+    })
 }

@@ -61,7 +61,7 @@ impl Engine {
     pub(super) fn command(&mut self, id: CommandId, command: PeerCommand, now: Instant) {
         let stopping = matches!(self.phase, Phase::Leaving { .. });
         match command {
-            PeerCommand::Status => self.reply(id, Ok(CommandData::Status(Box::new(self.status())))),
+            PeerCommand::Status => self.reply(id, Ok(CommandData::Status(Box::new(self.status(now))))),
             PeerCommand::ListPeers => {
                 let peers = self.peers.list(now);
                 self.reply(id, Ok(CommandData::Peers(PeerList { peers })));
@@ -291,7 +291,7 @@ impl Engine {
         }
     }
 
-    fn status(&self) -> Status {
+    fn status(&self, now: Instant) -> Status {
         let state = self.library.state();
         Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -305,6 +305,7 @@ impl Engine {
             peers_connected: self.peers.connected(),
             peers_incompatible: self.peers.incompatible(),
             peers_blocked: self.peers.blocked(),
+            sources_banned: self.transfers.sources_banned(now),
             operations: self.operation_rows(),
             watch: self.watch,
             bytes_received: self.transfers.bytes_received(),

@@ -370,5 +370,8 @@ pub enum Output {
     /// Tell everybody.
     Event(Box<PeerEvent>),
     /// Shutdown is complete: goodbyes were handed out, transfers were ended.
-    Stopped,
+    Stopped {
+        /// Why it never got ready, in words: the game directory could not be opened. `None`: somebody asked for the end.
+        failure: Option<String>,
+    },
 }

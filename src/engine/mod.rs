@@ -47,7 +47,7 @@ pub use transfer::bench as planner_bench;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -401,9 +401,9 @@ impl Engine {
                 self.open(opened, now);
             }
             (_, Err(error)) if matches!(self.phase, Phase::Opening) => {
-                let cx = cx!(self, now);
-                cx.event(PeerEvent::RuntimeError { code: error_code(error.kind), message: error.message });
-                self.stop(now);
+                let (code, message) = (error_code(error.kind), unusable(self.library.dir(), &error));
+                (cx!(self, now)).event(PeerEvent::RuntimeError { code, message: message.clone() });
+                self.stop(Some(message), now);
             }
             // The daemon stops.
             (switch, _) => self.switch = switch,
@@ -582,10 +582,10 @@ impl Engine {
         if now < *until && (self.operations_run() || self.library.is_saving()) {
             return;
         }
-        self.stop(now);
+        self.stop(None, now);
     }
 
-    fn stop(&mut self, now: Instant) {
+    fn stop(&mut self, failure: Option<String>, now: Instant) {
         self.cancel_commands();
         self.release_parked();
         self.peers.leave(cx!(self, now));
@@ -594,8 +594,17 @@ impl Engine {
                 (cx!(self, now)).reply(command, Ok(CommandData::Done(Done {})));
             }
         }
-        self.out.push_back(Output::Stopped);
+        self.out.push_back(Output::Stopped { failure });
     }
+}
+
+/// Why the daemon cannot start with this directory of games, and what to do about it.
+fn unusable(dir: &Path, error: &JobError) -> String {
+    let advice = match error.kind {
+        JobErrorKind::InUse => "stop the other daemon, or name another directory with --game-dir",
+        _ => "it must be an existing directory that this user may read and write; --game-dir names another one",
+    };
+    format!("the game directory {} cannot be used: {}; {advice}", dir.display(), error.message)
 }
 
 fn error_code(kind: JobErrorKind) -> ErrorCode {

@@ -215,14 +215,16 @@ impl Engine {
     }
 
     /// `remove`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`, `in-use` while it is
-    /// installed.
+    /// installed. What a download left that did not come to its end is removed likewise.
     pub(super) fn command_remove(&mut self, id: CommandId, game: GameId, now: Instant) {
-        let kind = self.free_game(&game).and_then(|here| match downloaded(&game, here)? {
-            here if here.installed => {
+        let kind = self.free_game(&game).and_then(|here| match here {
+            Some(here) if !here.downloaded && here.size == 0 => Err(not_downloaded(&game)),
+            Some(here) if here.installed => {
                 let message = format!("{game} is installed; uninstall it first");
                 Err(CommandError::new(ErrorCode::InUse, message))
             }
-            _ => Ok(Kind::Remove),
+            Some(_) => Ok(Kind::Remove),
+            None => Err(not_downloaded(&game)),
         });
         self.answer_operation(id, game, kind, now);
     }
@@ -452,8 +454,11 @@ impl Engine {
 }
 
 fn downloaded<'a>(game: &GameId, here: Option<&'a Arc<ScannedGame>>) -> Result<&'a Arc<ScannedGame>, CommandError> {
-    here.filter(|here| here.downloaded)
-        .ok_or_else(|| CommandError::new(ErrorCode::NotDownloaded, format!("{game} is not downloaded")))
+    here.filter(|here| here.downloaded).ok_or_else(|| not_downloaded(game))
+}
+
+fn not_downloaded(game: &GameId) -> CommandError {
+    CommandError::new(ErrorCode::NotDownloaded, format!("{game} is not downloaded"))
 }
 
 fn failed(error: JobError) -> End {

@@ -497,7 +497,7 @@ impl World {
                 assert!(before.is_none(), "command {id:?} was answered twice");
             }
             Output::Event(event) => self.nodes[n].events.push(*event),
-            Output::Stopped => {
+            Output::Stopped { .. } => {
                 self.kill(n);
             }
             Output::CancelJob { game } => {

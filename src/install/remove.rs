@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use super::planted::{self, Bug};
 use super::recover::{Found, LogState, Scratch};
 use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, new_op_id};
-use crate::fs::{Dir, FsError};
+use crate::fs::{Dir, EntryKind, FsError};
 use crate::types::{GameId, JobError, JobErrorKind, Manifest, RelPath};
 
 /// The sentinel: a game that has it is complete.
 const SENTINEL: &str = "version.ini";
 /// The sentinel while it is doubtful; swept at the next start, never restored.
 const DISCARDED: &str = ".version.ini.discarded";
+/// Most directories that are looked for; a game cannot have more.
+const MAX_DIRECTORIES: usize = 200_000;
 
 /// Removes the downloaded files of a game: first the intent is noted, then `version.ini` goes, durably, then every other
 /// file of `manifest`, which must be a fresh listing; then the directories that are empty now, and the root if nothing
-/// else lies in it. What is not listed stays.
+/// else lies in it. What is not listed stays. Without a `version.ini` it is what a download left, and goes likewise.
 ///
 /// # Errors
 /// [`JobErrorKind::InUse`], with nothing changed, while the game is installed or an operation on it is not ended. What the
@@ -63,7 +65,9 @@ pub fn finish_removal(
         root.sync()?;
         return Ok(Some("an interrupted removal was taken back"));
     }
-    remove_files(&root, &list()?, &mut false)?;
+    let manifest = list()?;
+    sync_end_of_sentinel(&root)?;
+    remove_files(&root, &manifest, &mut false)?;
     end(game_dir, game, root)?;
     Ok(Some("an interrupted removal was finished"))
 }
@@ -81,7 +85,16 @@ fn begin(root: &Dir, log: &IntentLog, has_sentinel: bool) -> Result<(), FsError>
     if !planted::is(Bug::NoIntent) {
         log.write(root)?;
     }
-    if has_sentinel { root.rename(SENTINEL, DISCARDED) } else { Ok(()) }
+    if has_sentinel {
+        root.rename(SENTINEL, DISCARDED)?;
+        sync_end_of_sentinel(root)?;
+    }
+    Ok(())
+}
+
+/// Before the first file goes: else a power cut could bring the sentinel back beside what is left.
+fn sync_end_of_sentinel(root: &Dir) -> Result<(), FsError> {
+    if planted::is(Bug::NoSentinelSync) { Ok(()) } else { root.sync() }
 }
 
 fn restore(root: &Dir) -> Result<(), FsError> {
@@ -125,19 +138,17 @@ fn refuse_if_used(root: &Dir, game: &GameId) -> Result<(), JobError> {
 }
 
 fn remove_files(root: &Dir, manifest: &Manifest, removed: &mut bool) -> Result<(), FsError> {
-    if !planted::is(Bug::NoSentinelSync) {
-        root.sync()?;
-    }
     let files = || manifest.files().iter().map(|file| &file.path).filter(|path| path.as_str() != SENTINEL);
     for path in files() {
         // Also when it failed: nobody knows what it did.
         *removed = true;
         root.remove_file_beneath(path)?;
     }
-    let mut dirs: BTreeSet<RelPath> = BTreeSet::new();
+    let mut dirs = directories(root)?;
     for path in files() {
         dirs.extend(std::iter::successors(path.parent(), RelPath::parent));
     }
+    // Those that a download made for files which never came have none that would name them.
     for dir in dirs.iter().rev() {
         if !root.remove_dir_if_empty(dir)? {
             match root.open_dir(dir) {
@@ -149,4 +160,31 @@ fn remove_files(root: &Dir, manifest: &Manifest, removed: &mut bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Every directory beneath the root but the reserved ones, such as `local`.
+fn directories(root: &Dir) -> Result<BTreeSet<RelPath>, FsError> {
+    let beneath = |parent: Option<&RelPath>, dir: &Dir| -> Result<Vec<RelPath>, FsError> {
+        let dirs = dir.entries()?.into_iter().filter(|entry| entry.kind == EntryKind::Dir);
+        let path = |name: &str| match parent {
+            Some(parent) => RelPath::parse(&format!("{parent}/{name}")),
+            None => RelPath::parse(name),
+        };
+        // What no list could name was not made by a download.
+        Ok(dirs.filter_map(|entry| path(entry.name.to_str()?).ok()).collect())
+    };
+    let mut open = beneath(None, root)?;
+    let mut found = BTreeSet::new();
+    while let Some(path) = open.pop() {
+        if found.len() >= MAX_DIRECTORIES {
+            break;
+        }
+        match root.open_dir(&path) {
+            Ok(dir) => open.extend(beneath(Some(&path), &dir)?),
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e),
+        }
+        found.insert(path);
+    }
+    Ok(found)
 }

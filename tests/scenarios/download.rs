@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::support::{CHUNK, Daemon, GameSpec, Home, Lan, MIB, Options, assert_same_tree, available, eventually, tree};
 
 /// Bytes that each source gave, by its id.
-fn shares(finished: &Value) -> Vec<(String, u64)> {
+pub(crate) fn shares(finished: &Value) -> Vec<(String, u64)> {
     let sources = finished["sources"].as_array().unwrap();
     sources.iter().map(|s| (s["peer_id"].as_str().unwrap().to_owned(), s["bytes"].as_u64().unwrap())).collect()
 }
 
-fn share_of(finished: &Value, daemon: &Daemon) -> u64 {
+pub(crate) fn share_of(finished: &Value, daemon: &Daemon) -> u64 {
     shares(finished).into_iter().find(|(id, _)| *id == daemon.peer_id).map_or(0, |(_, bytes)| bytes)
 }
 
 /// Waits until a running download has so many bytes.
-fn wait_bytes(daemon: &Daemon, mark: usize, bytes: u64) {
+pub(crate) fn wait_bytes(daemon: &Daemon, mark: usize, bytes: u64) {
     daemon.wait_record(mark, "progress", 60, |record| {
         assert_ne!(record["event"], "download-failed", "{record}");
         assert_ne!(record["event"], "download-finished", "it was over before the test could act: {record}");
@@ -157,6 +157,8 @@ fn the_same_version_with_different_content_is_never_mixed() {
     let finished = c.download("doom");
     let source = if share_of(&finished, &a) > 0 { &home_a } else { &home_b };
     assert_eq!(shares(&finished).len(), 1, "{finished}");
+    let sent = [&a, &b].map(|daemon| daemon.status()["bytes_sent"].as_u64().unwrap());
+    assert!(sent.contains(&0), "the other one was not asked for a byte: {sent:?}");
     assert_same_tree(&source.game("doom"), &home_c.game("doom"));
 }
 
@@ -166,7 +168,7 @@ fn only_sources_of_the_catalogs_version_are_used() {
     let new = GameSpec::new("doom").file("doom.eti", 8 * CHUNK).seed(2).version("1.10");
     let (home_a, home_b) = (Home::with(&[old]), Home::with(&[new]));
     let (a, b) = (Daemon::start(&home_a, &Options::local()), Daemon::start(&home_b, &Options::local()));
-    for (catalog, source, version) in [(Some("1.9"), &home_a, "1.9"), (None, &home_b, "1.10")] {
+    for (catalog, source, home_s, version) in [(Some("1.9"), &a, &home_a, "1.9"), (None, &b, &home_b, "1.10")] {
         let home = Home::new();
         let mut options = Options::local();
         if let Some(version) = catalog {
@@ -176,9 +178,10 @@ fn only_sources_of_the_catalogs_version_are_used() {
         c.ok(json!({"cmd": "connect", "addr": a.addr.to_string()}));
         c.ok(json!({"cmd": "connect", "addr": b.addr.to_string()}));
         c.wait_peers(2);
-        c.download("doom");
+        let finished = c.download("doom");
+        assert_eq!(shares(&finished), [(source.peer_id.clone(), finished["bytes"].as_u64().unwrap())]);
         assert_eq!(c.games()["doom"]["version"], version);
-        assert_same_tree(&source.game("doom"), &home.game("doom"));
+        assert_same_tree(&home_s.game("doom"), &home.game("doom"));
     }
 }
 

@@ -16,6 +16,7 @@ mod archive_support;
 mod support;
 
 mod archives;
+mod bad_paths;
 mod discovery;
 mod download;
 mod harness;
@@ -25,5 +26,6 @@ mod local;
 mod recovery;
 mod reuse;
 mod serving;
+mod sources;
 mod start;
 mod wire;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::local::flip;
-use crate::support::{CHUNK, Daemon, GameSpec, Home, Lan, MIB, Options, assert_same_tree, available, tree};
+use crate::support::{CHUNK, Daemon, GameSpec, Home, Lan, MIB, Options, assert_same_tree, available, eventually, tree};
 
 /// Bytes that each source gave, by its id.
 fn shares(finished: &Value) -> BTreeMap<String, u64> {
@@ -265,4 +265,47 @@ fn a_disk_that_fills_up_ends_the_download_which_goes_on_when_there_is_space() {
     assert!(resumed + CHUNK > 4 * MIB, "{finished}");
     assert_eq!(shares(&finished)[&a.peer_id], spec.bytes() - resumed, "{finished}");
     assert_same_tree(&home_a.game("doom"), &games.join("doom"));
+}
+
+#[test]
+fn what_a_download_left_can_be_removed_but_never_what_the_user_plays() {
+    let spec = GameSpec::new("doom").file("doom.eti", 24 * CHUNK + 5).file("maps/deep/one.pak", CHUNK).many(30, 1000);
+    let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
+    let a = Daemon::start(&home_a, &Options::local().arg("--max-upload", "4MB/s"));
+    a.wait_hashed();
+    let (root, options) = (home_b.game("doom"), Options::local());
+    let b = Daemon::start(&home_b, &options);
+    b.connect(&a);
+    let mark = b.begin_download("doom");
+    wait_bytes(&b, mark, 4 * MIB);
+    b.kill();
+
+    // One that goes on from what is there and is cancelled takes away its own files only.
+    let b = Daemon::start(&home_b, &options);
+    b.connect(&a);
+    let mark = b.begin_download("doom");
+    wait_bytes(&b, mark, 8 * MIB);
+    b.ok(json!({"cmd": "cancel-download", "game": "doom"}));
+    assert_eq!(b.wait_download("doom", mark)["code"], "cancelled");
+    let left = tree(&root, &[]);
+    assert!(left.contains_key("doom.eti") && !left.contains_key("version.ini"), "{left:?}");
+
+    // With somebody's own `local` it is not touched.
+    fs::create_dir(root.join("local")).unwrap();
+    fs::write(root.join("local/save.dat"), "level 9").unwrap();
+    eventually("it counts as installed", 20, || (b.games()["doom"]["installed"] == true).then_some(()));
+    assert_eq!(b.refused(json!({"cmd": "remove", "game": "doom"})), "in-use");
+    assert_eq!(tree(&root, &["local", "local/save.dat"]), left);
+    fs::rename(root.join("local"), home_b.path().join("kept")).unwrap();
+    eventually("it counts as not installed", 20, || (b.games()["doom"]["installed"] == false).then_some(()));
+
+    let mark = b.mark();
+    b.ok(json!({"cmd": "remove", "game": "doom"}));
+    b.wait_event_since(mark, "remove-finished", |event| event["game"] == "doom");
+    assert!(!root.exists(), "{:?}", tree(&root, &[]));
+    assert_eq!(b.refused(json!({"cmd": "remove", "game": "doom"})), "not-downloaded");
+    a.ok(json!({"cmd": "set-limits", "max_upload": null}));
+    let finished = b.download("doom");
+    assert_eq!(finished["resumed_bytes"], 0);
+    assert_same_tree(&home_a.game("doom"), &root);
 }

@@ -1,6 +1,7 @@
 //! Start, end, and the door itself.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -57,31 +58,55 @@ fn identity_and_library_survive_a_restart_unchanged() {
 fn a_second_daemon_on_the_same_directories_is_refused_in_words() {
     let home = Home::with(&[GameSpec::small("doom")]);
     let first = Daemon::start(&home, &Options::local());
+    let another_state = home.path().join("state-of-another");
+    for (games, state) in [(home.games(), another_state), (home.path().to_owned(), home.state())] {
+        let (event, said) = refused_start(&games, &state);
+        assert!(said.contains(&first.pid().to_string()), "it names the process that holds the directory: {said}");
+        assert!(said.contains("directory"), "{said}");
+        if games == home.games() {
+            assert!(said.contains(games.to_str().unwrap()) && said.contains("--game-dir"), "what to do: {said}");
+            assert_eq!(event.unwrap()["code"], "in-use");
+        }
+    }
+    assert_eq!(first.status()["games"], 1);
+}
+
+#[test]
+fn a_game_directory_that_cannot_be_used_is_named_with_what_to_do() {
+    let home = Home::new();
+    let (missing, file) = (home.path().join("nowhere"), home.path().join("a-file"));
+    fs::write(&file, "not a directory").unwrap();
+    for games in [missing, file] {
+        let (event, said) = refused_start(&games, &home.state());
+        assert!(said.contains(games.to_str().unwrap()) && said.contains("--game-dir"), "{said}");
+        assert_eq!(event.unwrap()["code"], "io");
+    }
+}
+
+/// Starts a daemon that must end by itself, as one that could not start. Its event, if it came to that, and what it said on
+/// stderr.
+fn refused_start(games: &Path, state: &Path) -> (Option<Value>, String) {
     let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
-    let second = std::process::Command::new(binary)
-        .args(["run", "--jsonl", "--no-mdns", "--listen", "127.0.0.1:0"])
-        .arg("--game-dir")
-        .arg(home.games())
-        .arg("--state-dir")
-        .arg(home.path().join("state-of-another"))
+    let mut child = std::process::Command::new(binary)
+        .args(["run", "--jsonl", "--no-mdns", "--listen", "127.0.0.1:0", "--game-dir"])
+        .args([games, "--state-dir".as_ref(), state])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // Its stdin stays open: it must end by itself.
-    let output = wait_with_open_stdin(second);
-    assert!(!output.status.success(), "{output:?}");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains(&first.pid().to_string()), "it names the process that holds the directory: {said}");
-    assert_eq!(first.status()["games"], 1);
-}
-
-fn wait_with_open_stdin(mut child: std::process::Child) -> std::process::Output {
+    // Its stdin stays open.
     let stdin = child.stdin.take();
-    eventually("the second daemon gives up", 20, || child.try_wait().unwrap());
+    eventually("the daemon gives up", 20, || child.try_wait().unwrap());
     drop(stdin);
-    child.wait_with_output().unwrap()
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let last = said.lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("lanspread: "), "the reason comes last: {said}");
+    let events: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (events.into_iter().find(|record| record["event"] == "runtime-error"), last)
 }
 
 #[test]

@@ -105,6 +105,20 @@ impl Host {
         );
     }
 
+    /// From now on it loses so many of a hundred UDP packets that come to it: 0 none, 100 all.
+    pub(crate) fn lose_percent(&self, percent: u32) {
+        let output = self.command("nft").arg(loss_rule(percent)).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+
+    /// UDP packets that it lost since [`Host::lose_percent`] was called last.
+    pub(crate) fn lost_packets(&self) -> u64 {
+        let output = self.command("nft").args(["list", "table", "inet", "loss"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let count = text.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next());
+        count.unwrap_or_else(|| panic!("no counter in {text}")).parse().unwrap()
+    }
+
     /// A program that runs there.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
@@ -128,6 +142,15 @@ impl Host {
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
+}
+
+/// Replaces the table that loses packets, in one step.
+pub(crate) fn loss_rule(percent: u32) -> String {
+    let which = if percent < 100 { format!("numgen random mod 100 < {percent}") } else { String::new() };
+    format!(
+        "table inet loss {{}}; delete table inet loss; table inet loss {{ chain in {{ \
+         type filter hook input priority 0; meta l4proto udp {which} counter drop; }}; }};"
+    )
 }
 
 /// Addresses are usable at once instead of after two seconds of duplicate detection.

@@ -1,20 +1,28 @@
 //! What the scenario tests stand on: real daemons spoken to over JSON lines, games made on the fly, a virtual LAN, and
 //! a stranger that speaks the wire protocol from its specification alone.
 
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod copycat;
 mod daemon;
 mod game;
 mod lan;
 mod require;
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod rough;
 mod stranger;
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod tracer;
 
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use copycat::{Copycat, Offer};
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use daemon::Refusal;
 pub(crate) use daemon::{Daemon, Home, Options, eventually};
 pub(crate) use game::{CHUNK, GameSpec, MIB, assert_same_tree, chunk_of, tree};
 pub(crate) use lan::{Host, Lan};
 pub(crate) use require::available;
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use rough::RoughPath;
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use stranger::{Ending, Stranger, frame};
 #[allow(unused_imports, reason = "not every test needs all of it")]

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::tracer::Tracer;
 
-/// Whether the machine has all of `what` (`netns`, `mount`, `strace`, `avahi`; `strace-attach`: strace, and it may attach to a
+/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `strace`, `avahi`; `strace-attach`: strace, and it may attach to a
 /// process that it did not start). Prints the reason of a skip past the test runner's capture; fails where the environment
 /// says that it must not be skipped, where `strace` stands for both.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
@@ -31,6 +31,10 @@ fn fault(name: &str) -> Option<String> {
             FAULT.get_or_init(netns_fault).clone()
         }
         "mount" => mount_fault(),
+        "nft" => {
+            static FAULT: OnceLock<Option<String>> = OnceLock::new();
+            FAULT.get_or_init(nft_fault).clone()
+        }
         "strace" => runs("strace", &["-V"]),
         "strace-attach" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
@@ -60,6 +64,26 @@ fn netns_fault() -> Option<String> {
         return fault;
     }
     fault
+}
+
+/// nft may be there and the kernel lack what it asks for.
+fn nft_fault() -> Option<String> {
+    if let Some(fault) = runs("nft", &["--version"]) {
+        return Some(fault);
+    }
+    let name = format!("lsnft{}", std::process::id());
+    let ip = |args: &[&str]| Command::new("ip").args(args).stdin(Stdio::null()).output();
+    let added = ip(&["netns", "add", &name]);
+    if !added.is_ok_and(|output| output.status.success()) {
+        return Some("no network namespace can be made".into());
+    }
+    let tried = ip(&["netns", "exec", &name, "nft", &super::lan::loss_rule(5)]);
+    let _ = ip(&["netns", "del", &name]);
+    match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Some(format!("ip cannot be run: {error}")),
+    }
 }
 
 /// A file system of one's own that nobody else sees, and that is gone with its process.

@@ -12,7 +12,7 @@ use crate::control::human::size;
 use crate::types::GameId;
 
 use super::daemon::{Daemon, Events};
-use super::show::{accepted, duration, noun, number, text};
+use super::show::{accepted, ban_reason, duration, noun, number, text};
 use super::{ClientError, Output};
 
 /// Without a terminal a line is written for every so many percent.
@@ -112,8 +112,9 @@ impl Watch<'_> {
             "download-checking" => view.checking(event)?,
             "download-begin" => view.begin(event)?,
             "download-source-banned" => {
-                let (peer, why) = (text(&event["peer_id"]), text(&event["reason"]));
-                view.detail(event, || format!("{game}: {peer} is not asked any more: {why}"))?;
+                view.detail(event, || {
+                    format!("{game}: {} is not asked any more: {}", text(&event["peer_id"]), ban_reason(event))
+                })?;
             }
             name => match name.strip_prefix(self.stage) {
                 Some("-progress") => view.progress(event)?,

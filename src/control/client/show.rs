@@ -61,9 +61,10 @@ pub(super) fn status(status: &Value) -> String {
         Some("polling") => " (the system has no file watches left: changes are seen by scans)",
         _ => "",
     };
+    let banned: Vec<String> = rows(status, "sources_banned").map(banned).collect();
     let paused = if status["paused"] == true { "; transfers are paused" } else { "" };
     let running = if operations.is_empty() { "nothing".into() } else { operations.join(", ") } + paused;
-    let lines = [
+    let mut lines = vec![
         ("version", text(&status["version"])),
         ("peer", text(&status["peer_id"])),
         ("listening on", list("listen_addrs")),
@@ -76,7 +77,22 @@ pub(super) fn status(status: &Value) -> String {
         ("limits", limits_of(&status["limits"])),
         ("running", running),
     ];
+    lines.extend(banned.into_iter().map(|banned| ("banned", banned)));
     lines.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect()
+}
+
+/// One source that a download gave up.
+fn banned(row: &Value) -> String {
+    let ago = duration(number(&row["when_ms"]) / 1000);
+    format!("{} as a source of {}, {ago} ago: {}", text(&row["peer_id"]), text(&row["game"]), ban_reason(row))
+}
+
+/// Why a source was given up, with the chunk if it was for that.
+pub(super) fn ban_reason(ban: &Value) -> String {
+    match ban["chunk"].as_u64() {
+        Some(chunk) => format!("{} (chunk {chunk})", text(&ban["reason"])),
+        None => text(&ban["reason"]),
+    }
 }
 
 /// For `peers`.
@@ -264,6 +280,21 @@ mod tests {
         assert!(lines[2].contains("xxx…"), "{text}");
         assert_eq!(super::games(&json!({"games": []})).lines().count(), 1);
         assert_eq!(super::games(&json!("nonsense")).lines().count(), 1);
+    }
+
+    #[test]
+    fn the_status_names_every_source_that_was_banned() {
+        let ban = |chunk: Value| json!({"game": "doom", "peer_id": "p\u{1b}1", "reason": "bad", "chunk": chunk, "when_ms": 61_000});
+        let text = super::status(&json!({"sources_banned": [ban(json!(7)), ban(Value::Null)]}));
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("banned")).collect();
+        assert_eq!(
+            lines,
+            [
+                "banned          p\u{fffd}1 as a source of doom, 1 min 01 s ago: bad (chunk 7)",
+                "banned          p\u{fffd}1 as a source of doom, 1 min 01 s ago: bad",
+            ]
+        );
+        assert!(!super::status(&json!({"sources_banned": []})).contains("banned"));
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn shutdown_says_goodbye_and_answers_everybody() {
     assert!(matches!(notes(&outputs)[..], [Notification::Goodbye { .. }]));
     assert_eq!(replies(&outputs).len(), 3);
     assert_eq!(replies(&outputs).iter().filter(|reply| reply.is_ok()).count(), 1);
-    assert_eq!(outputs.last(), Some(&Output::Stopped));
+    assert_eq!(outputs.last(), Some(&Output::Stopped { failure: None }));
     assert_eq!(solo.command(PeerCommand::Status), []);
 }
 

@@ -47,8 +47,12 @@ fn a_directory_that_cannot_be_opened_stops_the_daemon() {
     let error = JobError::new(JobErrorKind::InUse, "another daemon holds it");
     engine.handle(Input::JobDone(JobDone::LibraryOpened(Err(error))), now);
     let outputs: Vec<_> = std::iter::from_fn(|| engine.poll_output()).collect();
-    assert!(matches!(events(&outputs)[..], [PeerEvent::RuntimeError { code: ErrorCode::InUse, .. }]));
-    assert_eq!(outputs.last(), Some(&Output::Stopped));
+    let [PeerEvent::RuntimeError { code: ErrorCode::InUse, message }] = events(&outputs)[..] else {
+        panic!("{outputs:?}")
+    };
+    assert!(message.contains("/games") && message.contains("another daemon holds it"), "{message}");
+    assert!(message.contains("--game-dir"), "it says what to do: {message}");
+    assert_eq!(outputs.last(), Some(&Output::Stopped { failure: Some(message.clone()) }));
     assert_eq!(engine.poll_timeout(), None);
 }
 

@@ -27,6 +27,7 @@ use std::time::Instant;
 use super::super::context::{Cx, SourceDirectory};
 use super::super::{ConnId, Output, RequestId, RunFailure, error_code};
 use super::LocalView;
+use super::bans::Banned;
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
@@ -116,6 +117,8 @@ pub(super) struct Download {
     starved_since: Option<Instant>,
     /// When an idle source looks around again.
     endgame_at: Option<Instant>,
+    /// Bans that were not taken out yet.
+    bans: Vec<Banned>,
 }
 
 impl Download {
@@ -133,6 +136,7 @@ impl Download {
             sources_dirty: true,
             starved_since: None,
             endgame_at: None,
+            bans: Vec::new(),
         }
     }
 
@@ -248,7 +252,7 @@ impl Download {
                 self.sources_dirty = true;
                 self.phase = Phase::Clearing { pin, plan: Arc::new(plan) };
             }
-            Err(Rejection::Lie(why)) => self.ban(cx, peer_id, Ban::Poison, &why),
+            Err(Rejection::Lie(why)) => self.ban(cx, peer_id, Ban::Poison, &why, None),
             Err(Rejection::Failed(failure)) => self.failed(cx, peer_id, &failure),
         }
     }
@@ -363,7 +367,8 @@ impl Download {
             return;
         }
         if !batch.bad.is_empty() && self.roster.bad_chunks(batch.source, &batch.bad) {
-            self.ban(cx, batch.source, Ban::Poison, "its chunks do not match their hashes");
+            let chunk = batch.bad.first().copied();
+            self.ban(cx, batch.source, Ban::Poison, "its chunks do not match their hashes", chunk);
         }
         if let Some(error) = error {
             self.end(cx, disk_end(&error));
@@ -502,6 +507,11 @@ impl Download {
             Phase::Over(over) => Some(over),
             _ => None,
         }
+    }
+
+    /// The bans since the last time.
+    pub(super) fn take_bans(&mut self) -> Vec<Banned> {
+        std::mem::take(&mut self.bans)
     }
 
     /// Whether there is a last word.
@@ -665,7 +675,8 @@ impl Download {
                 return self.forget_region(peer_id);
             }
             RunFailure::Malformed(why) => {
-                return self.ban(cx, peer_id, Ban::Useless, &format!("its answer broke the protocol: {why}"));
+                let why = format!("its answer broke the protocol: {why}");
+                return self.ban(cx, peer_id, Ban::Useless, &why, None);
             }
             RunFailure::Reset(code) => match StreamCode::from_number(*code) {
                 Some(StreamCode::NotServed) => Trouble::NotServed,
@@ -693,14 +704,15 @@ impl Download {
             }
         }
         if self.roster.trouble(peer_id, trouble, cx.now) {
-            self.ban(cx, peer_id, Ban::Useless, "it fails again and again without delivering anything");
+            self.ban(cx, peer_id, Ban::Useless, "it fails again and again without delivering anything", None);
         }
     }
 
-    fn ban(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, ban: Ban, reason: &str) {
+    fn ban(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
         if self.roster.ban(peer_id, ban) {
-            let reason = reason.to_owned();
-            cx.event(PeerEvent::DownloadSourceBanned { game: self.game.clone(), peer_id, reason });
+            let (game, reason) = (self.game.clone(), reason.to_owned());
+            self.bans.push(Banned { game: game.clone(), peer_id, reason: reason.clone(), chunk, at: cx.now });
+            cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, reason, chunk });
             self.give_up_runs(cx, peer_id);
             self.forget_region(peer_id);
             if let Phase::Fetching { swarm, .. } = &mut self.phase {

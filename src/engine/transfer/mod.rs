@@ -15,6 +15,7 @@
 //!
 //! A run is requested only when landing buffers are reserved for all of its batches: that is the only backpressure.
 
+mod bans;
 #[doc(hidden)]
 pub mod bench;
 mod chunk_set;
@@ -36,6 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::bans::Bans;
 use self::download::Download;
 use self::lookup::Lookups;
 use self::progress::Account;
@@ -43,7 +45,9 @@ use self::serving::Serving;
 pub(super) use self::sources::Only;
 use super::context::{Cx, SourceDirectory};
 use super::{CommandId, ConnId, InboundId, Output, Pace, RequestId, RunFailure};
-use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
+use crate::api::{
+    Accepted, BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent,
+};
 use crate::config::{Config, Timers};
 use crate::proto::{Answer, GetChunks, HaveChunks};
 use crate::types::{
@@ -153,6 +157,7 @@ pub(super) struct Transfers {
     running: BTreeMap<DownloadId, Running>,
     lookups: Lookups,
     serving: Serving,
+    bans: Bans,
     /// The download that got a landing buffer last: the next one is for another.
     served_last: Option<DownloadId>,
     bytes_received: u64,
@@ -176,6 +181,7 @@ impl Transfers {
             running: BTreeMap::new(),
             lookups: Lookups::default(),
             serving: Serving::default(),
+            bans: Bans::default(),
             served_last: None,
             bytes_received: 0,
             pace: Pace::new(config.rates.max_download),
@@ -632,6 +638,11 @@ impl Transfers {
             Place::Queued => Some(0.0),
             Place::Running(id) => self.running.get(id).map(|running| running.download.progress()),
         }
+    }
+
+    /// The sources that were given up for good, the last ones, oldest first.
+    pub(super) fn sources_banned(&self, now: Instant) -> Vec<BannedSource> {
+        self.bans.rows(now)
     }
 
     /// Whether anything of a game is being sent.

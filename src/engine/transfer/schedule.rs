@@ -37,6 +37,7 @@ impl Transfers {
         for running in self.running.values_mut() {
             let sending = self.serving.is_sending(running.download.game());
             running.download.advance(cx, sources, local, sending);
+            self.bans.extend(running.download.take_bans());
         }
         let clear: Vec<_> = self
             .running

@@ -304,6 +304,15 @@ fn one_of_five_sources_sends_wrong_bytes_and_is_named() {
     sim.run();
     assert!(finished(&sim).iter().all(|source| source.peer_id != peer_id(3)));
     assert_eq!(banned(&sim), [peer_id(3)]);
+    // It is known after the end, with a chunk that it sent wrong.
+    let told = |event: &PeerEvent| match event {
+        PeerEvent::DownloadSourceBanned { chunk, .. } => *chunk,
+        _ => None,
+    };
+    let chunk = sim.log.iter().find_map(told);
+    let rows = sim.transfers.sources_banned(sim.now + Duration::from_secs(60));
+    assert_eq!((rows.len(), &rows[0].game, rows[0].peer_id, rows[0].chunk), (1, &sim::game("g"), peer_id(3), chunk));
+    assert!(chunk.is_some() && rows[0].when_ms >= 60_000, "{rows:?}");
     let refetched = sim.log.iter().find_map(|event| match event {
         PeerEvent::DownloadFinished { refetched_bytes, .. } => Some(*refetched_bytes),
         _ => None,

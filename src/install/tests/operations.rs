@@ -161,6 +161,14 @@ fn removing_takes_what_is_listed_and_the_folder_when_nothing_else_is_in_it() {
     let _ = remove_in(&dir).unwrap();
     assert_eq!(beneath(&read_tree(temp.path()), "quake"), tree(&[("bin/mine", "mine")]));
 
+    // What a download left: no sentinel, some files, and directories for files that never came.
+    let mut before = downloaded();
+    before.retain(|path, _| !["quake/version.ini", "quake/bin/data"].contains(&path.as_str()));
+    before.extend(tree(&[("quake/maps/one/", ""), ("quake/maps/two/", "")]));
+    let (temp, dir) = on_disk(&before);
+    let _ = remove_in(&dir).unwrap();
+    assert_eq!(read_tree(temp.path()), tree(&[("other/local/save", "of another game")]));
+
     let (temp, dir) = on_disk(&installed());
     let error = remove_in(&dir).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::InUse);
