@@ -28,4 +28,5 @@ mod reuse;
 mod serving;
 mod sources;
 mod start;
+mod swarm;
 mod wire;

@@ -76,11 +76,20 @@ pub(crate) struct Copycat {
 impl Copycat {
     /// Introduces itself to the daemon at `to`; whether it was let in is for the test to wait for.
     pub(crate) fn start(offer: &Arc<Offer>, to: SocketAddr) -> Self {
+        Self::begin(offer, to, false)
+    }
+
+    /// The same without the game in its library: it says again and again that it is downloading it, and has all but the sentinel.
+    pub(crate) fn start_in_swarm(offer: &Arc<Offer>, to: SocketAddr) -> Self {
+        Self::begin(offer, to, true)
+    }
+
+    fn begin(offer: &Arc<Offer>, to: SocketAddr, swarm: bool) -> Self {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (name, named) = mpsc::channel();
         let thread = std::thread::spawn({
             let (offer, stop, asked) = (Arc::clone(offer), Arc::clone(&stop), Arc::clone(&asked));
-            move || offer.spread(to, &stop, &asked, &name)
+            move || offer.spread(to, swarm, &stop, &asked, &name)
         });
         let peer_id = named.recv().expect("the stranger was let in");
         Self { peer_id, asked, stop, thread: Some(thread) }
@@ -101,15 +110,28 @@ impl Drop for Copycat {
 }
 
 impl Offer {
-    fn spread(self: Arc<Self>, to: SocketAddr, stop: &AtomicBool, asked: &Arc<AtomicU64>, name: &mpsc::Sender<String>) {
+    fn spread(
+        self: Arc<Self>,
+        to: SocketAddr,
+        swarm: bool,
+        stop: &AtomicBool,
+        asked: &Arc<AtomicU64>,
+        name: &mpsc::Sender<String>,
+    ) {
         let mut stranger = Stranger::connect(to);
         let mut hello = stranger.hello_message();
-        hello["library_rev"] = json!(REV);
-        hello["game_count"] = json!(1);
-        hello["library_digest"] = self.digest.clone();
+        if !swarm {
+            hello["library_rev"] = json!(REV);
+            hello["game_count"] = json!(1);
+            hello["library_digest"] = self.digest.clone();
+        }
+        let have = json!({
+            "type": "HaveChunks", "game_id": self.summary["id"], "content_hash": self.summary["content_hash"],
+            "ranges": [{"first": 0, "count": self.chunks.len() - 1}],
+        });
         let (offer, peer_id, asked) = (Arc::clone(&self), stranger.peer_id.clone(), Arc::clone(asked));
         stranger.on_request(move |message| match message["type"].as_str()? {
-            "GetLibrary" | "GetLibraryDelta" => {
+            "GetLibrary" | "GetLibraryDelta" if !swarm => {
                 let snapshot = json!({"epoch": "00000000000000aa", "rev": REV, "games": [offer.summary]});
                 Some(frame(&json!({"type": "LibrarySnapshot", "peer_id": peer_id, "snapshot": snapshot})))
             }
@@ -130,6 +152,9 @@ impl Offer {
             });
             if served.is_err() {
                 return;
+            }
+            if swarm {
+                stranger.notify(&have);
             }
         }
         let _ = stranger.drive("the farewell", |conn| {

@@ -97,6 +97,13 @@ impl Options {
         self
     }
 
+    /// A flag without a value.
+    #[allow(dead_code, reason = "not every test needs all of it")]
+    pub(crate) fn flag(mut self, name: &str) -> Self {
+        self.args.push(name.to_owned());
+        self
+    }
+
     /// A timer or limit by its name: `timers.stale_after`, `2s`.
     pub(crate) fn set(self, key: &str, value: &str) -> Self {
         self.arg("--set", format!("{key}={value}"))

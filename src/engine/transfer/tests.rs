@@ -3,6 +3,7 @@
 mod commands;
 mod resume;
 mod sim;
+mod swarm;
 
 use std::time::Duration;
 
