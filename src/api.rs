@@ -2,10 +2,14 @@
 //!
 //! The shapes below are the JSON of the JSONL and HTTP doors; `docs/CONTROL.md` lists them.
 
+mod metrics;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use metrics::{BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics};
 
 use crate::types::{ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, PeerId, RelPath, Revision};
 
@@ -15,6 +19,8 @@ use crate::types::{ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, Manife
 pub enum PeerCommand {
     /// State of the daemon in one record.
     Status,
+    /// What was moved, what is held, and what was waited for.
+    Metrics,
     /// Every peer that is known.
     ListPeers,
     /// Every game, here or at a peer.
@@ -124,6 +130,7 @@ impl PeerCommand {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Metrics => "metrics",
             Self::ListPeers => "list-peers",
             Self::ListGames => "list-games",
             Self::Connect { .. } => "connect",
@@ -222,6 +229,8 @@ pub type CommandResult = Result<CommandData, CommandError>;
 pub enum CommandData {
     /// To `status`.
     Status(Box<Status>),
+    /// To `metrics`.
+    Metrics(Box<Metrics>),
     /// To `list-peers`.
     Peers(PeerList),
     /// To `list-games`.

@@ -15,6 +15,7 @@ use lanspread_peer::config::{self, RunArgs};
 use lanspread_peer::control::client::{self, ClientCommand};
 use lanspread_peer::control::http::{HttpDoor, HttpError, HttpServer};
 use lanspread_peer::control::{self, ControlFile, Door, End, Fanout, Reply, Running, Signals, Stopped};
+use lanspread_peer::tools::bench::{self, BenchArgs};
 use lanspread_peer::tools::catalog::{self, CatalogCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
 use lanspread_peer::tools::unpack_helper;
@@ -43,6 +44,8 @@ enum Command {
     Catalog(CatalogCommand),
     /// Show it at work: two daemons on this PC, sample games, downloads, an installation
     Demo(DemoArgs),
+    /// Measure this PC, and the way to another one
+    Bench(BenchArgs),
     /// Print the version
     Version,
     /// Started by the daemon to unpack archives
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         }
         Command::Catalog(command) => catalog::run(command).map_err(|error| (FAILED, error.to_string())),
         Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
+        Command::Bench(args) => bench::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Version => {
             println!("lanspread {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -9,6 +9,7 @@
 //! 5. Move bytes: readable streams into messages and landing buffers, blocks into streams.
 //! 6. Feed the engine and carry out what it says.
 //! 7. Hand tasks to the workers; flush every connection that has something to say, once.
+//! 8. Take note of what transfers wait for until the next turn.
 //!
 //! Bulk bytes never pass the engine: it decides which chunks go where, and hears that they landed, were verified, were
 //! written.
@@ -17,7 +18,10 @@ mod addresses;
 mod fetch;
 mod frames;
 mod mailbox;
+mod metrics;
 mod send;
+#[cfg(test)]
+mod slow_disk;
 mod streams;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -28,7 +32,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mio::{Events, Poll, Token};
 
-use crate::api::{CommandResult, PeerCommand, PeerEvent};
+use crate::api::{CommandData, CommandResult, PeerCommand, PeerEvent};
 use crate::catalog::{Catalog, CatalogError, Keeper};
 use crate::config::Config;
 use crate::discovery::{Discovery, DiscoveryConfig, DiscoveryEvent};
@@ -42,6 +46,7 @@ use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKin
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
 pub(crate) use mailbox::{Mailbox, Wake};
+use metrics::Measures;
 use streams::{ParsedElsewhere, Shell, Streams};
 
 /// Token of the waker; the sockets have those after it.
@@ -149,6 +154,7 @@ pub(crate) fn start(
         sent_report_at: None,
         trim_at: None,
         lost_events: 0,
+        measures: Measures::new(now_outside_the_engine()),
         watcher: None,
         watching: true,
         wake,
@@ -231,6 +237,7 @@ struct Reactor {
     sighting_queue: Receiver<DiscoveryEvent>,
     events: Sender<PeerEvent>,
     lost_events: u64,
+    measures: Measures,
     /// When to close what is left, once the engine has stopped.
     stopping: Option<Instant>,
     /// Why the engine stopped by itself.
@@ -280,6 +287,7 @@ impl Reactor {
             // Flushing makes room, and closes connections.
             self.move_bytes(now);
             self.report_sent(now);
+            self.take_measures(now);
             self.trim(now);
             more |= self.endpoint.wants_turn() || !self.inputs.is_empty();
         }
@@ -429,13 +437,16 @@ impl Reactor {
             let (mut shell, streams) = self.shell(now);
             match done {
                 TaskDone::Job(done) => self.job_done(done),
-                TaskDone::Written(done) => shell.inputs.push_back(Input::BatchDone {
-                    download: done.download,
-                    request: RequestId(done.token),
-                    range: done.batch.range,
-                    bad: done.bad,
-                    error: done.error,
-                }),
+                TaskDone::Written(done) => {
+                    streams.counters.written(done.bad.len());
+                    shell.inputs.push_back(Input::BatchDone {
+                        download: done.download,
+                        request: RequestId(done.token),
+                        range: done.batch.range,
+                        bad: done.bad,
+                        error: done.error,
+                    });
+                }
                 TaskDone::Opened(opened) => streams.game_opened(&mut shell, opened),
                 TaskDone::Read(done) => streams.block_read(&mut shell, done),
                 TaskDone::CatalogFetched(keeper, result) => {
@@ -490,6 +501,12 @@ impl Reactor {
         tracing::trace!(?output, "engine");
         let (mut shell, streams) = self.shell(now);
         match output {
+            Output::Measure { id, load } => {
+                let metrics = Box::new(self.metrics(&load, now));
+                if let Some(reply) = self.repliers.remove(&id) {
+                    reply(Ok(CommandData::Metrics(metrics)));
+                }
+            }
             Output::Dial { dial, addr, from, expect } => self.endpoint.dial(dial.0, addr, from, expect, now),
             Output::Close { conn, code, reason } => {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);

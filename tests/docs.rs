@@ -13,7 +13,11 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// The variants of an enum of `src/api.rs`, in kebab-case as they are on the wire.
 fn variants(name: &str) -> Vec<String> {
-    let source = read("src/api.rs");
+    variants_in("src/api.rs", name)
+}
+
+fn variants_in(file: &str, name: &str) -> Vec<String> {
+    let source = read(file);
     let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap_or_else(|| panic!("enum {name}"));
     let (body, _) = body.split_once("\n}\n").unwrap();
     let names =
@@ -41,6 +45,22 @@ fn every_command_event_and_code_is_explained() {
         for word in variants {
             assert!(page.contains(&format!("`{word}`")), "docs/CONTROL.md does not explain `{word}` of {name}");
         }
+    }
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let source = read("src/control/metrics.rs");
+    let (code, _) = source.split_once("#[cfg(test)]").unwrap();
+    let names: Vec<&str> = code.split('"').filter(|text| text.starts_with("lanspread_")).collect();
+    assert!(names.len() > 30, "the names were read: {names:?}");
+    let page = read("docs/CONTROL.md");
+    let explained = |name: &str| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}{{"));
+    for name in &names {
+        assert!(explained(name), "docs/CONTROL.md does not explain `{name}`");
+    }
+    for cause in variants_in("src/api/metrics.rs", "StallCause") {
+        assert!(page.contains(&format!("`{cause}`")), "docs/CONTROL.md does not explain the stall `{cause}`");
     }
 }
 

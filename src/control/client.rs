@@ -33,6 +33,8 @@ pub struct ClientArgs {
 pub enum ClientCommand {
     /// Show what the running daemon does
     Status(ClientArgs),
+    /// Show what it moves, holds and waits for
+    Metrics(ClientArgs),
     /// List the PCs that it knows
     Peers(ClientArgs),
     /// List the games, here and at other PCs
@@ -239,7 +241,12 @@ impl ClientError {
 impl ClientCommand {
     fn args(&self) -> &ClientArgs {
         match self {
-            Self::Status(args) | Self::Peers(args) | Self::Games(args) | Self::Pause(args) | Self::Resume(args) => args,
+            Self::Metrics(args)
+            | Self::Status(args)
+            | Self::Peers(args)
+            | Self::Games(args)
+            | Self::Pause(args)
+            | Self::Resume(args) => args,
             Self::Get(game) | Self::Cancel(game) | Self::Prioritise(game) => &game.client,
             Self::Download(download) => &download.operation.game.client,
             Self::Install(args) | Self::Uninstall(args) | Self::Remove(args) => &args.game.client,
@@ -272,6 +279,7 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
     let daemon = Daemon::find(state_dir.ok_or(ClientError::NoStateDir)?)?;
     match command {
         ClientCommand::Status(_) => out.show(&daemon.get("status")?, show::status),
+        ClientCommand::Metrics(_) => out.show(&daemon.send(&PeerCommand::Metrics)?, show::metrics),
         ClientCommand::Peers(_) => out.show(&daemon.get("peers")?, show::peers),
         ClientCommand::Games(_) => out.show(&daemon.get("games")?, show::games),
         ClientCommand::Get(args) => {

@@ -13,6 +13,7 @@ mod file;
 pub mod http;
 pub mod human;
 pub mod jsonl;
+mod metrics;
 mod parse;
 mod run;
 mod signals;

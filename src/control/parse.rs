@@ -26,6 +26,7 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
     let fields = Fields { command: name, object };
     match name {
         "status" => fields.only(&[], PeerCommand::Status),
+        "metrics" => fields.only(&[], PeerCommand::Metrics),
         "list-peers" => fields.only(&[], PeerCommand::ListPeers),
         "list-games" => fields.only(&[], PeerCommand::ListGames),
         "shutdown" => fields.only(&[], PeerCommand::Shutdown),

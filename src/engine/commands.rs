@@ -62,6 +62,10 @@ impl Engine {
         let stopping = matches!(self.phase, Phase::Leaving { .. });
         match command {
             PeerCommand::Status => self.reply(id, Ok(CommandData::Status(Box::new(self.status(now))))),
+            PeerCommand::Metrics => {
+                let load = Box::new(self.load());
+                self.out.push_back(super::Output::Measure { id, load });
+            }
             PeerCommand::ListPeers => {
                 let peers = self.peers.list(now);
                 self.reply(id, Ok(CommandData::Peers(PeerList { peers })));
@@ -289,6 +293,10 @@ impl Engine {
                 transfers!(self, now, command_fetch_latest, command, game);
             }
         }
+    }
+
+    fn load(&self) -> super::EngineLoad {
+        super::EngineLoad { peers: self.peers.connections(), ..self.transfers.load() }
     }
 
     fn status(&self, now: Instant) -> Status {

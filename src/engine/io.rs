@@ -235,9 +235,33 @@ pub enum Input {
     Timeout,
 }
 
+/// What the engine has under way: its part of the answer to `metrics`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EngineLoad {
+    /// Downloads that have a slot.
+    pub downloads_running: usize,
+    /// Downloads that wait for one.
+    pub downloads_waiting: usize,
+    /// Runs and manifests that peers are being sent.
+    pub uploads: usize,
+    /// Landing buffers reserved or with workers.
+    pub buffers_reserved: usize,
+    /// Bytes of game data that landed.
+    pub bytes_received: u64,
+    /// The connection of each connected peer, ascending by peer.
+    pub peers: Vec<(PeerId, ConnId)>,
+}
+
 /// What to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
+    /// Answer `metrics`: with this, and with what the shell counts itself.
+    Measure {
+        /// Of this command.
+        id: CommandId,
+        /// What the engine knows.
+        load: Box<EngineLoad>,
+    },
     /// From now on send games only so fast, over all connections. At first: as configured.
     LimitUpload {
         /// Bytes per second; `None`: as fast as it goes.

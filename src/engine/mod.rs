@@ -40,7 +40,7 @@ mod timers;
 mod transfer;
 mod view;
 
-pub use io::{CommandId, ConnId, DialId, InboundId, Input, Output, RequestId, RunFailure, Sighting};
+pub use io::{CommandId, ConnId, DialId, EngineLoad, InboundId, Input, Output, RequestId, RunFailure, Sighting};
 pub(crate) use pace::Pace;
 #[doc(hidden)]
 pub use transfer::bench as planner_bench;
@@ -250,6 +250,16 @@ impl Engine {
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
+    }
+
+    /// Whether chunks are wanted, and wait for a landing buffer. Cheap: for a look at every turn.
+    pub fn waits_for_buffers(&self) -> bool {
+        self.transfers.is_starved()
+    }
+
+    /// Whether chunks are wanted, and wait for the limit of the rate. Cheap as well.
+    pub fn waits_for_download_limit(&self) -> bool {
+        self.transfers.is_paced()
     }
 
     /// When [`Input::Timeout`] is wanted next. May lie in the past: then at once.

@@ -483,7 +483,7 @@ impl World {
             Output::Unwatch { game } => {
                 assert!(self.nodes[n].watched.remove(&game), "{game} was not watched");
             }
-            Output::LimitUpload { .. } => {}
+            Output::LimitUpload { .. } | Output::Measure { .. } => {}
             Output::Advertise { stamp } => {
                 self.nodes[n].advertised = Some(stamp);
                 for by in 0..self.nodes.len() {

@@ -57,6 +57,22 @@ pub trait Hook: Send + Sync {
     }
 }
 
+/// Hooks of directories that a whole daemon will open, for tests that have no other way to reach them.
+#[cfg(test)]
+static PLANTED: std::sync::Mutex<Vec<(std::path::PathBuf, Arc<dyn Hook>)>> = std::sync::Mutex::new(Vec::new());
+
+/// From now on a hook stands at everything beneath this directory, however it is opened.
+#[cfg(test)]
+pub(crate) fn plant_hook(path: &Path, hook: Arc<dyn Hook>) {
+    PLANTED.lock().unwrap().push((path.to_owned(), hook));
+}
+
+#[cfg(test)]
+pub(super) fn planted(path: &Path) -> Option<Arc<dyn Hook>> {
+    let planted = PLANTED.lock().unwrap();
+    planted.iter().find(|(at, _)| at == path).map(|(_, hook)| Arc::clone(hook))
+}
+
 /// A hook or none; handed from a directory to everything opened beneath it.
 #[derive(Clone, Default)]
 pub(super) struct Hooks(Option<Arc<dyn Hook>>);

@@ -205,6 +205,10 @@ pub struct EndpointStats {
     pub kept_trains: u64,
     /// Times that segmentation offload had to be switched off.
     pub offload_trips: u64,
+    /// Packets declared lost on connections that are over.
+    pub lost_before: u64,
+    /// Stream bytes sent again on connections that are over.
+    pub retransmitted_before: u64,
     /// Packets or trains that the system refused to send.
     pub send_errors: u64,
     /// Reads that failed.

@@ -57,6 +57,9 @@ impl Endpoint {
         let Some(connection) = self.slots.get_mut(slot).and_then(|slot| slot.connection.take()) else {
             return false;
         };
+        let last = connection.stats();
+        self.stats.lost_before += last.packets_lost;
+        self.stats.retransmitted_before += last.retransmitted_bytes;
         self.stats.connections -= 1;
         if matches!(connection.phase, Phase::Handshake { origin: Origin::Accepted, .. }) {
             self.stats.half_open = self.stats.half_open.saturating_sub(1);

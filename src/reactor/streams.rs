@@ -47,6 +47,7 @@ use crate::workers::{
 
 use super::fetch::{Fetching, Landed, Space};
 use super::frames::{FrameReader, Outgoing, Pumped};
+use super::metrics::{Counters, SendStalls};
 use super::send::{Files, Lookup, OpenGames, Sending};
 use numbers::Numbers;
 
@@ -128,6 +129,8 @@ pub(super) struct Streams {
     throttled: bool,
     /// Who went on first the last time that it allowed more.
     resumed_first: Option<Conn>,
+    /// For whoever asks how it goes.
+    pub(super) counters: Counters,
     scratch: Vec<u8>,
 }
 
@@ -250,6 +253,31 @@ impl Streams {
         self.sent_bytes > 0
     }
 
+    /// Bytes of messages that are incomplete, or with a worker.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
+    /// What runs that go out wait for.
+    pub(super) fn send_stalls(&self) -> SendStalls {
+        let mut stalls = SendStalls { upload_limit: self.throttled, ..SendStalls::default() };
+        for connection in self.senders.iter().filter_map(|conn| self.conns.get(conn)) {
+            for number in &connection.sends {
+                let Some(Kind::Inbound { state: Inbound::Sending(sending), .. }) =
+                    connection.streams.get(number).map(|stream| &stream.kind)
+                else {
+                    continue;
+                };
+                match (sending.outgoing.parts_left(), sending.reading) {
+                    (0, 0) => stalls.read_buffers |= sending.wants_read(),
+                    (0, _) => stalls.source_read = true,
+                    _ => stalls.network |= !self.throttled,
+                }
+            }
+        }
+        stalls
+    }
+
     /// A connection stands. `dialled`: by this side.
     pub(super) fn connected(&mut self, conn: Conn, dialled: bool, now: Instant) {
         self.conns.entry(conn).or_insert_with(|| Connection::new(dialled, now));
@@ -289,6 +317,7 @@ impl Streams {
                     });
                 }
                 Kind::Fetching { fetching, .. } => {
+                    self.counters.fetching -= 1;
                     self.requests.remove(&fetching.request);
                     inputs.push_back(Input::RunDone {
                         request: fetching.request,
@@ -356,7 +385,9 @@ impl Streams {
     fn forget(&mut self, conn: Conn, number: u64) {
         let Some(connection) = self.conns.get_mut(&conn) else { return };
         connection.writing.remove(&number);
-        let held = connection.streams.remove(&number).map_or(0, |stream| stream.kind.buffered());
+        let removed = connection.streams.remove(&number);
+        self.counters.fetching -= usize::from(matches!(&removed, Some(Stream { kind: Kind::Fetching { .. }, .. })));
+        let held = removed.map_or(0, |stream| stream.kind.buffered());
         self.release(conn, held);
         self.leave_senders(conn, number);
     }

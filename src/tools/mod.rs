@@ -1,5 +1,6 @@
 //! What only the command line runs.
 
+pub mod bench;
 pub mod catalog;
 pub mod demo;
 pub mod unpack_helper;

@@ -222,6 +222,11 @@ impl<C: Send + 'static> Workers<C> {
         taken.into_iter().map(|(game, (done, total))| (game, done, total)).collect()
     }
 
+    /// Each lane: its name, its tasks that are queued, running, or done and not yet fetched, and how many there may be.
+    pub fn lanes(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
+        Kind::ALL.iter().zip(&self.lanes).map(|(kind, lane)| (kind.name(), lane.outstanding, MAX_OUTSTANDING))
+    }
+
     /// Tasks that are queued, running, or done and not yet fetched, of all kinds.
     pub fn outstanding(&self) -> usize {
         self.lanes.iter().map(|lane| lane.outstanding).sum()

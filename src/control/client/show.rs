@@ -44,6 +44,47 @@ fn limits_of(limits: &Value) -> String {
     format!("upload {}, download {}", rate("max_upload"), rate("max_download"))
 }
 
+/// For `metrics`: what a person looks for; the rest is in the JSON.
+pub(super) fn metrics(metrics: &Value) -> String {
+    let buffers = |name: &str| {
+        let of = &metrics[name];
+        format!("{} of {} (at most {})", text(&of["in_use"]), text(&of["limit"]), text(&of["peak"]))
+    };
+    let seconds = |value: &Value| value.as_f64().map_or_else(|| "unknown".into(), |s| format!("{s:.2} s"));
+    let network = &metrics["network"];
+    let packets = |what: &str, calls: &str| {
+        let (packets, calls) = (number(&network[what]), number(&network[calls]));
+        format!("{packets} in {calls} calls")
+    };
+    let lost = format!(
+        "{} packets, {} sent again",
+        text(&network["packets_lost"]),
+        size(number(&network["retransmitted_bytes"]))
+    );
+    let mut lines = vec![
+        ("up".to_owned(), seconds(&metrics["uptime_seconds"])),
+        ("CPU".into(), seconds(&metrics["cpu_seconds"])),
+        ("received".into(), size(number(&metrics["bytes_received"]))),
+        ("sent".into(), size(number(&metrics["bytes_sent"]))),
+        ("landing buffers".into(), buffers("landing_buffers")),
+        ("read buffers".into(), buffers("read_buffers")),
+        ("packets sent".into(), packets("packets_sent", "send_calls")),
+        ("packets received".into(), packets("packets_received", "receive_calls")),
+        ("lost".into(), lost),
+    ];
+    for queue in rows(metrics, "queues").filter(|queue| number(&queue["waiting"]) > 0) {
+        lines.push((
+            format!("queue {}", text(&queue["queue"])),
+            format!("{} of {}", text(&queue["waiting"]), text(&queue["limit"])),
+        ));
+    }
+    for stall in rows(metrics, "stalls").filter(|stall| number(&stall["events"]) > 0) {
+        let waited = format!("{} ({} times)", seconds(&stall["seconds"]), text(&stall["events"]));
+        lines.push((format!("waited for {}", text(&stall["cause"])), waited));
+    }
+    lines.iter().map(|(name, value)| format!("{name:<27}{value}\n")).collect()
+}
+
 /// For `status`.
 pub(super) fn status(status: &Value) -> String {
     let list = |name: &str| -> String {

@@ -236,6 +236,7 @@ fn respond(
             stream::serve(connection.stream(), commands, fanout)?;
             Ok(None)
         }
+        Route::Metrics => routes::metrics(commands).map(Some),
         Route::State(state) => routes::state(commands, &state).map(Some),
     }
 }

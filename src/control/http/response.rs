@@ -74,10 +74,13 @@ fn status_of(code: ErrorCode) -> u16 {
     }
 }
 
+const JSON: &str = "application/json";
+
 /// A complete answer.
 pub(super) struct Response {
     status: u16,
     allow: Option<&'static str>,
+    content_type: &'static str,
     body: Vec<u8>,
 }
 
@@ -88,13 +91,18 @@ impl Response {
             let message = format!("the answer cannot be written as JSON: {error}");
             Refusal::from(CommandError::new(ErrorCode::Io, message))
         })?;
-        Ok(Self { status: 200, allow: None, body })
+        Ok(Self { status: 200, allow: None, content_type: JSON, body })
+    }
+
+    /// Metrics, in version 0.0.4 of the text format of Prometheus.
+    pub(super) fn text(text: String) -> Self {
+        Self { status: 200, allow: None, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.into() }
     }
 
     /// `head_only`: as to a HEAD, without the body.
     pub(super) fn write(&self, stream: &mut impl Write, head_only: bool) -> io::Result<()> {
-        let Self { status, allow, body } = self;
-        let mut answer = head(*status, "application/json");
+        let Self { status, allow, content_type, body } = self;
+        let mut answer = head(*status, content_type);
         if *status == 401 {
             answer.push_str("WWW-Authenticate: Bearer\r\n");
         }
@@ -113,7 +121,7 @@ impl Response {
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         let body = serde_json::to_vec(&refusal).unwrap_or_default();
-        Self { status: refusal.status, allow: refusal.allow, body }
+        Self { status: refusal.status, allow: refusal.allow, content_type: JSON, body }
     }
 }
 

@@ -12,11 +12,15 @@ use super::response::{Refusal, Response};
 
 /// Where everything is.
 const BASE: &str = "/api/v1/";
+/// Where programs that gather metrics look by themselves.
+const METRICS: &str = "/metrics";
 
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     State(State),
+    /// Counters in the text format of Prometheus.
+    Metrics,
     Command,
     Events,
 }
@@ -35,8 +39,9 @@ pub(super) enum State {
 impl Route {
     pub(super) fn find(head: &Head) -> Result<Self, Refusal> {
         let lost = || Refusal::new(404, "not-found", "there is nothing at this address");
-        let name = head.path.strip_prefix(BASE).ok_or_else(lost)?;
+        let name = if head.path == METRICS { METRICS } else { head.path.strip_prefix(BASE).ok_or_else(lost)? };
         let route = match name {
+            METRICS => Self::Metrics,
             "status" => Self::State(State::Status),
             "peers" => Self::State(State::Peers),
             "games" => Self::State(State::Games),
@@ -57,7 +62,7 @@ impl Route {
         match self {
             Self::Command => "POST",
             Self::Events => "GET",
-            Self::State(_) => "GET, HEAD",
+            Self::State(_) | Self::Metrics => "GET, HEAD",
         }
     }
 }
@@ -116,6 +121,14 @@ pub(super) fn state(commands: &impl Commands, state: &State) -> Result<Response,
             Response::json(&row.ok_or_else(unknown)?)
         }
         State::Operations => Response::json(&Operations { operations: status(commands)?.operations }),
+    }
+}
+
+/// The answer to `GET /metrics`.
+pub(super) fn metrics(commands: &impl Commands) -> Result<Response, Refusal> {
+    match call(commands, PeerCommand::Metrics)? {
+        CommandData::Metrics(metrics) => Ok(Response::text(crate::control::metrics::prometheus(&metrics))),
+        _ => Err(odd()),
     }
 }
 

@@ -561,6 +561,11 @@ impl Peers {
         self.sessions().count()
     }
 
+    /// The connection of each connected peer, ascending by peer.
+    pub(super) fn connections(&self) -> Vec<(PeerId, ConnId)> {
+        self.sessions().map(|(id, _, session)| (id, session.conn)).collect()
+    }
+
     /// Number of connected peers whose library is in step.
     pub(super) fn in_step(&self) -> usize {
         self.sessions().filter(|(_, row, session)| session.sync.in_step() && row.library.is_some()).count()

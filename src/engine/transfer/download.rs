@@ -462,6 +462,16 @@ impl Download {
         self.planner().map_or(0, Planner::buffers)
     }
 
+    /// Whether chunks are wanted that nobody was asked for.
+    pub(super) fn wants_chunks(&self) -> bool {
+        matches!(&self.phase, Phase::Fetching { planner, .. } if planner.has_wanted())
+    }
+
+    /// How many sources can be asked now.
+    pub(super) fn usable_sources(&self) -> usize {
+        self.roster.usable().count()
+    }
+
     /// When [`Download::advance`] has something to do though nothing happens.
     pub(super) fn next_timeout(&self, timers: &Timers) -> Option<Instant> {
         let waking = matches!(self.phase, Phase::Seeking | Phase::Asking { .. } | Phase::Fetching { .. });

@@ -44,7 +44,7 @@ use self::progress::Account;
 use self::serving::Serving;
 pub(super) use self::sources::Only;
 use super::context::{Cx, SourceDirectory};
-use super::{CommandId, ConnId, InboundId, Output, Pace, RequestId, RunFailure};
+use super::{CommandId, ConnId, EngineLoad, InboundId, Output, Pace, RequestId, RunFailure};
 use crate::api::{
     Accepted, BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent,
 };
@@ -165,6 +165,8 @@ pub(super) struct Transfers {
     pace: Pace,
     /// A run that could have been asked for waits for that.
     paced: bool,
+    /// Chunks are wanted, and no landing buffer is free for them.
+    starved: bool,
     /// The user wants the network for something else.
     paused: bool,
     timers: Timers,
@@ -186,6 +188,7 @@ impl Transfers {
             bytes_received: 0,
             pace: Pace::new(config.rates.max_download),
             paced: false,
+            starved: false,
             paused: false,
             timers: config.timers.clone(),
             stopping: false,
@@ -663,6 +666,28 @@ impl Transfers {
     /// Bytes of game data that were sent since the start, in runs that are over.
     pub(super) fn bytes_sent(&self) -> u64 {
         self.serving.bytes_sent()
+    }
+
+    /// Whether chunks are wanted, and wait for a landing buffer.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Whether chunks are wanted, and wait for the limit of the rate.
+    pub(super) fn is_paced(&self) -> bool {
+        self.paced
+    }
+
+    /// What is under way; without the peers, which others know.
+    pub(super) fn load(&self) -> EngineLoad {
+        EngineLoad {
+            downloads_running: self.running.len(),
+            downloads_waiting: self.queue.len(),
+            uploads: self.serving.count(),
+            buffers_reserved: self.buffers_held(),
+            bytes_received: self.bytes_received,
+            peers: Vec::new(),
+        }
     }
 
     /// Landing buffers reserved or with workers, over all downloads.

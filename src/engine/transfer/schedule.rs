@@ -83,6 +83,7 @@ impl Transfers {
     /// Hands free landing buffers to the downloads in turn, one run at a time.
     fn hand_out(&mut self, cx: &mut Cx<'_>) {
         self.paced = false;
+        self.starved = false;
         if self.paused {
             return;
         }
@@ -93,6 +94,14 @@ impl Transfers {
         let share = cx.config.limits.landing_buffers / order.len().max(1);
         self.in_turn(cx, &order, |download, cx, free| download.assign(cx, free, share));
         self.in_turn(cx, &order, Download::assist);
+        self.starved = self.is_short_of_buffers(cx.config.limits.landing_buffers.max(1));
+    }
+
+    /// Whether somebody wants chunks while all buffers are held, but for those that are kept for other sources.
+    fn is_short_of_buffers(&self, pool: usize) -> bool {
+        let held = self.buffers_held();
+        let short = |download: &Download| download.wants_chunks() && held + download.usable_sources() >= pool;
+        held > 0 && self.running.values().any(|running| short(&running.download))
     }
 
     /// Offers the free buffers to one download after the other, until none takes any or the limit is reached. `offer`

@@ -91,6 +91,11 @@ impl Serving {
         self.sends.values().any(|sent| sent == game)
     }
 
+    /// How many runs and manifests are being sent.
+    pub(super) fn count(&self) -> usize {
+        self.sends.len()
+    }
+
     /// The games that are being sent.
     pub(super) fn games(&self) -> BTreeSet<GameId> {
         self.sends.values().cloned().collect()

@@ -113,6 +113,7 @@ impl Streams {
     pub(super) fn start(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64, kind: Kind, patience: Duration) {
         let deadline = cx.now + patience;
         let Some(connection) = self.conns.get_mut(&conn) else { return };
+        self.counters.fetching += usize::from(matches!(kind, Kind::Fetching { .. }));
         connection.streams.insert(number, Stream { kind, deadline: Some(deadline) });
         self.arm(deadline, conn, number);
         self.mark_writing(conn, number);

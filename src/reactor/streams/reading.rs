@@ -85,10 +85,12 @@ impl Streams {
             }
             Ok(landed) => {
                 if let Some(landed) = landed {
-                    cx.inputs.push_back(Input::BatchLanded { request: fetching.request, range: landed.batch.range });
+                    let (request, download) = (fetching.request, fetching.download);
+                    self.counters.landed(landed.batch);
+                    cx.inputs.push_back(Input::BatchLanded { request, range: landed.batch.range });
                     cx.tasks.push_back(Task::Write(WriteBatch {
-                        token: fetching.request.0,
-                        download: fetching.download,
+                        token: request.0,
+                        download,
                         batch: landed.batch,
                         buf: landed.buf,
                         hashes: landed.hashes,
@@ -97,6 +99,7 @@ impl Streams {
                 if !fin {
                     return true;
                 }
+                let Some(Kind::Fetching { fetching, .. }) = self.kind(conn, number) else { return false };
                 match fetching.end() {
                     Ok(()) => self.end_fetch(cx, conn, number, Ok(())),
                     Err(RunFailure::Malformed(what)) => self.malformed(cx, conn, number, &what),
