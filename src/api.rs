@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use metrics::{BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics};
 
-use crate::types::{ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, PeerId, RelPath, Revision};
+use crate::types::{
+    ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, MirrorUrl, PeerId, RelPath, Revision,
+};
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -342,6 +344,21 @@ pub struct Status {
     pub limits: LimitState,
     /// Whether all transfers are stopped.
     pub paused: bool,
+    /// Web servers that hand out games, in the order of their URLs.
+    pub mirrors: Vec<MirrorRow>,
+}
+
+/// A web server that hands out games.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct MirrorRow {
+    /// Under which it is a source.
+    pub peer_id: PeerId,
+    /// Where it is.
+    pub url: MirrorUrl,
+    /// Whether it answered the last time it was asked what it has.
+    pub reachable: bool,
+    /// Games that it is known to have.
+    pub games: usize,
 }
 
 /// How changes in the game directory are noticed.
@@ -613,6 +630,9 @@ pub enum PeerEvent {
         game: GameId,
         /// Who.
         peer_id: PeerId,
+        /// Where it is, if it is a mirror.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        url: Option<MirrorUrl>,
         /// Why.
         reason: String,
         /// The chunk whose bytes did not match its hash, if that was it.

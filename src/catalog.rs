@@ -15,10 +15,8 @@
 //! A list comes from a file or a URL; [`Keeper`] keeps it up to date, and holds it against its signature where a key is set.
 
 mod cache;
-mod http;
 mod keeper;
 pub mod signature;
-mod tls;
 
 pub use cache::{CACHE_FILE, Readers, create, replace};
 pub use keeper::{Keeper, read_once};

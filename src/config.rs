@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::{CatalogKey, CatalogSource};
+use crate::types::{CatalogKey, CatalogSource, MirrorUrl, PeerId};
 
 /// Everything that `Peer::start` needs.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub party_key_file: Option<PathBuf>,
     /// `host:port` of peers to keep connected without multicast.
     pub static_peers: Vec<String>,
+    /// Web servers that hand out games, at most [`Config::MAX_MIRRORS`], each once.
+    pub mirrors: Vec<MirrorUrl>,
     /// Whether to advertise and browse by mDNS.
     pub mdns: bool,
     /// Whether to hand out verified chunks of games that are still being downloaded, and to fetch such from others.
@@ -55,6 +57,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Each has threads of its own.
+    pub const MAX_MIRRORS: usize = 8;
+
+    /// The mirror that has this id as a source.
+    pub fn mirror(&self, peer_id: PeerId) -> Option<&MirrorUrl> {
+        self.mirrors.iter().find(|url| url.peer_id() == peer_id)
+    }
+
     /// The defaults for two directories.
     pub fn new(game_dir: PathBuf, state_dir: PathBuf) -> Self {
         Self {
@@ -65,6 +75,7 @@ impl Config {
             catalog_key: None,
             party_key_file: None,
             static_peers: Vec::new(),
+            mirrors: Vec::new(),
             mdns: true,
             swarm: true,
             hostname: None,
@@ -182,6 +193,8 @@ pub struct Timers {
     pub rescan_every: Duration,
     /// Time between two looks at the catalog's file or URL.
     pub catalog_refresh: Duration,
+    /// Time between two looks at a mirror's list of games; also the longest pause after it could not be reached.
+    pub mirror_refresh: Duration,
     /// File events of one game are collected for this long.
     pub fs_coalesce: Duration,
     /// Time between two progress events of a download.
@@ -214,6 +227,7 @@ impl Default for Timers {
             sighting_grace: s(2),
             rescan_every: s(300),
             catalog_refresh: s(300),
+            mirror_refresh: s(300),
             fs_coalesce: ms(500),
             progress_every: ms(500),
             interface_check: s(60),

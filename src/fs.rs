@@ -214,7 +214,7 @@ impl Dir {
     }
 
     /// Makes the file `name` with these bytes, durably but for the name. A file that is there is removed first.
-    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), FsError> {
+    pub fn write_new(&self, name: &str, bytes: &[u8]) -> Result<(), FsError> {
         self.remove_file(name)?;
         let file = self
             .hooked(name, |path| Op::Create(path))

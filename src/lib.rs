@@ -25,6 +25,7 @@ pub mod fs;
 pub mod identity;
 pub mod index;
 pub mod install;
+pub mod mirror;
 pub mod proto;
 pub mod quic;
 pub mod reactor;
@@ -33,6 +34,7 @@ pub mod types;
 pub mod workers;
 
 mod peer;
+mod web;
 
 pub use peer::{CommandSender, Peer, Stopped};
 pub use reactor::StartError;

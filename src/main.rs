@@ -18,6 +18,7 @@ use lanspread_peer::control::{self, ControlFile, Door, End, Fanout, Reply, Runni
 use lanspread_peer::tools::bench::{self, BenchArgs};
 use lanspread_peer::tools::catalog::{self, CatalogCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
+use lanspread_peer::tools::share::{self, ShareArgs};
 use lanspread_peer::tools::unpack_helper;
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +43,8 @@ enum Command {
     /// Make, sign and look at catalogs
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Make a folder of games into a mirror for any web server
+    Share(ShareArgs),
     /// Show it at work: two daemons on this PC, sample games, downloads, an installation
     Demo(DemoArgs),
     /// Measure this PC, and the way to another one
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             };
         }
         Command::Catalog(command) => catalog::run(command).map_err(|error| (FAILED, error.to_string())),
+        Command::Share(args) => share::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Bench(args) => bench::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Version => {

@@ -19,6 +19,7 @@ mod fetch;
 mod frames;
 mod mailbox;
 mod metrics;
+mod mirrors;
 mod send;
 #[cfg(test)]
 mod slow_disk;
@@ -40,6 +41,7 @@ use crate::engine::{CommandId, ConnId, DialId, Engine, Input, Output, RequestId,
 use crate::fs::DirLock;
 use crate::identity::Identity;
 use crate::index::watch::{Degraded, FsEvent, Watcher};
+use crate::mirror::{self, Mirrors};
 use crate::proto::{CloseCode, PROTO_VER};
 use crate::quic::{ConnHandle as Conn, Endpoint, Event};
 use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKind};
@@ -137,11 +139,24 @@ pub(crate) fn start(
         let wake = wake.clone();
         Workers::start(config.limits.workers, Arc::new(move || wake.wake())).map_err(system("worker thread"))?
     };
+    let landing_pool = {
+        // What the threads of the mirrors still hold of cancelled runs is nobody's reservation.
+        let slack = config.mirrors.len() * mirror::THREADS;
+        BufferPool::new(config.limits.landing_buffers + slack, crate::types::CHUNK_SIZE as usize)
+    };
+    let mirrors = {
+        let wake = wake.clone();
+        let wake: mirror::Wake = Arc::new(move || wake.wake());
+        Mirrors::start(&config.mirrors, &landing_pool, config.timers.run_stall, wake)
+            .map_err(system("mirror thread"))?
+    };
     let discovery = if config.mdns { start_discovery(&config, &identity, &listen_addrs, sightings) } else { Ok(None) };
     let engine = Engine::new(config.clone(), catalog, identity.peer_id(), seed());
     let failure = Arc::new(OnceLock::new());
     let mut reactor = Reactor {
-        landing_pool: BufferPool::new(config.limits.landing_buffers, crate::types::CHUNK_SIZE as usize),
+        landing_pool,
+        mirrors,
+        outages: mirrors::Outages::default(),
         read_pool: BufferPool::new(config.limits.read_buffers, crate::types::CHUNK_SIZE as usize),
         streams: Streams::default(),
         inputs: VecDeque::new(),
@@ -213,6 +228,8 @@ struct Reactor {
     endpoint: Endpoint,
     engine: Engine,
     workers: Workers<ParsedElsewhere>,
+    mirrors: Mirrors,
+    outages: mirrors::Outages,
     /// `None`: there is no catalog, or it is being fetched.
     keeper: Option<Box<Keeper>>,
     discovery: Option<Discovery>,
@@ -380,6 +397,7 @@ impl Reactor {
     /// Moves bytes between connections, buffers and workers.
     fn move_bytes(&mut self, now: Instant) {
         self.workers_done(now);
+        self.mirrors_done();
         let (mut shell, streams) = self.shell(now);
         streams.expire(&mut shell);
         while let Some(event) = shell.endpoint.poll_event() {
@@ -512,13 +530,22 @@ impl Reactor {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));
             }
+            Output::Ask { request, conn, body } if conn.as_mirror().is_some() => {
+                self.ask_mirror(conn.as_mirror().unwrap_or_default(), request, *body);
+            }
             Output::Ask { request, conn, body } => streams.ask(&mut shell, request, conn, &body),
+            Output::Fetch { request, conn, download, range, .. } if conn.as_mirror().is_some() => {
+                self.fetch_from_mirror(conn.as_mirror().unwrap_or_default(), request, download, range);
+            }
             Output::Fetch { request, conn, download, content_hash, range } => {
                 let plan = self.plans.get(&download).map(Arc::clone);
                 let (mut shell, streams) = self.shell(now);
                 streams.fetch(&mut shell, request, conn, download, plan, content_hash, range);
             }
-            Output::Cancel { request } => streams.cancel(&mut shell, request),
+            Output::Cancel { request } => {
+                streams.cancel(&mut shell, request);
+                self.mirrors.cancel(request.0);
+            }
             Output::Notify { conn, body } => streams.notify(&mut shell, conn, &body),
             Output::Answer { to, body } => streams.answer(&mut shell, to, &body),
             Output::SendManifest { to, game, manifest_hash, content_hash } => {
@@ -530,6 +557,7 @@ impl Reactor {
             Output::StopSending { game } => streams.stop_sending_game(&mut shell, &game),
             Output::LimitUpload { rate } => streams.limit_upload(rate),
             Output::Job(job) => self.start_job(job),
+            Output::AskMirror { mirror, ask } => self.mirrors.ask(mirror, ask),
             Output::FetchCatalog => self.tasks.extend(self.keeper.take().map(Task::FetchCatalog)),
             Output::CancelHash { game } => self.workers.cancel_hash(&game),
             Output::CancelJob { game } => self.workers.cancel_operation(&game),

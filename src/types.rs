@@ -9,6 +9,7 @@ mod hash;
 mod id;
 mod job;
 mod manifest;
+mod mirror;
 mod path;
 
 pub use catalog::CatalogSource;
@@ -26,4 +27,5 @@ pub use manifest::{
     Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, Manifest, ManifestError,
     content_hash,
 };
+pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
 pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_reserved_at_root};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Modules outside the pure core: they touch sockets, disks, clocks or threads.
-const ADAPTERS: [&str; 7] = ["quic", "discovery", "index", "workers", "fs", "control", "identity"];
+const ADAPTERS: [&str; 9] = ["quic", "discovery", "index", "workers", "fs", "control", "identity", "mirror", "web"];
 
 /// What a module may name; `None`: everything.
 type Rules = BTreeMap<String, Option<BTreeSet<String>>>;

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::Cached;
-use super::http::{self, Fetched};
 use super::{Catalog, CatalogError, MAX_FILE_BYTES, signature};
 use crate::types::{CatalogKey, CatalogSignature, CatalogSource};
+use crate::web::{self, Fetched};
 
 /// Largest signature file, in bytes.
 const MAX_SIGNATURE_BYTES: u64 = 1 << 10;
@@ -163,10 +163,10 @@ type Tagged = (Vec<u8>, Option<String>);
 /// `None`: as before.
 fn read(source: &CatalogSource, etag: Option<&str>, most: u64) -> Result<Option<Tagged>, CatalogError> {
     match source {
-        CatalogSource::Url(url) => match http::get(url, etag, most) {
+        CatalogSource::Url(url) => match web::get(url, etag, most) {
             Ok(Fetched::NotModified) => Ok(None),
             Ok(Fetched::Body { bytes, etag }) => Ok(Some((bytes, etag))),
-            Err(reason) => Err(CatalogError::Fetch { url: url.clone(), reason }),
+            Err(error) => Err(CatalogError::Fetch { url: url.clone(), reason: error.to_string() }),
         },
         CatalogSource::File(path) => {
             let failed = |source| CatalogError::Read { path: path.clone(), source };

@@ -30,6 +30,9 @@ pub struct RunArgs {
     /// Peer to keep connected without multicast; repeatable
     #[arg(long = "peer", value_name = "HOST:PORT", env = "LANSPREAD_PEERS", value_delimiter = ',')]
     pub peers: Vec<String>,
+    /// Web server that hands out games: a URL (http, https); repeatable
+    #[arg(long = "mirror", value_name = "URL", env = "LANSPREAD_MIRRORS", value_delimiter = ',')]
+    pub mirrors: Vec<String>,
     /// Neither advertise nor browse by mDNS
     #[arg(long, env = "LANSPREAD_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_mdns: bool,

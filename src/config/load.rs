@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::defaults::{default_state_dir, system_hostname};
 use super::settings::SETTINGS;
 use super::{Config, Rates, RunArgs};
-use crate::types::{CatalogKey, CatalogSource};
+use crate::types::{CatalogKey, CatalogSource, MirrorUrl};
 
 /// Longest name for people, in bytes: what fits in one label of an advertisement.
 const MAX_HOSTNAME: usize = 63;
@@ -17,6 +17,9 @@ const CATALOG: &str =
     "a file, or a URL that begins with http:// or https:// and names a host, without user and fragment";
 /// What the key of a catalog may be given as.
 const CATALOG_KEY: &str = "the 64 hexadecimal digits of a public key, or a readable file that holds them";
+/// What a mirror may be given as.
+const MIRRORS: &str =
+    "at most 8 URLs that begin with http:// or https:// and name a host, without user, query and fragment";
 /// Largest configuration file in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -203,6 +206,7 @@ impl Draft {
                 let peers = list().map(|list| list.into_iter().map(str::to_owned).collect());
                 self.set_peers(peers, given())?;
             }
+            "mirrors" => self.set_mirrors(list(), given())?,
             "hostname" => self.set_hostname(value.as_str(), given())?,
             "max_upload" | "max_download" => {
                 let rate = value.as_str().and_then(Rates::parse).ok_or_else(|| given().bad(Rates::FORM))?;
@@ -241,6 +245,10 @@ impl Draft {
         if !args.peers.is_empty() {
             let shown = format!("{:?}", args.peers);
             self.set_peers(Some(args.peers), given("peer", shown))?;
+        }
+        if !args.mirrors.is_empty() {
+            let shown = format!("{:?}", args.mirrors);
+            self.set_mirrors(Some(args.mirrors.iter().map(String::as_str).collect()), given("mirror", shown))?;
         }
         if args.no_mdns {
             self.config.mdns = false;
@@ -305,6 +313,18 @@ impl Draft {
             Some(peers) if peers.iter().all(|peer| is_host_port(peer)) => peers,
             _ => return Err(given.bad("HOST:PORT or [IPV6]:PORT, such as pc1.lan:4711")),
         };
+        Ok(())
+    }
+
+    fn set_mirrors(&mut self, urls: Option<Vec<&str>>, given: Given) -> Result<(), ConfigError> {
+        let urls = urls.and_then(|urls| urls.into_iter().map(MirrorUrl::parse).collect::<Option<Vec<_>>>());
+        let Some(mut urls) = urls else { return Err(given.bad(MIRRORS)) };
+        urls.sort_unstable();
+        urls.dedup();
+        if urls.len() > Config::MAX_MIRRORS {
+            return Err(given.bad(MIRRORS));
+        }
+        self.config.mirrors = urls;
         Ok(())
     }
 

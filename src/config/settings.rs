@@ -71,6 +71,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     duration timers.sighting_grace;
     duration timers.rescan_every;
     duration timers.catalog_refresh;
+    duration timers.mirror_refresh;
     duration timers.fs_coalesce;
     duration timers.progress_every;
     duration timers.run_stall;

@@ -64,9 +64,10 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         | PeerEvent::DownloadProgress { .. }
         | PeerEvent::InstallProgress { .. }
         | PeerEvent::VerifyProgress { .. } => return None,
-        PeerEvent::DownloadSourceBanned { game, peer_id, reason, chunk } => {
+        PeerEvent::DownloadSourceBanned { game, peer_id, url, reason, chunk } => {
+            let source = url.as_ref().map_or_else(|| peer_id.to_string(), ToString::to_string);
             let chunk = chunk.map(|chunk| format!(" (chunk {})", chunk.0)).unwrap_or_default();
-            format!("{game}: {peer_id} is not asked any more: {reason}{chunk}")
+            format!("{game}: {source} is not asked any more: {reason}{chunk}")
         }
         PeerEvent::DownloadFinished { game, bytes, duration_ms, mbit_per_s, .. } => {
             let seconds = *duration_ms as f64 / 1000.0;

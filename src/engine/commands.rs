@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::mirrors::Everybody;
+use super::transfer::can_be_had;
 use super::{CommandId, Engine, Local, Phase, Switch, cx, local, transfers};
 use crate::api::{
     CommandData, CommandError, CommandResult, Done, ErrorCode, GameList, GameRow, PeerCommand, PeerCount, PeerList,
@@ -30,9 +32,32 @@ pub(super) struct Commands {
 enum Wait {
     /// `wait-peers`.
     Peers { command: CommandId, count: usize },
-    /// `fetch-latest`: these peers have yet to say whether their libraries are still the known ones; `catalog`: so has
-    /// whoever has the catalog.
-    Refresh { command: CommandId, game: GameId, peers: BTreeSet<PeerId>, catalog: bool },
+    /// A command for a game that others must be asked about first.
+    Refresh { command: CommandId, game: GameId, then: Then, asked: Asked },
+}
+
+/// What follows once everybody who was asked has answered.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Download { install: bool },
+    GetGame,
+}
+
+/// Who has yet to answer.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Peers: whether their libraries are still the known ones.
+    peers: BTreeSet<PeerId>,
+    /// Mirrors, by their place: whether they have the game.
+    mirrors: BTreeSet<usize>,
+    /// Whoever has the catalog.
+    catalog: bool,
+}
+
+impl Asked {
+    fn is_over(&self) -> bool {
+        self.peers.is_empty() && self.mirrors.is_empty() && !self.catalog
+    }
 }
 
 impl Commands {
@@ -91,7 +116,7 @@ impl Engine {
             PeerCommand::BlockPeer { peer_id } => self.block_peer(id, peer_id, now),
             PeerCommand::UnblockPeer { peer_id } => self.unblock_peer(id, peer_id),
             PeerCommand::Prioritise { game } => transfers!(self, now, command_prioritise, id, game),
-            PeerCommand::GetGame { game } => transfers!(self, now, command_get_game, id, game),
+            PeerCommand::GetGame { game } => self.after_mirrors(id, game, Then::GetGame, now),
             PeerCommand::CancelDownload { game } if self.operations.operation(&game).is_some() => {
                 self.cancel_operation(id, &game, now);
             }
@@ -110,17 +135,43 @@ impl Engine {
             PeerCommand::Uninstall { game } => self.command_uninstall(id, game, now),
             PeerCommand::Remove { game } => self.command_remove(id, game, now),
             PeerCommand::Verify { game, repair } => self.command_verify(id, game, repair, now),
-            PeerCommand::Download { game, install } => transfers!(self, now, command_download, id, game, install),
+            PeerCommand::Download { game, install } => self.after_mirrors(id, game, Then::Download { install }, now),
             PeerCommand::FetchLatest { game } => {
                 let peers: BTreeSet<PeerId> = self.peers.refresh(cx!(self, now)).into_iter().collect();
                 let catalog = self.fetch_catalog();
-                if peers.is_empty() && !catalog {
-                    transfers!(self, now, command_fetch_latest, id, game);
-                } else {
-                    let timeout = self.config.timers.request_timeout;
-                    self.wait(Wait::Refresh { command: id, game, peers, catalog }, timeout, id, now);
-                }
+                let mirrors = self.mirrors.look_for(cx!(self, now), &game, true);
+                let then = Then::Download { install: false };
+                self.after(id, game, then, Asked { peers, mirrors, catalog }, now);
             }
+        }
+    }
+
+    /// Asks the mirrors for a game that they said nothing of lately; then the command is carried out. It does not wait for them
+    /// where somebody else can hand the game out: they join when they have answered.
+    fn after_mirrors(&mut self, id: CommandId, game: GameId, then: Then, now: Instant) {
+        let mut mirrors = BTreeSet::new();
+        if self.catalog.admits(&game) {
+            mirrors = self.mirrors.look_for(cx!(self, now), &game, false);
+            let everybody = Everybody { peers: &self.peers, mirrors: &self.mirrors };
+            if can_be_had(&game, &everybody, local!(self)) {
+                mirrors.clear();
+            }
+        }
+        self.after(id, game, then, Asked { mirrors, ..Asked::default() }, now);
+    }
+
+    fn after(&mut self, id: CommandId, game: GameId, then: Then, asked: Asked, now: Instant) {
+        if asked.is_over() {
+            return self.carry_out(id, game, then, now);
+        }
+        let timeout = self.config.timers.request_timeout;
+        self.wait(Wait::Refresh { command: id, game, then, asked }, timeout, id, now);
+    }
+
+    fn carry_out(&mut self, id: CommandId, game: GameId, then: Then, now: Instant) {
+        match then {
+            Then::Download { install } => transfers!(self, now, command_download, id, game, install),
+            Then::GetGame => transfers!(self, now, command_get_game, id, game),
         }
     }
 
@@ -148,6 +199,9 @@ impl Engine {
         }
         if !self.peers.block(cx!(self, now), peer_id) {
             return self.refuse(id, ErrorCode::BadArgument, "too many peers are blocked; unblock some first");
+        }
+        if self.mirrors.has(peer_id) {
+            transfers!(self, now, sources_changed);
         }
         self.reply(id, Ok(CommandData::Done(Done {})));
     }
@@ -231,10 +285,9 @@ impl Engine {
     pub(super) fn peer_settled(&mut self, peer: PeerId, now: Instant) {
         let mut ready = Vec::new();
         for (key, wait) in &mut self.commands.waits {
-            if let Wait::Refresh { peers, catalog, .. } = wait
-                && peers.remove(&peer)
-                && peers.is_empty()
-                && !*catalog
+            if let Wait::Refresh { asked, .. } = wait
+                && asked.peers.remove(&peer)
+                && asked.is_over()
             {
                 ready.push(*key);
             }
@@ -246,9 +299,24 @@ impl Engine {
     pub(super) fn catalog_looked_at(&mut self, now: Instant) {
         let mut ready = Vec::new();
         for (key, wait) in &mut self.commands.waits {
-            if let Wait::Refresh { peers, catalog, .. } = wait
-                && std::mem::take(catalog)
-                && peers.is_empty()
+            if let Wait::Refresh { asked, .. } = wait
+                && std::mem::take(&mut asked.catalog)
+                && asked.is_over()
+            {
+                ready.push(*key);
+            }
+        }
+        ready.into_iter().for_each(|key| self.end_wait(key, now));
+    }
+
+    /// A mirror said whether it has a game, or nothing.
+    pub(super) fn mirror_looked_at(&mut self, mirror: usize, of: &GameId, now: Instant) {
+        let mut ready = Vec::new();
+        for (key, wait) in &mut self.commands.waits {
+            if let Wait::Refresh { game, asked, .. } = wait
+                && game == of
+                && asked.mirrors.remove(&mirror)
+                && asked.is_over()
             {
                 ready.push(*key);
             }
@@ -287,11 +355,11 @@ impl Engine {
                 let message = format!("{peers} of {count} peers are connected with their libraries in step");
                 self.refuse(command, ErrorCode::Timeout, &message);
             }
-            Some(Wait::Refresh { command, .. }) if self.is_switching() => self.refuse_switching(command),
-            // Peers, and a catalog, that did not answer in time are taken as they are known.
-            Some(Wait::Refresh { command, game, .. }) => {
-                transfers!(self, now, command_fetch_latest, command, game);
+            Some(Wait::Refresh { command, then: Then::Download { .. }, .. }) if self.is_switching() => {
+                self.refuse_switching(command);
             }
+            // Peers, mirrors and a catalog that did not answer in time are taken as they are known.
+            Some(Wait::Refresh { command, game, then, .. }) => self.carry_out(command, game, then, now),
         }
     }
 
@@ -322,6 +390,7 @@ impl Engine {
             hash_queue: self.gate.unhashed(&self.library, &self.catalog).count(),
             limits: self.limits,
             paused: self.transfers.is_paused(),
+            mirrors: self.mirrors.rows(),
         }
     }
 
@@ -353,6 +422,13 @@ impl Engine {
                 if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
                     offer.newest = Some(game.clone());
                 }
+            }
+        }
+        for (mirror, game) in self.mirrors.games() {
+            let offer = offers.entry(game.id.clone()).or_default();
+            offer.sources.push(mirror);
+            if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
+                offer.newest = Some(game.clone());
             }
         }
         offers.into_iter().map(|(id, offer)| self.game_row(id, offer.newest, offer.peer_count, offer.sources)).collect()

@@ -8,12 +8,27 @@ use crate::catalog::Catalog;
 use crate::proto::{Answer, CloseCode, GetChunks, Notification, Request};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, Job, JobDone, JobError, LibraryStamp,
-    ManifestHash, PartyProofs, PeerId,
+    ManifestHash, MirrorAsk, MirrorFault, MirrorNews, PartyProofs, PeerId,
 };
 
 /// A connection that the transport reported; never reused, so that a late message cannot meet a newcomer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The numbers from here on are no connections of the transport.
+    const MIRRORS: u64 = 1 << 63;
+
+    /// What stands for a connection to this mirror, by its place in the configuration.
+    pub fn mirror(place: usize) -> Self {
+        Self(Self::MIRRORS | place as u64)
+    }
+
+    /// The mirror that this stands for; `None`: it is a connection to a peer.
+    pub fn as_mirror(self) -> Option<usize> {
+        (self.0 >= Self::MIRRORS).then_some((self.0 & !Self::MIRRORS) as usize)
+    }
+}
 
 /// A dial that the engine asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -216,6 +231,15 @@ pub enum Input {
         /// The catalog that counts from now on; `None`: the one before still does. After an error too.
         result: Result<Option<Arc<Catalog>>, JobError>,
     },
+    /// To [`Output::AskMirror`].
+    MirrorAnswered {
+        /// Which, by its place in the configuration.
+        mirror: usize,
+        /// What was asked.
+        ask: MirrorAsk,
+        /// What it says.
+        result: Result<MirrorNews, MirrorFault>,
+    },
     /// Something changed in the folder of a game.
     FsChanged {
         /// Which.
@@ -358,6 +382,13 @@ pub enum Output {
     Job(Job),
     /// Read or fetch the catalog anew; ends in [`Input::CatalogFetched`]. Only one at a time.
     FetchCatalog,
+    /// Ask a mirror what it has; ends in [`Input::MirrorAnswered`].
+    AskMirror {
+        /// Which, by its place in the configuration.
+        mirror: usize,
+        /// What.
+        ask: MirrorAsk,
+    },
     /// Give up hashing a game; `GameHashed` follows all the same.
     CancelHash {
         /// Which.

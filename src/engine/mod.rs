@@ -17,6 +17,7 @@
 //! | `library` | what this peer announces, and when a change becomes a revision |
 //! | `gate` | when the game directory is scanned, watched, hashed |
 //! | `transfer` | downloads and serving |
+//! | `mirrors` | what web servers have, and when they are asked |
 //! | `operations` | what is done to a downloaded game: install, update, uninstall, remove, verify |
 //! | `refresh` | when the catalog is looked at again, and what follows from another one |
 //! | `commands` | what a user interface asks |
@@ -29,6 +30,7 @@ mod context;
 mod gate;
 mod io;
 mod library;
+mod mirrors;
 mod operations;
 mod pace;
 mod peers;
@@ -55,6 +57,7 @@ use self::commands::Commands;
 use self::context::{Cx, Ids};
 use self::gate::Gate;
 use self::library::{Announcement, Library, Saved, SinceAnswer};
+use self::mirrors::Mirrors;
 use self::operations::Operations;
 use self::peers::{Fact, Peers};
 use self::refresh::Refresh;
@@ -81,6 +84,7 @@ pub struct Engine {
     library: Library,
     gate: Gate,
     peers: Peers,
+    mirrors: Mirrors,
     transfers: Transfers,
     operations: Operations,
     commands: Commands,
@@ -145,6 +149,7 @@ macro_rules! local {
             library: &$engine.library,
             catalog: &$engine.catalog,
             peers: &$engine.peers,
+            mirrors: &$engine.mirrors,
             operations: &$engine.operations,
         }
     };
@@ -153,7 +158,8 @@ macro_rules! local {
 /// Calls one of the transfers' methods that have consequences.
 macro_rules! transfers {
     ($engine:ident, $now:expr, $method:ident $(, $arg:expr)*) => {{
-        let effects = $engine.transfers.$method(cx!($engine, $now), &$engine.peers, local!($engine) $(, $arg)*);
+        let everybody = $crate::engine::mirrors::Everybody { peers: &$engine.peers, mirrors: &$engine.mirrors };
+        let effects = $engine.transfers.$method(cx!($engine, $now), &everybody, local!($engine) $(, $arg)*);
         $engine.apply(effects, $now);
     }};
 }
@@ -175,6 +181,7 @@ impl Engine {
             library: Library::new(config.game_dir.clone()),
             gate: Gate::new(),
             peers: Peers::new(&config, &catalog, me),
+            mirrors: Mirrors::new(&config),
             transfers: Transfers::new(&config),
             operations: Operations::default(),
             commands: Commands::new(),
@@ -233,6 +240,7 @@ impl Engine {
             Input::JobDone(done) => self.job_done(done, now),
             Input::JobProgress { game, done, total } => self.job_progress(game, done, total, now),
             Input::CatalogFetched { result } => self.catalog_fetched(result, now),
+            Input::MirrorAnswered { mirror, ask, result } => self.mirror_answered(mirror, ask, result, now),
             Input::FsChanged { game } => self.gate.game_changed(cx!(self, now), game),
             Input::FsRescan { reason: _ } => self.gate.directory_changed(cx!(self, now)),
             Input::WatchDegraded { message } => self.watch_degraded(message, now),
@@ -242,6 +250,7 @@ impl Engine {
                 transfers!(self, now, timeout);
                 self.commands_timeout(now);
                 self.refresh_timeout(now);
+                self.mirrors.timeout(cx!(self, now));
             }
         }
         self.settle(now);
@@ -272,6 +281,7 @@ impl Engine {
         [
             leaving,
             self.refresh.next_timeout(),
+            self.mirrors.next_timeout(),
             self.library.next_timeout(),
             self.gate.next_timeout(),
             self.peers.next_timeout(),
@@ -289,6 +299,7 @@ impl Engine {
             self.phase = Phase::Opening;
             (cx!(self, now)).job(Job::OpenLibrary { dir: self.config.game_dir.clone() });
             self.fetch_catalog();
+            self.mirrors.start(cx!(self, now));
         }
     }
 

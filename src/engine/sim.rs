@@ -24,6 +24,7 @@ mod catalog;
 mod commands;
 mod convergence;
 mod libraries;
+mod mirrors;
 mod operations;
 mod peers;
 mod solo;
@@ -505,7 +506,7 @@ impl World {
                     assert!(!std::mem::replace(cancelled, true), "{game} was cancelled twice");
                 }
             }
-            Output::CancelHash { .. } | Output::StopSending { .. } => {}
+            Output::AskMirror { .. } | Output::CancelHash { .. } | Output::StopSending { .. } => {}
         }
     }
 

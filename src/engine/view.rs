@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::library::Library;
+use super::mirrors::Mirrors;
 use super::operations::Operations;
 use super::peers::Peers;
 use super::transfer::LocalView;
@@ -15,6 +16,7 @@ pub(super) struct Local<'a> {
     pub(super) library: &'a Library,
     pub(super) catalog: &'a Catalog,
     pub(super) peers: &'a Peers,
+    pub(super) mirrors: &'a Mirrors,
     pub(super) operations: &'a Operations,
 }
 
@@ -28,7 +30,7 @@ impl LocalView for Local<'_> {
     }
 
     fn listed_by_peers(&self, game: &GameId) -> bool {
-        self.peers.lists(game)
+        self.peers.lists(game) || self.mirrors.lists(game)
     }
 
     fn held(&self, game: &GameId) -> bool {

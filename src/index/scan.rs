@@ -8,9 +8,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::version::{MAX_SENTINEL_BYTES, parse_version};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
-use crate::install::{BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, STAGING};
+use crate::install::{BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, STAGING, describes_mirror};
 use crate::types::{
-    FileEntry, Fingerprint, GameId, JobErrorKind, Manifest, ManifestHash, RelPath, ScannedGame, is_reserved_at_root,
+    FileEntry, Fingerprint, GameId, JobErrorKind, MIRROR_MANIFEST, Manifest, ManifestHash, RelPath, ScannedGame,
+    is_reserved_at_root,
 };
 
 /// The file whose presence says that the game is complete.
@@ -87,6 +88,12 @@ impl GameRoot {
         let installed_version = log.ok().flatten().and_then(|log| log.installed_version).filter(|_| installed);
         let leftovers = LEFTOVERS.into_iter().filter(|name| entries.iter().any(|entry| entry.name == *name)).collect();
         entries.retain(|entry| !entry.name.to_str().is_some_and(is_reserved_at_root));
+        if let Some(at) =
+            entries.iter().position(|entry| entry.kind == EntryKind::File && entry.name == MIRROR_MANIFEST)
+            && describes_mirror(&dir)?
+        {
+            entries.remove(at);
+        }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let bytes = match entries.iter().find(|entry| entry.name == SENTINEL) {
             Some(entry) if entry.kind == EntryKind::File => read_sentinel(&dir)?,

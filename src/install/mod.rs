@@ -27,6 +27,7 @@ pub mod archive;
 mod copy;
 mod log;
 mod marker;
+mod mirror;
 mod planted;
 mod recover;
 mod remove;
@@ -37,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use copy::{bytes_to_copy, copy_files};
 pub use log::{Intent, IntentLog, LogError, OpId};
+pub use mirror::describes_mirror;
 pub use recover::{Left, Local, LogState, Observed, Recovery, Scratch, Step, Version, recover, recover_game};
 pub use remove::{finish_removal, forget_removal, remove};
 

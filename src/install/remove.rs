@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::planted::{self, Bug};
 use super::recover::{Found, LogState, Scratch};
-use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, new_op_id};
+use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, describes_mirror, new_op_id};
 use crate::fs::{Dir, EntryKind, FsError};
-use crate::types::{GameId, JobError, JobErrorKind, Manifest, RelPath};
+use crate::types::{GameId, JobError, JobErrorKind, MIRROR_MANIFEST, Manifest, RelPath};
 
 /// The sentinel: a game that has it is complete.
 const SENTINEL: &str = "version.ini";
@@ -110,6 +110,10 @@ fn restore(root: &Dir) -> Result<(), FsError> {
 /// Every file is gone. The intent goes when that is durable.
 fn end(game_dir: &Dir, game: &GameId, root: Dir) -> Result<(), FsError> {
     root.remove_file(DISCARDED)?;
+    if describes_mirror(&root)? {
+        // It describes what is not there any more.
+        root.remove_file(MIRROR_MANIFEST)?;
+    }
     root.sync()?;
     root.remove_file(LOG)?;
     root.sync()?;

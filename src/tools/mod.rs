@@ -3,4 +3,5 @@
 pub mod bench;
 pub mod catalog;
 pub mod demo;
+pub mod share;
 pub mod unpack_helper;

@@ -134,12 +134,18 @@ fn a_broken_intent_log_stops_every_operation_on_its_game_until_its_owner_has_loo
 fn a_game_is_removed_only_when_nothing_of_it_is_in_use() {
     let home = Home::with(&[spec(), GameSpec::small("half").without_sentinel()]);
     let root = home.game("doom");
-    let half = tree(&home.game("half"), &[]);
     let daemon = start(&home);
     daemon.wait_hashed();
     assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "nobody-has-it"})), "unknown-game");
-    assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "half"})), "not-downloaded");
-    assert_eq!(tree(&home.game("half"), &[]), half);
+    // What a download left goes like a game, unless somebody has installed beside it.
+    put(&home.game("half").join("local/save.dat"), "mine");
+    assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "half"})), "in-use");
+    assert_eq!(fs::read(home.game("half").join("local/save.dat")).unwrap(), b"mine");
+    fs::remove_dir_all(home.game("half").join("local")).unwrap();
+    let mark = daemon.mark();
+    eventually("the leftovers to be free", 30, || daemon.command(json!({"cmd": "remove", "game": "half"})).ok());
+    daemon.wait_event_since(mark, "remove-finished", |event| event["game"] == "half");
+    assert!(!home.game("half").exists());
 
     finish(&daemon, "install");
     assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "doom"})), "in-use");

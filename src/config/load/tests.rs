@@ -183,3 +183,24 @@ fn a_catalog_is_a_file_or_a_url_and_its_key_digits_or_a_file() {
         assert!(message.contains(expected), "{message}");
     }
 }
+
+#[test]
+fn mirrors_come_from_the_file_or_the_flags_each_once() {
+    let dirs = ["--game-dir", "g", "--state-dir", "s"];
+    let urls = |file: Option<&str>, flags: &[&str]| {
+        load_with(file, &[&dirs, flags].concat())
+            .map(|settings| settings.config.mirrors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let file = "mirrors = [\"http://b.lan/\", \"https://a.lan/games\", \"http://b.lan\"]";
+    assert_eq!(urls(Some(file), &[]).unwrap(), ["http://b.lan", "https://a.lan/games"]);
+    assert_eq!(urls(Some(file), &["--mirror", "http://c.lan"]).unwrap(), ["http://c.lan"]);
+    let many: Vec<String> = (0..9).map(|n| format!("http://m{n}.lan")).collect();
+    let flags: Vec<&str> = many.iter().flat_map(|url| ["--mirror", url]).collect();
+    assert_eq!(urls(None, &flags[..16]).unwrap().len(), 8);
+    assert!(urls(None, &flags).is_err());
+    for bad in
+        ["mirrors = \"http://a.lan\"", "mirrors = [1]", "mirrors = [\"a.lan\"]", "mirrors = [\"http://a.lan/?x\"]"]
+    {
+        assert!(matches!(urls(Some(bad), &[]), Err(ConfigError::BadValue { .. })), "{bad}");
+    }
+}

@@ -119,6 +119,10 @@ pub(super) fn status(status: &Value) -> String {
         ("running", running),
     ];
     lines.extend(banned.into_iter().map(|banned| ("banned", banned)));
+    lines.extend(rows(status, "mirrors").map(|row| {
+        let state = if row["reachable"] == true { "reachable" } else { "not reachable" };
+        ("mirror", format!("{}, {state}, {} games, {}", text(&row["url"]), text(&row["games"]), text(&row["peer_id"])))
+    }));
     lines.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect()
 }
 

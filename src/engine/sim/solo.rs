@@ -30,7 +30,7 @@ impl Solo {
         let engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1);
         let mut solo = Self { engine, now: Instant::now(), next: 1 };
         let mut outputs = solo.feed(Input::Listening { addrs: vec![addr(9)] });
-        outputs.retain(|output| *output != Output::FetchCatalog);
+        outputs.retain(|output| !matches!(output, Output::FetchCatalog | Output::AskMirror { .. }));
         assert_eq!(outputs, [Output::Job(Job::OpenLibrary { dir: PathBuf::from("/games") })]);
         let games = games.iter().cloned().map(Arc::new).collect();
         let opened = OpenedLibrary { dir: PathBuf::from("/games"), index, notice: None, games };

@@ -31,7 +31,7 @@ use super::bans::Banned;
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
-use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble};
+use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble, Usable};
 use super::swarm::Swarm;
 use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
@@ -580,7 +580,9 @@ impl Download {
             return false;
         }
         let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.peer_id));
-        if let Some(source) = idle.min_by_key(|source| (source.failures, source.peer_id)) {
+        // A peer sooner than a mirror: a server may be far away.
+        let order = |source: &Usable| (source.failures, source.conn.as_mirror().is_some(), source.peer_id);
+        if let Some(source) = idle.min_by_key(order) {
             let request = cx.ids.request();
             asked.push(Asked { request, source: source.peer_id, at: cx.now });
             let body = Request::GetManifest { game_id: self.game.clone(), manifest_hash: pin.manifest_hash };
@@ -721,8 +723,9 @@ impl Download {
     fn ban(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
         if self.roster.ban(peer_id, ban) {
             let (game, reason) = (self.game.clone(), reason.to_owned());
+            let url = cx.config.mirror(peer_id).cloned();
             self.bans.push(Banned { game: game.clone(), peer_id, reason: reason.clone(), chunk, at: cx.now });
-            cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, reason, chunk });
+            cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, url, reason, chunk });
             self.give_up_runs(cx, peer_id);
             self.forget_region(peer_id);
             if let Phase::Fetching { swarm, .. } = &mut self.phase {

@@ -224,18 +224,6 @@ impl Transfers {
         Vec::new()
     }
 
-    /// `fetch-latest`: `download` without an installation. The libraries of the peers were refreshed before.
-    pub(super) fn command_fetch_latest(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        id: CommandId,
-        game: GameId,
-    ) -> Effects {
-        self.command_download(cx, sources, local, id, game, false)
-    }
-
     /// `cancel-download`: answered at once; `download-failed{cancelled}` follows when everything is cleaned up, or
     /// `download-finished` when the files were being committed already. Errors: `unknown-game`; `bad-argument` when no
     /// download of the game runs or waits.
@@ -766,6 +754,11 @@ impl Place {
             Self::Running(_) => Operation::Downloading,
         }
     }
+}
+
+/// Whether somebody can hand the game out as it is wanted.
+pub(super) fn can_be_had(game: &GameId, sources: &dyn SourceDirectory, local: &dyn LocalView) -> bool {
+    sources::choose(game, &sources.sources(game), local).is_some()
 }
 
 fn is_known(local: &dyn LocalView, game: &GameId) -> bool {
