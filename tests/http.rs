@@ -297,6 +297,30 @@ fn strangers_are_refused() {
 }
 
 #[test]
+fn metrics_are_text_for_whoever_has_the_token() {
+    let host = Host::start(&[]);
+    let ask = |request: &str| {
+        let mut stream = host.dial();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = ask(&format!("GET /metrics HTTP/1.1\r\n{}\r\n", host.headers()));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    assert!(body.contains("\nlanspread_buffers_limit{pool=\"landing\"} 24\n"), "{body}");
+    let up = body.lines().find_map(|line| line.strip_prefix("lanspread_uptime_seconds ")).unwrap();
+    assert!(up.parse::<f64>().unwrap() > 0.0, "{body}");
+    let (status, data) = host.post(r#"{"cmd":"metrics"}"#);
+    assert_eq!((status, &data["landing_buffers"]["limit"], &data["bytes_received"]), (200, &json!(24), &json!(0)));
+
+    let stranger = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", host.host());
+    assert!(ask(&stranger).starts_with("HTTP/1.1 401 "));
+    assert!(ask(&format!("POST /metrics HTTP/1.1\r\n{}\r\n", host.headers())).starts_with("HTTP/1.1 405 "));
+}
+
+#[test]
 fn every_method_version_and_name_gets_a_plain_answer() {
     let host = Host::start(&[("doom", 1000)]);
     let ask = |request: String| -> (String, String) {

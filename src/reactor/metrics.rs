@@ -10,7 +10,7 @@ use super::{COMMAND_QUEUE, EVENT_QUEUE, HINT_QUEUE};
 use crate::api::{BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics};
 use crate::engine::EngineLoad;
 use crate::quic::ConnHandle as Conn;
-use crate::types::Batch;
+use crate::types::{Batch, PeerId};
 use crate::workers::BufferPool;
 
 /// What the streams count.
@@ -186,7 +186,7 @@ impl Reactor {
         network
     }
 
-    fn path_to(&self, peer_id: crate::types::PeerId, conn: Conn) -> Option<PeerMetrics> {
+    fn path_to(&self, peer_id: PeerId, conn: Conn) -> Option<PeerMetrics> {
         let path = self.endpoint.connection_stats(conn)?;
         Some(PeerMetrics {
             peer_id,

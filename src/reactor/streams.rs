@@ -262,17 +262,21 @@ impl Streams {
     pub(super) fn send_stalls(&self) -> SendStalls {
         let mut stalls = SendStalls { upload_limit: self.throttled, ..SendStalls::default() };
         for connection in self.senders.iter().filter_map(|conn| self.conns.get(conn)) {
+            // Of all runs of a connection together: one goes after the other, and the later ones wait for nothing else.
+            let (mut parts, mut reading, mut wants_read) = (0, 0, false);
             for number in &connection.sends {
-                let Some(Kind::Inbound { state: Inbound::Sending(sending), .. }) =
-                    connection.streams.get(number).map(|stream| &stream.kind)
-                else {
-                    continue;
-                };
-                match (sending.outgoing.parts_left(), sending.reading) {
-                    (0, 0) => stalls.read_buffers |= sending.wants_read(),
-                    (0, _) => stalls.source_read = true,
-                    _ => stalls.network |= !self.throttled,
+                if let Some(Stream { kind: Kind::Inbound { state: Inbound::Sending(sending), .. }, .. }) =
+                    connection.streams.get(number)
+                {
+                    parts += sending.outgoing.parts_left();
+                    reading += sending.ahead();
+                    wants_read |= sending.wants_read();
                 }
+            }
+            match (parts, reading) {
+                (0, 0) => stalls.read_buffers |= wants_read,
+                (0, _) => stalls.source_read = true,
+                _ => stalls.network |= !self.throttled,
             }
         }
         stalls
