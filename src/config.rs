@@ -48,6 +48,8 @@ pub struct Config {
     pub hostname: Option<String>,
     /// How fast games may go out and come in, at first.
     pub rates: Rates,
+    /// Whether sending slows down before packets of other programs have to wait for it.
+    pub ping_guard: bool,
     /// How much of everything.
     pub limits: Limits,
     /// How long everything.
@@ -80,6 +82,7 @@ impl Config {
             swarm: true,
             hostname: None,
             rates: Rates::default(),
+            ping_guard: true,
             limits: Limits::default(),
             timers: Timers::default(),
             transport: Transport::default(),
@@ -134,6 +137,9 @@ pub struct Limits {
     pub run_bytes: u64,
     /// Runs that one peer may have outstanding here; further ones are answered `busy`.
     pub inbound_runs_per_peer: usize,
+    /// Runs that go out at once over all peers; twice as many may wait, further ones are answered `busy`. More than there are
+    /// read buffers gain nothing, and with all of them in use whoever waits for one is served within `run_stall` at 100 Mbit/s.
+    pub upload_runs: usize,
     /// Downloads at once; further ones wait.
     pub downloads: usize,
     /// Worker threads; 0: one per core, at least 2.
@@ -159,6 +165,7 @@ impl Default for Limits {
             read_ahead: 4,
             run_bytes: 4 << 20,
             inbound_runs_per_peer: 16,
+            upload_runs: 32,
             downloads: 2,
             workers: 0,
             frame_bytes: 64 << 20,
@@ -205,6 +212,8 @@ pub struct Timers {
     pub manifest_hedge: Duration,
     /// How long a download without any source waits for one.
     pub source_wait: Duration,
+    /// Standing still for this long counts as sleep of the PC.
+    pub sleep_least: Duration,
     /// Time between two looks at the addresses of this host, in whole seconds.
     pub interface_check: Duration,
     /// How long a shutdown waits for goodbyes to leave.
@@ -230,6 +239,7 @@ impl Default for Timers {
             mirror_refresh: s(300),
             fs_coalesce: ms(500),
             progress_every: ms(500),
+            sleep_least: s(20),
             interface_check: s(60),
             run_stall: s(10),
             manifest_hedge: s(2),

@@ -21,6 +21,7 @@ mod mailbox;
 mod metrics;
 mod mirrors;
 mod send;
+mod sleep;
 #[cfg(test)]
 mod slow_disk;
 mod streams;
@@ -49,6 +50,7 @@ use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
 pub(crate) use mailbox::{Mailbox, Wake};
 use metrics::Measures;
+use sleep::Sleep;
 use streams::{ParsedElsewhere, Shell, Streams};
 
 /// Token of the waker; the sockets have those after it.
@@ -275,6 +277,7 @@ impl Reactor {
         self.inputs.push_back(listening);
         self.streams.limit_upload(self.config.rates.max_upload);
         let mut more = false;
+        let mut sleep = Sleep::new(now);
         loop {
             self.decide(now);
             if self.stopping.is_some_and(|at| at <= now) {
@@ -290,6 +293,10 @@ impl Reactor {
                 }
             }
             now = now_outside_the_engine();
+            let slept = sleep.slept(timeout, now);
+            if slept >= self.config.timers.sleep_least {
+                self.woke(slept, now);
+            }
             for event in &events {
                 if event.token() != WAKER {
                     self.endpoint.on_ready(event.token().0, event.is_readable(), event.is_writable());
@@ -309,6 +316,19 @@ impl Reactor {
             more |= self.endpoint.wants_turn() || !self.inputs.is_empty();
         }
         self.close(now);
+    }
+
+    /// The PC slept: what is overdue gets its time anew, and everybody is looked for.
+    fn woke(&mut self, slept: Duration, now: Instant) {
+        tracing::info!(?slept, "the PC slept; looking who is still there");
+        let (shell, streams) = self.shell(now);
+        streams.woke(&shell);
+        self.inputs.push_back(Input::Woke);
+        let listening = self.listening();
+        self.inputs.push_back(listening);
+        if let Some(discovery) = &self.discovery {
+            discovery.look_again();
+        }
     }
 
     /// How long to poll at most; `None`: until something happens.
@@ -525,7 +545,7 @@ impl Reactor {
                     reply(Ok(CommandData::Metrics(metrics)));
                 }
             }
-            Output::Dial { dial, addr, from, expect } => self.endpoint.dial(dial.0, addr, from, expect, now),
+            Output::Dial { dial, addr, expect } => self.endpoint.dial(dial.0, addr, None, expect, now),
             Output::Close { conn, code, reason } => {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));

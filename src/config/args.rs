@@ -52,6 +52,9 @@ pub struct RunArgs {
     /// How fast games may come in from the peers [default: unlimited]
     #[arg(long, value_name = "RATE", env = "LANSPREAD_MAX_DOWNLOAD")]
     pub max_download: Option<String>,
+    /// Fill the network's queues as congestion control allows, whatever that does to the latency of games
+    #[arg(long, env = "LANSPREAD_NO_PING_GUARD", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_ping_guard: bool,
     /// Speak JSON lines: commands on stdin, results and events on stdout
     #[arg(long)]
     pub jsonl: bool,

@@ -198,6 +198,9 @@ impl Draft {
             "party_key_file" => self.config.party_key_file = Some(path()?),
             "swarm" => self.config.swarm = value.as_bool().ok_or_else(|| given().bad("true or false"))?,
             "mdns" => self.config.mdns = value.as_bool().ok_or_else(|| given().bad("true or false"))?,
+            "ping_guard" => {
+                self.config.ping_guard = value.as_bool().ok_or_else(|| given().bad("true or false"))?;
+            }
             "listen" => {
                 let addrs = list().and_then(|list| list.iter().map(|text| text.parse().ok()).collect());
                 self.set_listen(addrs, given())?;
@@ -255,6 +258,9 @@ impl Draft {
         }
         if args.no_swarm {
             self.config.swarm = false;
+        }
+        if args.no_ping_guard {
+            self.config.ping_guard = false;
         }
         if let Some(hostname) = &args.hostname {
             self.set_hostname(Some(hostname), given("hostname", format!("{hostname:?}")))?;

@@ -55,6 +55,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     count limits.read_ahead;
     size limits.run_bytes;
     count limits.inbound_runs_per_peer;
+    count limits.upload_runs;
     count limits.downloads;
     count_or_zero limits.workers;
     size limits.frame_bytes;
@@ -77,6 +78,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     duration timers.run_stall;
     duration timers.manifest_hedge;
     duration timers.source_wait;
+    duration timers.sleep_least;
     duration timers.interface_check;
     duration timers.shutdown_grace;
     congestion transport.congestion;

@@ -164,6 +164,8 @@ pub struct Discovery {
 struct Shared {
     order: Mutex<Order>,
     dropped: AtomicU64,
+    /// How often somebody asked for a new look.
+    looks: AtomicU64,
     restarts: AtomicU64,
 }
 
@@ -199,6 +201,12 @@ impl Discovery {
     pub fn advertise(&self, stamp: LibraryStamp) {
         self.shared.set(|order| order.stamp = Some(stamp));
         // Full: the thread has been woken already and will read the slot.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Begins a new, long browse window and reads the addresses of this host again. Never blocks.
+    pub fn look_again(&self) {
+        self.shared.looks.fetch_add(1, Ordering::Relaxed);
         let _ = self.wake.try_send(());
     }
 

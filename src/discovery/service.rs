@@ -54,6 +54,8 @@ pub(super) struct Service {
     seen: HashMap<String, Sighted>,
     local: LocalNet,
     next_check: Instant,
+    /// Those of `shared.looks` that were answered.
+    looks: u64,
     flood: Flood,
 }
 
@@ -96,6 +98,7 @@ impl Service {
         Ok(Self {
             duty: DutyCycle::new(&config.timers, now),
             next_check: now + config.timers.check_every,
+            looks: 0,
             flood: Flood { pause: config.timers.flood_pause, last: None },
             adapter: Adapter::Up(adapter),
             browse: Browse::default(),
@@ -157,6 +160,10 @@ impl Service {
             Due::Now => self.publish(now),
             Due::At(at) if at <= now => self.publish(now),
             Due::At(_) | Due::No => {}
+        }
+        let looks = self.shared.looks.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.looks, looks) != looks && self.duty.restart(now) == Some(Step::Browse) {
+            self.start_browse();
         }
         match self.duty.poll(now, random()) {
             Some(Step::Browse) => self.start_browse(),

@@ -1,6 +1,6 @@
 //! Everything that goes into the engine and comes out of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::{CommandResult, PeerCommand, PeerEvent};
@@ -98,6 +98,9 @@ pub enum Input {
         /// The socket addresses of this host that others can use, best first; the port is the listener's.
         addrs: Vec<SocketAddr>,
     },
+    /// The PC slept, or the process was stopped: nothing is known of what happened meanwhile. Comes before everything that the
+    /// clock says is overdue.
+    Woke,
     /// A peer was advertised.
     Sighting(Sighting),
     /// Its advertisement expired or was withdrawn. Says nothing about a standing connection.
@@ -295,10 +298,8 @@ pub enum Output {
     Dial {
         /// Comes back.
         dial: DialId,
-        /// Where.
+        /// Where. A link-local IPv6 address names its interface by its scope; for all others the system's routes choose one.
         addr: SocketAddr,
-        /// Source address to use; `None`: the system's choice.
-        from: Option<IpAddr>,
         /// Who must answer; `None`: anybody.
         expect: Option<PeerId>,
     },

@@ -201,6 +201,10 @@ impl Engine {
         match input {
             Input::Command { id, command } => self.command(id, command, now),
             Input::Listening { addrs } => self.listening(addrs, now),
+            Input::Woke => {
+                self.peers.woke(cx!(self, now), &self.library);
+                transfers!(self, now, woke);
+            }
             Input::Sighting(sighting) => self.peers.sighting(cx!(self, now), &self.library, sighting),
             Input::SightingGone { peer_id } => self.peers.sighting_gone(cx!(self, now), peer_id),
             Input::ConnectionUp { conn, peer_id, remote, local, dial, party } => {
@@ -214,9 +218,8 @@ impl Engine {
             }
             Input::Request { from, request } => self.request(from, request, now),
             Input::UnknownRequest { from, name } => self.unknown_request(from, &name, now),
-            Input::RequestGone { from: _ } => {
-                // Sends end in `SendDone`; everything else is answered within the input that asked.
-            }
+            // Sends that have begun end in `SendDone`; everything else is answered within the input that asked.
+            Input::RequestGone { from } => self.transfers.request_gone(from),
             Input::Notification { conn, notification: Notification::HaveChunks(have) } => {
                 if let Some(peer) = self.peers.heard(conn, now) {
                     transfers!(self, now, have_chunks, peer, conn, &have);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::guard::Guard;
 use super::socket::{MAX_TRAIN_BYTES, Route, Sent, Socket};
 use super::tls::SharedBytes;
 use super::{ConnectionStats, EndpointStats, Recv, SendError};
@@ -113,6 +114,7 @@ pub(super) struct Connection {
     sending: Vec<u64>,
     stops_seen: u64,
     silent_timeouts: u32,
+    guard: Guard,
 }
 
 impl Connection {
@@ -122,6 +124,7 @@ impl Connection {
         path: Path,
         cid: u64,
         initial_cid: Option<Vec<u8>>,
+        guard: Guard,
     ) -> Self {
         // RFC 9000, section 2.1: bit 0 says who opened it, bit 1 that it is unidirectional.
         let server = u64::from(quic.is_server());
@@ -144,6 +147,7 @@ impl Connection {
             sending: Vec::new(),
             stops_seen: 0,
             silent_timeouts: 0,
+            guard,
         }
     }
 
@@ -189,12 +193,18 @@ impl Connection {
             return Flushed::Paced;
         }
         self.paced_until = None;
+        self.look_at_delay(now);
         // Larger packets are probes. They travel alone: in a train, one that the interface does not carry would fail
         // the whole train, and cost the socket its offload.
         let proven = self.quic.pmtu().unwrap_or(MIN_PAYLOAD);
         let mut carried = 0;
         for _ in 0..TRAINS_PER_TURN {
+            if carried == 0 && self.guard.allowance(now) == 0 {
+                self.paced_until = self.guard.ready_at();
+                return Flushed::Paced;
+            }
             let train = self.make_train(socket, buffer, carried, proven, now);
+            self.guard.sent(train.len);
             let sent = match buffer.get(..train.len) {
                 Some(bytes) if !bytes.is_empty() => {
                     stats.trains_sent += 1;
@@ -231,6 +241,17 @@ impl Connection {
         Flushed::More
     }
 
+    /// Tells the guard how long packets are on their way.
+    fn look_at_delay(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Up) || !self.guard.wants_look(now) {
+            return;
+        }
+        let path = self.quic.path_stats().next();
+        if let Some((path, least)) = path.and_then(|path| path.min_rtt.map(|least| (path, least))) {
+            self.guard.look(path.rtt, path.rttvar, least, now);
+        }
+    }
+
     /// Fills `buffer` with packets of one size, starting behind a packet of `carried` bytes that is there already.
     fn make_train(
         &mut self,
@@ -241,11 +262,15 @@ impl Connection {
         now: Instant,
     ) -> Train {
         let mut train = Train { len: carried, segment: carried, carry: 0, end: TrainEnd::Full };
+        let allowance = self.guard.allowance(now);
         let mut left = match carried {
             0 => usize::MAX,
             _ => self.packets_left(socket, carried, proven, now),
         };
         while left > 0 {
+            if train.len >= allowance && train.len > 0 {
+                break;
+            }
             if self.paced_until.is_some() {
                 train.end = TrainEnd::Paced;
                 break;

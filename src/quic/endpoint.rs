@@ -12,6 +12,7 @@ use ring::rand::SystemRandom;
 
 use super::closing::Farewells;
 use super::connection::{Connection, MAX_PAYLOAD, MIN_PAYLOAD, Origin, Path, Phase, TRAIN_BUFFER};
+use super::guard::Guard;
 use super::retry::Tokens;
 use super::slots::{RandomKey, Slot};
 use super::socket::{Inbox, Route, Socket, bind_all, canonical, look_up_route, with_scope_of};
@@ -61,6 +62,7 @@ pub(super) struct Settings {
     pub(super) half_open_before_retry: usize,
     pub(super) handshake_timeout: Duration,
     pub(super) idle_timeout: Duration,
+    pub(super) ping_guard: bool,
     /// 0: as the interface carries.
     pub(super) max_payload: usize,
 }
@@ -100,6 +102,7 @@ impl Endpoint {
                 half_open_before_retry: config.limits.half_open_before_retry,
                 handshake_timeout: config.timers.dial_timeout,
                 idle_timeout: tls::idle_timeout(config),
+                ping_guard: config.ping_guard,
                 max_payload: config.transport.max_payload,
             },
             slots: Vec::new(),
@@ -406,7 +409,7 @@ impl Endpoint {
         )
         .map_err(|error| error.to_string())?;
         let phase = Phase::Handshake { origin, deadline: now + self.settings.handshake_timeout };
-        let slot = self.insert(Connection::new(quic, phase, path, cid, None));
+        let slot = self.insert(Connection::new(quic, phase, path, cid, None, Guard::new(self.settings.ping_guard)));
         self.mark_dirty(slot);
         Ok(())
     }

@@ -33,6 +33,7 @@
 mod closing;
 mod connection;
 mod endpoint;
+mod guard;
 mod lifecycle;
 mod retry;
 mod routing;

@@ -7,6 +7,7 @@ use quiche::{ConnectionId, Header, RetryConnectionIds, Type};
 
 use super::connection::{Connection, MIN_PAYLOAD, Origin, Path, Phase};
 use super::endpoint::{CID_LEN, Endpoint};
+use super::guard::Guard;
 use super::socket::{Inbox, Route, canonical};
 use super::tls::SharedBytes;
 
@@ -178,7 +179,14 @@ impl Endpoint {
         let deadline = now + self.settings.handshake_timeout;
         let phase = Phase::Handshake { origin: Origin::Accepted, deadline };
         let initial_cid = Some(header.dcid.to_vec());
-        Some(self.insert(Connection::new(quic.ok()?, phase, path, cid, initial_cid)))
+        Some(self.insert(Connection::new(
+            quic.ok()?,
+            phase,
+            path,
+            cid,
+            initial_cid,
+            Guard::new(self.settings.ping_guard),
+        )))
     }
 
     /// Asks a newcomer to come again with a token, which shows that it receives what is sent to its address.

@@ -39,7 +39,8 @@ impl Lan {
         lan
     }
 
-    fn switch(&self) -> String {
+    /// The namespace of the bridge; the port of the n-th host is `pN`.
+    pub(crate) fn switch(&self) -> String {
         format!("{}-sw", self.name)
     }
 

@@ -113,7 +113,7 @@ impl Static {
         Self { host, named_by, peer: None, pause: Duration::ZERO, own: false }
     }
 
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         self.named_by != NamedBy::Nobody && !self.own
     }
 }
@@ -152,6 +152,14 @@ impl Peer {
         known.sort_by_key(|addr| addr.at);
         self.addrs.extend(known);
         self.addrs.truncate(MAX_ADDRS);
+    }
+
+    /// No address has to wait any longer.
+    pub(super) fn dial_anew(&mut self) {
+        self.dial_after = None;
+        for addr in &mut self.addrs {
+            (addr.not_before, addr.pause) = (None, Duration::ZERO);
+        }
     }
 
     fn is_to_be_dialled(&self) -> bool {
@@ -291,7 +299,7 @@ impl Peers {
                 let (dial, at) = (cx.ids.dial(), addr.at);
                 row.dial_after = Some(cx.now + STAGGER);
                 self.dials.insert(dial, Dial { addr: at, of: DialFor::Peer(peer), began: cx.now });
-                cx.emit(Output::Dial { dial, addr: at, from: None, expect: Some(peer) });
+                cx.emit(Output::Dial { dial, addr: at, expect: Some(peer) });
             }
             self.dial_later(cx, peer);
         }
@@ -556,7 +564,7 @@ impl Peers {
             errand.dialling += 1;
             let dial = cx.ids.dial();
             self.dials.insert(dial, Dial { addr, of: DialFor::Errand(id), began: cx.now });
-            cx.emit(Output::Dial { dial, addr, from: None, expect: None });
+            cx.emit(Output::Dial { dial, addr, expect: None });
             if !errand.addrs.is_empty() {
                 self.timers.set(Due::ErrandStep(id), cx.now + STAGGER);
             }

@@ -8,7 +8,7 @@ use crate::proto::{CloseCode, Request};
 use crate::types::PeerId;
 
 /// Pings without an answer before a peer is only waited for.
-const PROBES: u32 = 3;
+pub(super) const PROBES: u32 = 3;
 
 impl Peers {
     /// Pings a silent peer, or gives it up. The timer is armed once per silence, not moved at every message: it looks

@@ -18,6 +18,7 @@ mod hello;
 mod liveness;
 mod party;
 mod sync;
+mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

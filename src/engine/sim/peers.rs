@@ -405,3 +405,42 @@ fn a_dialler_says_hello_only_to_a_listener_that_has_proved_itself() {
         }
     }
 }
+
+#[test]
+fn after_a_sleep_everybody_is_asked_for_a_sign_of_life_and_lost_ones_are_dialled_at_once() {
+    // Whether or not the clock went on while the PC slept.
+    for slept in [Duration::ZERO, Duration::from_secs(3600)] {
+        let mut solo = Solo::new(&[], None);
+        let (alive, outputs) = solo.accepted(1, empty());
+        solo.answer(asks(&outputs)[0].0, Answer::LibrarySnapshot { peer_id: peer(1), snapshot: snapshot(1, &[]) });
+        let (dead, outputs) = solo.accepted(2, empty());
+        solo.answer(asks(&outputs)[0].0, Answer::LibrarySnapshot { peer_id: peer(2), snapshot: snapshot(1, &[]) });
+        // One that failed so often that it is dialled once a minute at most.
+        let outputs = solo.feed(Input::Sighting(sighting(3, 1)));
+        let mut outputs = [outputs, solo.pass(Duration::from_millis(300))].concat();
+        let mut failed = 0;
+        while failed < 8 {
+            for (dial, _) in dials(&outputs) {
+                let reason = "no answer".to_owned();
+                solo.feed(Input::DialFailed { dial, identity_mismatch: false, actual: None, reason });
+                failed += 1;
+            }
+            outputs = solo.pass(Duration::from_secs(5));
+            for conn in [alive, dead] {
+                solo.ask(conn, Request::Ping { nonce: 1 });
+            }
+        }
+        assert_eq!(dials(&outputs), []);
+
+        solo.now += slept;
+        let outputs = solo.feed(Input::Woke);
+        let pings = asks(&outputs).iter().filter(|(_, body)| matches!(body, Request::Ping { .. })).count();
+        assert_eq!(pings, 2);
+        let outputs = [outputs, solo.pass(Duration::from_millis(1))].concat();
+        assert_eq!(dials(&outputs).iter().map(|(_, addr)| *addr).collect::<Vec<_>>(), [addr(3)]);
+        assert!(lost(&outputs).is_empty(), "nobody is lost by the time that was slept through: {outputs:?}");
+        solo.ask(alive, Request::Ping { nonce: 1 });
+        let outputs = solo.pass(Duration::from_secs(10));
+        assert_eq!((closes(&outputs), lost(&outputs)), (vec![(dead, CloseCode::Stale)], vec!["stale"]));
+    }
+}

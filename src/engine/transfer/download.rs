@@ -472,6 +472,14 @@ impl Download {
         self.roster.usable().count()
     }
 
+    /// The PC slept: whoever was waited for gets all of its time once more.
+    pub(super) fn woke(&mut self, now: Instant) {
+        if let Some(since) = &mut self.starved_since {
+            *since = now;
+        }
+        self.roster.woke(now);
+    }
+
     /// When [`Download::advance`] has something to do though nothing happens.
     pub(super) fn next_timeout(&self, timers: &Timers) -> Option<Instant> {
         let waking = matches!(self.phase, Phase::Seeking | Phase::Asking { .. } | Phase::Fetching { .. });

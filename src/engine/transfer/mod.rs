@@ -27,6 +27,7 @@ mod progress;
 mod repair;
 mod schedule;
 mod serving;
+mod slots;
 mod sources;
 mod swarm;
 #[cfg(test)]
@@ -346,7 +347,8 @@ impl Transfers {
         self.serving.get_manifest(cx, local, busy, from, game, manifest_hash);
     }
 
-    /// A peer whose Hello was accepted asks for chunks. `RequestGone` of it needs no call: `SendDone` comes.
+    /// A peer whose Hello was accepted asks for chunks. `RequestGone` of it is for [`Transfers::request_gone`] while it waits;
+    /// afterwards it needs no call: `SendDone` comes.
     pub(super) fn request_get_chunks(
         &mut self,
         cx: &mut Cx<'_>,
@@ -357,13 +359,8 @@ impl Transfers {
         if self.paused {
             return serving::refuse_paused(cx, from);
         }
-        if let Some(Place::Running(id)) = self.places.get(&request.game_id)
-            && let Some(download) = self.running.get(id).and_then(|running| running.download.serves(&request))
-        {
-            return self.serving.get_verified_chunks(cx, from, request, download);
-        }
-        let busy = self.stopping || self.is_touched(&request.game_id) || local.withdrawn(&request.game_id);
-        self.serving.get_chunks(cx, local, busy, from, request);
+        let hold = self.hold(local, &request);
+        self.serving.get_chunks(cx, local, hold, from, request);
     }
 
     /// A peer that is downloading a game says what it has of it.
@@ -382,6 +379,11 @@ impl Transfers {
             running.download.have_chunks(cx, peer, conn, have);
         }
         self.settle(cx, sources, local)
+    }
+
+    /// A peer no longer waits for the answer to a request: if it is one that waits, it need not be sent.
+    pub(super) fn request_gone(&mut self, from: InboundId) {
+        self.serving.request_gone(from);
     }
 
     /// An outgoing run or manifest is over.
@@ -578,6 +580,12 @@ impl Transfers {
 
     /// The time that [`Transfers::next_timeout`] gave has come.
     pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
+        self.settle(cx, sources, local)
+    }
+
+    /// The PC slept: nobody is to blame for the time that passed.
+    pub(super) fn woke(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
+        self.running.values_mut().for_each(|running| running.download.woke(cx.now));
         self.settle(cx, sources, local)
     }
 

@@ -2,8 +2,10 @@
 
 use super::super::context::{Cx, SourceDirectory};
 use super::download::{Disk, Download, Over};
+use super::serving::Hold;
 use super::{Effects, LocalView, Place, Running, TransferEffect, Transfers, Waiting};
 use crate::api::{Operation, PeerEvent};
+use crate::proto::GetChunks;
 use crate::types::DownloadId;
 
 impl Transfers {
@@ -17,7 +19,31 @@ impl Transfers {
             }
         }
         self.hand_out(cx);
+        self.serve_waiting(cx, local);
         std::mem::take(&mut self.effects)
+    }
+
+    /// Sends what other peers wait for, as far as there is room.
+    fn serve_waiting(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView) {
+        if self.paused || self.stopping {
+            return self.serving.refuse_waiting(cx);
+        }
+        let mut serving = std::mem::take(&mut self.serving);
+        serving.go_on(cx, local, |request| self.hold(local, request));
+        self.serving = serving;
+    }
+
+    /// What runs on a game, as far as a request for chunks of it is concerned.
+    pub(super) fn hold(&self, local: &dyn LocalView, request: &GetChunks) -> Hold {
+        match self.places.get(&request.game_id) {
+            Some(Place::Running(id)) if !self.stopping => {
+                let verified = self.running.get(id).and_then(|running| running.download.serves(request));
+                verified.map_or(Hold::Busy, Hold::Verified)
+            }
+            Some(Place::Running(_)) => Hold::Busy,
+            _ if self.stopping || local.withdrawn(&request.game_id) => Hold::Busy,
+            _ => Hold::Free,
+        }
     }
 
     fn fill_slots(&mut self, cx: &mut Cx<'_>) {

@@ -5,16 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::context::Cx;
 use super::super::{ConnId, InboundId, Output};
 use super::LocalView;
+use super::slots::{Place, Slots};
 use crate::proto::{Answer, GetChunks, WireError, WireErrorCode};
 use crate::types::{ContentHash, DownloadId, GameId, ManifestHash, ScannedGame};
 
-const TOO_MANY: &str = "too many requests are outstanding";
+/// What an operation means for requests for a game's chunks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hold {
+    /// Nothing.
+    Free,
+    /// None is served.
+    Busy,
+    /// It is the download that has verified exactly these.
+    Verified(DownloadId),
+}
 
 /// Every outgoing run and manifest.
 #[derive(Debug, Default)]
 pub(super) struct Serving {
     /// By connection, so that one peer's can be counted.
     sends: BTreeMap<InboundId, GameId>,
+    /// Which of the runs of chunks may go out, and which wait.
+    slots: Slots,
     /// Bytes of game data handed to the transport by what has ended.
     bytes_sent: u64,
 }
@@ -45,37 +57,53 @@ impl Serving {
         &mut self,
         cx: &mut Cx<'_>,
         local: &dyn LocalView,
-        busy: bool,
+        hold: Hold,
         from: InboundId,
         request: GetChunks,
     ) {
-        let admitted = self.admit(cx, local, busy, from, &request.game_id, request.manifest_hash);
-        match admitted.and_then(|scanned| check_run(&request, scanned.content_hash)) {
+        match self.admit_chunks(cx, local, hold, from, &request) {
             Err(error) => refuse(cx, from, error),
-            Ok(()) => {
-                self.sends.insert(from, request.game_id.clone());
-                cx.emit(Output::SendChunks { to: from, request: Box::new(request), download: None });
+            Ok(download) => match self.slots.enter(from, request, slots(cx)) {
+                Place::Now(request) => self.send(cx, from, request, download),
+                Place::Queued => {}
+                Place::Full => refuse(cx, from, error(WireErrorCode::Busy, "too many runs are being sent".to_owned())),
+            },
+        }
+    }
+
+    /// Sends what waits, as far as slots are free. What was admitted when it was asked for may not be any more.
+    pub(super) fn go_on(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView, hold: impl Fn(&GetChunks) -> Hold) {
+        while let Some((to, request)) = self.slots.next(slots(cx)) {
+            match self.admit_chunks(cx, local, hold(&request), to, &request) {
+                Ok(download) => self.send(cx, to, request, download),
+                Err(error) => {
+                    self.slots.done(to);
+                    refuse(cx, to, error);
+                }
             }
         }
     }
 
-    /// A peer asks for chunks of a game that is being downloaded here, all of which are verified.
-    pub(super) fn get_verified_chunks(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: InboundId,
-        request: GetChunks,
-        download: DownloadId,
-    ) {
-        if self.is_at_limit(cx, from) {
-            return refuse(cx, from, error(WireErrorCode::Busy, TOO_MANY.to_owned()));
+    /// Nothing that waits is sent.
+    pub(super) fn refuse_waiting(&mut self, cx: &mut Cx<'_>) {
+        while let Some(to) = self.slots.take() {
+            refuse(cx, to, error(WireErrorCode::Busy, "nothing is sent for the time being".to_owned()));
         }
-        self.sends.insert(from, request.game_id.clone());
-        cx.emit(Output::SendChunks { to: from, request: Box::new(request), download: Some(download) });
+    }
+
+    /// Nobody waits any more for the answer to a request that was not begun to be answered.
+    pub(super) fn request_gone(&mut self, from: InboundId) {
+        self.slots.gone(from);
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_>, to: InboundId, request: GetChunks, download: Option<DownloadId>) {
+        self.sends.insert(to, request.game_id.clone());
+        cx.emit(Output::SendChunks { to, request: Box::new(request), download });
     }
 
     /// A send is over; the game it was of, unless it was written off before.
     pub(super) fn send_done(&mut self, to: InboundId, bytes: u64) -> Option<GameId> {
+        self.slots.done(to);
         let game = self.sends.remove(&to)?;
         self.bytes_sent = self.bytes_sent.saturating_add(bytes);
         Some(game)
@@ -84,6 +112,7 @@ impl Serving {
     /// Nothing of a closed connection is reported any more: its sends are over.
     pub(super) fn connection_down(&mut self, conn: ConnId) {
         self.sends.retain(|to, _| to.conn != conn);
+        self.slots.connection_down(conn);
     }
 
     /// Whether anything of a game is being sent.
@@ -103,6 +132,24 @@ impl Serving {
 
     pub(super) fn bytes_sent(&self) -> u64 {
         self.bytes_sent
+    }
+
+    /// Whether these chunks may go out; and the download that has verified them, if their game is not complete.
+    fn admit_chunks(
+        &self,
+        cx: &Cx<'_>,
+        local: &dyn LocalView,
+        hold: Hold,
+        from: InboundId,
+        request: &GetChunks,
+    ) -> Result<Option<DownloadId>, WireError> {
+        if let Hold::Verified(download) = hold {
+            return if self.is_at_limit(cx, from) { Err(too_many()) } else { Ok(Some(download)) };
+        }
+        let busy = hold == Hold::Busy;
+        let scanned = self.admit(cx, local, busy, from, &request.game_id, request.manifest_hash)?;
+        check_run(request, scanned.content_hash)?;
+        Ok(None)
     }
 
     /// The rule: as the catalog demands, complete, portable, without an operation, exactly the list of files that was asked for.
@@ -134,7 +181,7 @@ impl Serving {
             return Err(error(WireErrorCode::Changed, format!("{game} has other files now")));
         }
         if self.is_at_limit(cx, from) {
-            return Err(error(WireErrorCode::Busy, TOO_MANY.to_owned()));
+            return Err(too_many());
         }
         Ok(scanned)
     }
@@ -143,8 +190,14 @@ impl Serving {
     fn is_at_limit(&self, cx: &Cx<'_>, from: InboundId) -> bool {
         let first = InboundId { conn: from.conn, stream: 0 };
         let last = InboundId { conn: from.conn, stream: u64::MAX };
-        self.sends.range(first..=last).count() >= cx.config.limits.inbound_runs_per_peer
+        let outstanding = self.sends.range(first..=last).count() + self.slots.waiting_of(from.conn);
+        outstanding >= cx.config.limits.inbound_runs_per_peer
     }
+}
+
+/// Runs that may go out at once.
+fn slots(cx: &Cx<'_>) -> usize {
+    cx.config.limits.upload_runs.max(1)
 }
 
 fn check_run(request: &GetChunks, content_hash: Option<ContentHash>) -> Result<(), WireError> {
@@ -162,6 +215,10 @@ fn check_run(request: &GetChunks, content_hash: Option<ContentHash>) -> Result<(
 /// Answers that nothing is handed out for the time being.
 pub(super) fn refuse_paused(cx: &mut Cx<'_>, to: InboundId) {
     refuse(cx, to, error(WireErrorCode::Busy, "transfers are paused here".to_owned()));
+}
+
+fn too_many() -> WireError {
+    error(WireErrorCode::Busy, "too many requests are outstanding".to_owned())
 }
 
 fn error(code: WireErrorCode, message: String) -> WireError {

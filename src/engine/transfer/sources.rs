@@ -387,6 +387,13 @@ impl Roster {
         gone
     }
 
+    /// The time until now says nothing about any source.
+    pub(super) fn woke(&mut self, now: Instant) {
+        for member in self.members.values_mut() {
+            (member.pace.since, member.pace.bytes, member.pace.last_sign) = (now, 0, now);
+        }
+    }
+
     /// Ends the pauses that are over. Answers whether there was one.
     pub(super) fn wake(&mut self, now: Instant) -> bool {
         let mut woken = false;

@@ -37,6 +37,19 @@ impl Streams {
         }
     }
 
+    /// The PC slept: what was waited for is given its whole time again.
+    pub(in crate::reactor) fn woke(&mut self, cx: &Shell<'_>) {
+        let timers = &cx.config.timers;
+        for stream in self.conns.values_mut().flat_map(|connection| connection.streams.values_mut()) {
+            let patience = match stream.kind {
+                Kind::Fetching { .. } | Kind::Inbound { state: Inbound::Sending(_), .. } => timers.run_stall,
+                _ => timers.request_timeout,
+            };
+            // Their entries are looked at when they are due, and put off.
+            stream.deadline = stream.deadline.map(|deadline| deadline.max(cx.now + patience));
+        }
+    }
+
     /// Ends what has run out of time.
     pub(in crate::reactor) fn expire(&mut self, cx: &mut Shell<'_>) {
         self.go_on(cx);

@@ -271,6 +271,111 @@ fn a_limit_is_kept_by_asking_for_less() {
     assert!((at_best * 0.8..at_best * 1.3).contains(&took), "{took} s for what takes {at_best} s");
 }
 
+/// A source with slots for 4 runs; asks for a chunk of its game as the peer `conn`.
+fn source_of_four() -> (Sim, impl Fn(&mut Sim, u64, u64)) {
+    let mut sim = Sim::new(1);
+    sim.keep_sends = true;
+    sim.config.limits.upload_runs = 4;
+    let here = offer("here", "1", &[64 * MIB], 0);
+    sim.local.scanned.insert(game("here"), here.scanned());
+    let request = GetChunks {
+        game_id: game("here"),
+        manifest_hash: here.summary.manifest_hash,
+        content_hash: here.summary.content_hash,
+        first: 0,
+        count: 1,
+    };
+    let ask = move |sim: &mut Sim, conn: u64, stream: u64| {
+        sim.ask_here(InboundId { conn: ConnId(conn), stream }, Request::GetChunks(request.clone()));
+    };
+    (sim, ask)
+}
+
+fn error_codes(sim: &Sim) -> Vec<WireErrorCode> {
+    let code = |answer: &Answer| match answer {
+        Answer::Error(error) => Some(error.code),
+        _ => None,
+    };
+    sim.answers.iter().filter_map(|(_, answer)| code(answer)).collect()
+}
+
+#[test]
+fn as_many_runs_go_out_as_there_are_slots_and_further_ones_wait_or_are_busy() {
+    let (mut sim, ask) = source_of_four();
+    for stream in 0..14 {
+        ask(&mut sim, 5 + stream % 2, stream);
+        assert_eq!(sim.sends.len(), (stream as usize + 1).min(4));
+    }
+    assert_eq!(error_codes(&sim), [WireErrorCode::Busy; 2], "4 are sent, 8 wait");
+    let mut served = 0;
+    while let Some(to) = sim.sends.keys().next().copied() {
+        sim.end_send(to, false);
+        served += 1;
+        assert_eq!(sim.sends.len(), (12 - served).min(4));
+    }
+    assert_eq!((served, error_codes(&sim).len()), (12, 2));
+}
+
+#[test]
+fn whoever_asks_for_little_is_served_before_the_next_of_those_who_ask_for_much() {
+    let (mut sim, ask) = source_of_four();
+    for stream in 0..10 {
+        ask(&mut sim, 5, stream);
+    }
+    ask(&mut sim, 6, 0);
+    ask(&mut sim, 7, 0);
+    let conns = |sim: &Sim| sim.sends.keys().map(|to| to.conn.0).collect::<Vec<_>>();
+    assert_eq!(conns(&sim), [5; 4]);
+    sim.end_send(InboundId { conn: ConnId(5), stream: 0 }, false);
+    sim.end_send(InboundId { conn: ConnId(5), stream: 1 }, false);
+    assert_eq!(conns(&sim), [5, 5, 6, 7]);
+}
+
+#[test]
+fn downloaders_that_always_want_more_get_the_same() {
+    let (mut sim, ask) = source_of_four();
+    let mut next = 0;
+    let mut want = |sim: &mut Sim, conn: u64| {
+        next += 1;
+        ask(sim, conn, next);
+    };
+    // The first has taken all slots before the others come.
+    (0..6).for_each(|_| want(&mut sim, 5));
+    (0..3).for_each(|_| want(&mut sim, 6));
+    (0..3).for_each(|_| want(&mut sim, 7));
+    let mut running: std::collections::VecDeque<InboundId> = sim.sends.keys().copied().collect();
+    let mut served = [0; 8];
+    for _ in 0..300 {
+        let over = running.pop_front().unwrap();
+        served[over.conn.0 as usize] += 1;
+        sim.end_send(over, false);
+        want(&mut sim, over.conn.0);
+        let begun: Vec<_> = sim.sends.keys().filter(|to| !running.contains(to)).copied().collect();
+        running.extend(begun);
+        assert_eq!(running.len(), 4);
+    }
+    assert!(served[5..].iter().all(|served| (90..=110).contains(served)), "{served:?}");
+    assert_eq!(error_codes(&sim), []);
+}
+
+#[test]
+fn what_waits_is_not_sent_when_it_is_not_wanted_or_not_allowed_any_more() {
+    let (mut sim, ask) = source_of_four();
+    for stream in 0..8 {
+        ask(&mut sim, 5 + stream / 4, stream);
+    }
+    let waiting = InboundId { conn: ConnId(6), stream: 4 };
+    sim.with(|transfers, _, _, _| {
+        transfers.request_gone(waiting);
+        Vec::new()
+    });
+    sim.end_send(InboundId { conn: ConnId(5), stream: 0 }, false);
+    assert!(!sim.sends.contains_key(&waiting) && sim.sends.len() == 4, "the next one is sent in its place");
+    sim.local.scanned.clear();
+    sim.end_send(InboundId { conn: ConnId(5), stream: 1 }, false);
+    assert_eq!((error_codes(&sim), sim.sends.len()), (vec![WireErrorCode::NotServed; 2], 3));
+}
+
 #[test]
 fn while_paused_nothing_is_asked_for_and_nothing_handed_out() {
     let mut sim = Sim::new(1);
