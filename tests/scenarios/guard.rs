@@ -34,7 +34,10 @@ fn median_backlog(guard: bool) -> u64 {
     let b = Daemon::start(&home, &Options::on(&target).under(switch));
     b.wait_peers(SOURCES);
     let mark = b.begin_download("doom");
-    let bytes_done = |record: &serde_json::Value| record["bytes"].as_u64().unwrap_or(0);
+    let bytes_done = |record: &serde_json::Value| match record["event"].as_str() {
+        Some("download-progress") => record["bytes"].as_u64().unwrap_or(0),
+        _ => 0,
+    };
     b.wait_event_since(mark, "download-progress", |event| bytes_done(event) > 20 * CHUNK);
     let mut seen = Vec::new();
     while b.since(mark).iter().all(|event| bytes_done(event) < 65 * CHUNK) {
