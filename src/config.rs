@@ -137,7 +137,7 @@ pub struct Limits {
     pub run_bytes: u64,
     /// Runs that one peer may have outstanding here; further ones are answered `busy`.
     pub inbound_runs_per_peer: usize,
-    /// Runs that go out at once over all peers; twice as many may wait, further ones are answered `busy`. More than there are
+    /// Runs that go out at once over all peers, and besides one to each peer that has none; twice as many may wait, further ones are answered `busy`. More than there are
     /// read buffers gain nothing, and with all of them in use whoever waits for one is served within `run_stall` at 100 Mbit/s.
     pub upload_runs: usize,
     /// Downloads at once; further ones wait.

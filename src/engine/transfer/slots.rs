@@ -1,7 +1,8 @@
-//! How many runs go out at once over all peers, and who is next.
+//! How many runs go out at once over all peers, and who is next. A peer to which none goes out always gets one: those who hold
+//! on to what they asked for must not keep it from all the others.
 //!
 //! ```text
-//!   request ──a slot is free──────────────▶ sent
+//!   request ──a slot is free, or its first─▶ sent
 //!      │                                     ▲
 //!      ├──the queue has room──▶ waiting ─────┘ whoever has fewest runs going out, then in turn
 //!      └──neither─────────────▶ busy
@@ -40,8 +41,9 @@ pub(super) enum Place {
 impl Slots {
     /// A request that may be served; at most `limit` go out at once.
     pub(super) fn enter(&mut self, from: InboundId, request: GetChunks, limit: usize) -> Place {
+        let is_first = self.sending_to(from.conn) == 0 && self.waiting_of(from.conn) == 0;
         // Whoever waits is first.
-        if self.sending.len() < limit && self.waiting.is_empty() {
+        if is_first || (self.sending.len() < limit && self.waiting.is_empty()) {
             self.start(from);
             return Place::Now(request);
         }
@@ -54,11 +56,11 @@ impl Slots {
 
     /// Takes the next request that waits, if a slot is free for it.
     pub(super) fn next(&mut self, limit: usize) -> Option<(InboundId, GetChunks)> {
-        if self.sending.len() >= limit {
-            return None;
-        }
         let after_last = |conn: &ConnId| self.last.is_some_and(|last| *conn <= last);
         let conn = *self.waiting.keys().min_by_key(|conn| (self.sending_to(**conn), after_last(conn), **conn))?;
+        if self.sending.len() >= limit && self.sending_to(conn) > 0 {
+            return None;
+        }
         let (stream, request) = self.pop(conn)?;
         let to = InboundId { conn, stream };
         self.start(to);
