@@ -139,6 +139,7 @@ fn a_game_is_removed_only_when_nothing_of_it_is_in_use() {
     assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "nobody-has-it"})), "unknown-game");
     // What a download left goes like a game, unless somebody has installed beside it.
     put(&home.game("half").join("local/save.dat"), "mine");
+    eventually("the folder to be noticed", 30, || (daemon.games()["half"]["installed"] == true).then_some(()));
     assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "half"})), "in-use");
     assert_eq!(fs::read(home.game("half").join("local/save.dat")).unwrap(), b"mine");
     fs::remove_dir_all(home.game("half").join("local")).unwrap();
