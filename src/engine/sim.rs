@@ -16,18 +16,21 @@ use crate::api::{CommandResult, PeerCommand};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
-    GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, PartyProof, PartyProofs, RelPath, ScannedGame,
-    VerifiedFiles,
+    GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof, PartyProofs, RelPath,
+    ScannedGame, VerifiedFiles,
 };
 
+mod audit;
 mod catalog;
 mod commands;
 mod convergence;
+mod landing;
 mod libraries;
 mod mirrors;
 mod operations;
 mod peers;
 mod solo;
+mod storm;
 
 /// A world of daemons.
 pub(super) struct World {
@@ -46,6 +49,10 @@ pub(super) struct World {
     pub(super) dropped_notifications: u64,
     /// Of 100 saves, how many fail.
     pub(super) failing_saves: u64,
+    /// What goes wrong with downloads.
+    faults: landing::Faults,
+    /// Looks over everything that goes into the engines and comes out.
+    audit: Option<audit::Audit>,
     /// A digest of everything that came out of the engines.
     pub(super) trace: xxhash_rust::xxh3::Xxh3,
     pub(super) outputs: u64,
@@ -67,10 +74,14 @@ pub(super) struct Node {
     pub(super) watched: BTreeSet<GameId>,
     life: u64,
     conns: BTreeMap<ConnId, u64>,
+    /// Connections that the engine was told of, and not that they are gone.
+    open: BTreeSet<ConnId>,
     /// Requests that were sent and are not answered, by their number.
     asked: BTreeMap<RequestId, ConnId>,
     plans: BTreeMap<DownloadId, Arc<DownloadPlan>>,
-    fetches: BTreeMap<RequestId, (DownloadId, ChunkRange)>,
+    fetches: BTreeMap<RequestId, landing::Fetch>,
+    /// Batches that landed and are not written.
+    writing: Vec<(DownloadId, RequestId, ChunkRange)>,
     /// Sends that did not end in `SendDone` yet.
     sends: BTreeMap<InboundId, GameId>,
     /// Games that a job is at work on, and whether it was told to give up.
@@ -94,6 +105,8 @@ fn party_proofs(config: &Config, link: u64, dialled: bool) -> Option<PartyProofs
 pub(super) struct Disk {
     pub(super) games: BTreeMap<GameId, Arc<ScannedGame>>,
     pub(super) index: Option<LibraryIndex>,
+    /// What downloads that ended early left: verified chunks of this list of files.
+    parts: BTreeMap<GameId, (ManifestHash, BTreeSet<ChunkIndex>)>,
 }
 
 struct Link {
@@ -129,6 +142,12 @@ enum Happening {
         life: u64,
         job: Job,
     },
+    /// The next batch of a run lands, or its end.
+    Landing {
+        node: usize,
+        life: u64,
+        request: RequestId,
+    },
 }
 
 impl World {
@@ -151,9 +170,11 @@ impl World {
                 watched: BTreeSet::new(),
                 life: 0,
                 conns: BTreeMap::new(),
+                open: BTreeSet::new(),
                 asked: BTreeMap::new(),
                 plans: BTreeMap::new(),
                 fetches: BTreeMap::new(),
+                writing: Vec::new(),
                 sends: BTreeMap::new(),
                 at_work: BTreeMap::new(),
                 job_error: None,
@@ -172,6 +193,8 @@ impl World {
             multicast: true,
             dropped_notifications: 0,
             failing_saves: 0,
+            faults: landing::Faults::default(),
+            audit: None,
             trace: xxhash_rust::xxh3::Xxh3::new(),
             outputs: 0,
         }
@@ -209,15 +232,20 @@ impl World {
 
     /// Kills a daemon: nobody is told.
     pub(super) fn kill(&mut self, n: usize) {
+        if let Some(audit) = &mut self.audit {
+            audit.forget(n);
+        }
         let node = &mut self.nodes[n];
         node.engine = None;
         node.life += 1;
         node.advertised = None;
         node.conns.clear();
+        node.open.clear();
         node.asked.clear();
         node.watched.clear();
         node.plans.clear();
         node.fetches.clear();
+        node.writing.clear();
         node.sends.clear();
         node.at_work.clear();
     }
@@ -228,7 +256,7 @@ impl World {
         for link in broken {
             let Some(link) = self.links.remove(&link) else { continue };
             for (node, life, conn) in link.ends {
-                self.lose(node, life, conn, None);
+                self.lose(node, life, conn, link.up, None);
             }
         }
     }
@@ -241,7 +269,7 @@ impl World {
         self.links.iter().filter(|(_, link)| joins(link)).map(|(id, _)| *id).collect()
     }
 
-    fn lose(&mut self, node: usize, life: u64, conn: ConnId, code: Option<CloseCode>) {
+    fn lose(&mut self, node: usize, life: u64, conn: ConnId, up: Instant, code: Option<CloseCode>) {
         if self.nodes[node].life != life || self.nodes[node].conns.remove(&conn).is_none() {
             return;
         }
@@ -250,7 +278,8 @@ impl World {
             self.answered(node, request, Err(RunFailure::ConnectionLost));
         }
         let reason = "lost".to_owned();
-        self.later(node, Input::ConnectionDown { conn, code, reason });
+        let at = (self.now + self.delay()).max(up + Duration::from_micros(1));
+        self.at(at, Happening::Input { node, life, input: Input::ConnectionDown { conn, code, reason } });
     }
 
     fn answered(&mut self, node: usize, request: RequestId, result: Result<(Answer, Vec<ChunkHash>), RunFailure>) {
@@ -360,6 +389,7 @@ impl World {
                     };
                     self.input(node, Input::JobDone(JobDone::IndexSaved { stamp, result }));
                 }
+                Happening::Landing { node, life, request } if self.nodes[node].life == life => self.land(node, request),
                 Happening::Worked { node, life, job } if self.nodes[node].life == life => self.worked(node, job),
                 _ => {}
             }
@@ -380,14 +410,33 @@ impl World {
         if let Input::SendDone { to, .. } = &input {
             self.nodes[n].sends.remove(to);
         }
-        let Some(engine) = &mut self.nodes[n].engine else { return };
+        if !self.nodes[n].admits(&input) {
+            return;
+        }
+        self.written(n, &input);
+        let mut audit = self.audit.take();
+        let node = &mut self.nodes[n];
+        let Some(engine) = &mut node.engine else {
+            self.audit = audit;
+            return;
+        };
+        if let Some(audit) = &mut audit {
+            audit.goes_in(n, &input);
+        }
         engine.handle(input, now);
         let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
         let wake = engine.poll_timeout();
+        if let Some(audit) = &mut audit {
+            audit.comes_out(n, node, &outputs);
+        }
+        self.audit = audit;
         for output in outputs {
             self.outputs += 1;
             self.trace.update(format!("{:?} {n} {output:?}\n", now - self.start).as_bytes());
             self.output(n, output);
+        }
+        if let Some(audit) = &mut self.audit {
+            audit.settled(n, &self.nodes[n]);
         }
         if let Some(at) = wake {
             let life = self.nodes[n].life;
@@ -400,13 +449,15 @@ impl World {
             Output::Dial { dial, addr, expect, .. } => self.dial(n, dial, addr, expect),
             Output::Close { conn, code, .. } => {
                 self.nodes[n].asked.retain(|_, on| *on != conn);
+                self.nodes[n].fetches.retain(|_, fetch| fetch.conn != conn);
+                self.nodes[n].open.remove(&conn);
                 let Some(link) = self.nodes[n].conns.remove(&conn).and_then(|link| self.links.remove(&link)) else {
                     return;
                 };
                 let other = link.ends.into_iter().find(|(node, _, _)| *node != n).unwrap_or(link.ends[1]);
                 let (node, life, conn) = other;
                 if !self.is_cut(n, node) {
-                    self.lose(node, life, conn, Some(code));
+                    self.lose(node, life, conn, link.up, Some(code));
                 }
             }
             Output::Ask { request, conn, body } => {
@@ -422,7 +473,9 @@ impl World {
             Output::Fetch { request, conn, download, content_hash, range } => {
                 let plan = self.nodes[n].plans[&download].clone();
                 self.nodes[n].asked.insert(request, conn);
-                self.nodes[n].fetches.insert(request, (download, range));
+                self.nodes[n].fetches.insert(request, landing::Fetch::new(conn, download, &plan.manifest, range));
+                let (at, life) = (self.now + self.nodes[n].config.timers.run_stall, self.nodes[n].life);
+                self.at(at, Happening::Overdue { node: n, life, request });
                 let body = Request::GetChunks(GetChunks {
                     game_id: plan.game.clone(),
                     manifest_hash: plan.manifest_hash,
@@ -436,8 +489,10 @@ impl World {
                 });
             }
             Output::Cancel { request } => {
-                self.nodes[n].asked.remove(&request);
                 self.nodes[n].fetches.remove(&request);
+                if let Some(conn) = self.nodes[n].asked.remove(&request) {
+                    self.send(n, conn, |conn| Input::RequestGone { from: InboundId { conn, stream: request.0 } });
+                }
             }
             Output::Notify { conn, body } => {
                 if self.random(100) >= self.dropped_notifications {
@@ -450,29 +505,9 @@ impl World {
                 self.answer(n, to, Ok((answer, Vec::new())));
             }
             Output::SendManifest { to, game, manifest_hash, content_hash } => {
-                self.nodes[n].sends.insert(to, game.clone());
-                let (manifest, hashes) = content(self.nodes[n].disk.games.get(&game).map_or(0, |game| game.size));
-                let answer = Answer::Manifest(ManifestAnswer {
-                    game_id: game,
-                    manifest_hash,
-                    files: manifest.files().to_vec(),
-                    chunk_size: CHUNK_SIZE,
-                    chunk_count: manifest.chunk_count(),
-                    content_hash,
-                });
-                let hashes = if content_hash.is_some() { hashes } else { Vec::new() };
-                self.answer(n, to, Ok((answer, hashes)));
-                self.later(n, Input::SendDone { to, bytes: 0, changed: false });
+                self.send_manifest(n, to, game, manifest_hash, content_hash);
             }
-            Output::SendChunks { to, request, download: _ } => {
-                self.nodes[n].sends.insert(to, request.game_id.clone());
-                let bytes = content(self.nodes[n].disk.games.get(&request.game_id).map_or(0, |game| game.size))
-                    .0
-                    .range_bytes(ChunkRange { first: request.first, count: request.count });
-                let run = ChunkRun { first: request.first, count: request.count, bytes, hashed: false };
-                self.answer(n, to, Ok((Answer::ChunkRun(run), Vec::new())));
-                self.later(n, Input::SendDone { to, bytes, changed: false });
-            }
+            Output::SendChunks { to, request, download } => self.send_chunks(n, to, &request, download),
             Output::FetchCatalog => {
                 let result = self.nodes[n].published.clone();
                 self.later(n, Input::CatalogFetched { result });
@@ -566,27 +601,11 @@ impl World {
             return;
         }
         let request = RequestId(to.stream);
-        match (self.nodes[node].fetches.get(&request).copied(), result) {
-            (Some((download, range)), Ok((Answer::ChunkRun(_), _))) => {
-                let batches: Vec<_> = self.nodes[node].plans[&download].manifest.batches(range).collect();
-                for batch in batches {
-                    let range = batch.range;
-                    self.later_in_order(node, Input::BatchLanded { request, range });
-                    let (bad, error) = (Vec::new(), None);
-                    self.later_in_order(node, Input::BatchDone { download, request, range, bad, error });
-                }
-                self.nodes[node].asked.remove(&request);
-                self.nodes[node].fetches.remove(&request);
-                self.later_in_order(node, Input::RunDone { request, result: Ok(()) });
-            }
+        match (self.nodes[node].fetches.get(&request), result) {
+            (Some(_), Ok((Answer::ChunkRun(_), _))) => self.begin_landing(node, request),
             (Some(_), Ok((Answer::Error(error), _))) => self.answered(node, request, Err(RunFailure::Refused(error))),
             (_, result) => self.answered(node, request, result),
         }
-    }
-
-    fn later_in_order(&mut self, node: usize, input: Input) {
-        let (at, life) = (self.now + Duration::from_millis(30), self.nodes[node].life);
-        self.at(at, Happening::Input { node, life, input });
     }
 
     fn job(&mut self, n: usize, job: Job) {
@@ -629,31 +648,14 @@ impl World {
                 let changed = || JobError::new(JobErrorKind::Changed, "changed");
                 JobDone::GameHashed { game, manifest_hash, result: result.ok_or_else(changed) }
             }
-            Job::PrepareDownload { download, plan, .. } => {
-                assert!(!node.at_work.contains_key(&plan.game), "two operations on {}", plan.game);
-                node.plans.insert(download, plan);
-                JobDone::DownloadPrepared { download, result: Ok(Vec::new()) }
-            }
-            Job::CommitDownload { download } => {
-                let plan = node.plans.remove(&download).expect("prepared");
-                let mut game = scanned(plan.game.as_str(), "1", plan.manifest.bytes());
-                if let Some(before) = node.disk.games.get(&plan.game) {
-                    (game.installed, game.installed_version) = (before.installed, before.installed_version.clone());
-                }
-                game.content_hash = Some(content_hash_of(game.size));
-                let game = Arc::new(game);
-                node.disk.games.insert(plan.game.clone(), game.clone());
-                JobDone::DownloadCommitted { download, result: Ok(game) }
-            }
-            Job::AbandonDownload { download, .. } => {
-                node.plans.remove(&download);
-                JobDone::DownloadAbandoned { download, result: Ok(None) }
+            Job::PrepareDownload { .. } | Job::CommitDownload { .. } | Job::AbandonDownload { .. } => {
+                return self.download_job(n, job);
             }
             Job::Install { ref game }
             | Job::Uninstall { ref game }
             | Job::RemoveFiles { ref game }
             | Job::VerifyFiles { ref game, .. } => {
-                let downloading = node.plans.values().any(|plan| plan.game == *game);
+                let downloading = node.is_downloading(game);
                 let before = node.at_work.insert(game.clone(), false);
                 assert!(!downloading && before.is_none(), "two operations on {game}");
                 assert!(!node.watched.contains(game), "{game} is watched while its files change");
@@ -673,6 +675,9 @@ impl World {
 
     /// A job is done with the disk, or failed without having changed it.
     fn worked(&mut self, n: usize, job: Job) {
+        if matches!(job, Job::PrepareDownload { .. } | Job::CommitDownload { .. } | Job::AbandonDownload { .. }) {
+            return self.download_worked(n, job);
+        }
         let node = &mut self.nodes[n];
         let (Job::Install { game }
         | Job::Uninstall { game }

@@ -691,8 +691,9 @@ impl Transfers {
         self.running.values().map(|running| running.download.buffers()).sum()
     }
 
+    /// What must hold after every input.
     #[cfg(test)]
-    fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         self.running.values().for_each(|running| running.download.check_invariants());
         assert_eq!(self.running.len() + self.queue.len(), self.places.len());
     }
