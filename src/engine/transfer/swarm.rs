@@ -79,7 +79,7 @@ pub(super) struct Swarm {
     /// What was said to be on its way.
     said_coming: Vec<ChunkRange>,
     announced_at: Instant,
-    /// When the sources were looked at last.
+    /// When it was asked last whether there is anything to do.
     looked_at: Instant,
     /// Since when nothing is under way although something is wanted.
     idle_since: Option<Instant>,
@@ -196,6 +196,8 @@ impl Swarm {
 
     /// Tells the other downloaders what is new, if it is time.
     pub(super) fn announce(&mut self, cx: &mut Cx<'_>, planner: &Planner) {
+        // Also when nothing may be asked for, and nobody looks at the sources: what was due is not due any more.
+        self.looked_at = cx.now;
         if self.next_announcement().is_none_or(|at| at > cx.now) {
             return;
         }
@@ -248,7 +250,6 @@ impl Swarm {
 
     /// Looks at the sources anew before chunks are handed out: who is near, and whether anything is under way.
     pub(super) fn look(&mut self, planner: &Planner, usable: &[Usable], now: Instant) {
-        self.looked_at = now;
         if self.holders.is_empty() {
             self.idle_since = None;
             return;

@@ -58,6 +58,7 @@ fn plan(chunks: u32) -> Arc<DownloadPlan> {
 impl Party {
     /// Node 0 has everything, `nodes` others want it.
     fn new(seed: u64, chunks: u32, nodes: usize) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
         let now = Instant::now();
         let plan = plan(chunks);
         let content = plan.content.as_ref().map(|content| content.hash);
@@ -199,7 +200,7 @@ impl Party {
         for n in 1..self.nodes.len() {
             if !self.nodes[n].gone {
                 self.with(n, |node, cx| node.swarm.announce(cx, &node.planner));
-                if tick % 16 == 0 {
+                if tick.is_multiple_of(16) {
                     self.nodes[n].planner.check_invariants();
                     self.nodes[n].swarm.check_invariants();
                 }
@@ -277,10 +278,10 @@ fn whoever_leaves_and_whatever_was_promised_the_rest_comes_to_its_end() {
             // Never the source: nobody else may have what is missing.
             let n = 1 + dice.random() as usize % 6;
             let left = party.nodes.iter().skip(1).filter(|node| !node.gone).count();
-            if dice.random() % 12 == 0 && left > 2 && !party.nodes[n].gone {
+            if dice.random().is_multiple_of(12) && left > 2 && !party.nodes[n].gone {
                 party.leave(n);
             }
-            if tick % 10 == 0 && !party.nodes[1].gone && dice.random() % 3 == 0 {
+            if tick.is_multiple_of(10) && !party.nodes[1].gone && dice.random().is_multiple_of(3) {
                 // Promises that are never kept.
                 let everything = vec![ChunkRange { first: 0, count: 64 }];
                 let content_hash = party.nodes[0].planner.plan().content.as_ref().unwrap().hash;
