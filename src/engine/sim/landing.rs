@@ -185,7 +185,8 @@ impl World {
             }
             Job::CommitDownload { download } | Job::AbandonDownload { download, .. } => {
                 assert!(node.plans.contains_key(download), "{download:?} is over");
-                let fetched = node.fetches.values().any(|fetch| fetch.download == *download);
+                let fetched =
+                    node.fetches.values().any(|fetch| fetch.download == *download && !fetch.batches.is_empty());
                 let written = node.writing.iter().any(|(of, ..)| of == download);
                 assert!(!fetched && !written, "{download:?} ends while chunks of it land");
             }
