@@ -414,6 +414,11 @@ impl World {
             return;
         }
         self.written(n, &input);
+        if let Input::ConnectionDown { conn, .. } = &input {
+            // What was asked for after the connection was gone, and before that was told.
+            let lost = self.nodes[n].asked.iter().filter(|(_, on)| *on == conn).map(|(id, _)| *id).collect::<Vec<_>>();
+            lost.into_iter().for_each(|request| self.answered(n, request, Err(RunFailure::ConnectionLost)));
+        }
         let mut audit = self.audit.take();
         let node = &mut self.nodes[n];
         let Some(engine) = &mut node.engine else {

@@ -188,7 +188,8 @@ impl World {
                 let fetched =
                     node.fetches.values().any(|fetch| fetch.download == *download && !fetch.batches.is_empty());
                 let written = node.writing.iter().any(|(of, ..)| of == download);
-                assert!(!fetched && !written, "{download:?} ends while chunks of it land");
+                let landing = || format!("{:?} {:?}", node.fetches, node.writing);
+                assert!(!fetched && !written, "{job:?} while chunks land: {}", landing());
             }
             other => panic!("{other:?}"),
         }

@@ -110,6 +110,8 @@ impl Transfers {
     fn hand_out(&mut self, cx: &mut Cx<'_>) {
         self.paced = false;
         self.starved = false;
+        // Whoever is not looked at now is so once transfers go on, or the limit allows: not for a time that has passed.
+        self.running.values_mut().for_each(|running| running.download.forget_endgame());
         if self.paused {
             return;
         }

@@ -82,6 +82,11 @@ impl Download {
         None
     }
 
+    /// The next look at slow runs is not due by itself.
+    pub(in crate::engine::transfer) fn forget_endgame(&mut self) {
+        self.endgame_at = None;
+    }
+
     /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
     pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> Option<u64> {
         self.endgame_at = None;
