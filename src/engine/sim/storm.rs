@@ -13,7 +13,7 @@ fn seeds(share: u64) -> Vec<u64> {
     match number("LANSPREAD_SIM_SEED") {
         Some(seed) if seed % 4 == share => vec![seed],
         Some(_) => Vec::new(),
-        None => (0..number("LANSPREAD_SIM_SEEDS").unwrap_or(500)).filter(|seed| seed % 4 == share).collect(),
+        None => (0..number("LANSPREAD_SIM_SEEDS").unwrap_or(1000)).filter(|seed| seed % 4 == share).collect(),
     }
 }
 
