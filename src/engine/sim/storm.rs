@@ -84,8 +84,16 @@ fn happen(world: &mut World) {
             let errors = [JobErrorKind::Io, JobErrorKind::DiskFull, JobErrorKind::Changed];
             world.nodes[a].job_error = Some(errors[world.random(3) as usize]);
         }
-        28 => world.nodes[a].bad_chunks = (0..world.random(2) as u32).map(ChunkIndex).collect(),
-        29 if world.nodes[a].engine.is_some() => world.input(a, Input::Woke),
+        28 => world.nodes[a].bad_chunks = (0..world.random(4).min(1) as u32).map(ChunkIndex).collect(),
+        29 if world.random(2) == 0 => world.input(a, Input::Woke),
+        29 => {
+            // A party that begins: all who lack a game fetch it at once, also from each other.
+            let game: GameId = format!("game-{}", world.random(GAMES)).parse().unwrap();
+            for n in 0..world.nodes.len() {
+                world.next += 1;
+                world.command(n, world.next, PeerCommand::Download { game: game.clone(), install: false });
+            }
+        }
         30 => {
             (0..world.nodes.len()).for_each(|n| revive(world, n));
             world.sight_all();
@@ -205,7 +213,7 @@ fn storms(share: u64) {
     if seeds.len() < 100 {
         return eprintln!("{} storms: {sum:?}", seeds.len());
     }
-    let rare = [sum.failed, sum.banned, sum.swarm_sends, sum.repairs];
+    let rare = [sum.failed, sum.banned, sum.swarm_sends];
     assert!(sum.finished > 100 && sum.sends > 100 && rare.iter().all(|count| *count > 0), "too calm: {sum:?}");
     assert_eq!(sum.buffers, 5, "the landing buffers were never all in use: {sum:?}");
 }

@@ -439,11 +439,13 @@ impl Roster {
         self.members.values().filter(|member| member.present()).count()
     }
 
-    /// Whether a chunk that a source sent wrong can be asked of another one, which did not send it wrong as well.
-    pub(super) fn another_for(&self, peer_id: PeerId, chunk: ChunkIndex) -> bool {
+    /// Whether a chunk that a source sent wrong can be asked of another one, which did not send it wrong as well; `holds`: of
+    /// a source that does not have everything, whether it has the chunk.
+    pub(super) fn another_for(&self, peer_id: PeerId, chunk: ChunkIndex, holds: impl Fn(PeerId) -> bool) -> bool {
         self.members
             .iter()
-            .any(|(other, member)| *other != peer_id && member.present() && member.bad_chunk != Some(chunk))
+            .filter(|(other, member)| **other != peer_id && member.present() && member.bad_chunk != Some(chunk))
+            .any(|(other, member)| member.listed || holds(*other))
     }
 
     /// Whether there were sources and every one of them is banned; then, whether for poison.

@@ -19,7 +19,7 @@ use super::chunk_set::ChunkSet;
 use super::planner::{Planner, Portion};
 use super::sources::{Roster, Usable};
 use crate::proto::{HaveChunks, Notification};
-use crate::types::{CHUNK_SIZE, ChunkRange, ContentHash, GameId, PeerId};
+use crate::types::{CHUNK_SIZE, ChunkIndex, ChunkRange, ContentHash, GameId, PeerId};
 
 /// Time between two announcements to one downloader; and so much more for each of them, so that a large party does not
 /// spend its time on announcements.
@@ -182,7 +182,7 @@ impl Swarm {
     }
 
     /// Chunks were verified and written.
-    pub(super) fn verified(&mut self, range: ChunkRange, bad: &[crate::types::ChunkIndex]) {
+    pub(super) fn verified(&mut self, range: ChunkRange, bad: &[ChunkIndex]) {
         if self.content.is_none() {
             return;
         }
@@ -233,6 +233,11 @@ impl Swarm {
     /// Whether the chunks of this source are known one by one.
     pub(super) fn knows(&self, peer: PeerId) -> bool {
         self.holders.contains_key(&peer)
+    }
+
+    /// Whether a downloader said that it has a chunk.
+    pub(super) fn holds(&self, peer: PeerId, chunk: ChunkIndex) -> bool {
+        self.holders.get(&peer).is_some_and(|holder| holder.chunks.has(chunk.0))
     }
 
     /// Whether some downloader has a chunk that is wanted here.

@@ -63,7 +63,9 @@ impl Download {
             let portion = Portion {
                 bytes: ((source.rate * RUN_SECONDS) as u64).min(fair).clamp(CHUNK_SIZE, largest),
                 buffers: room(load).min(MAX_RUN_BUFFERS).min(free),
-                avoid: source.bad_chunk.filter(|chunk| self.roster.another_for(source.peer_id, *chunk)),
+                avoid: source.bad_chunk.filter(|chunk| {
+                    self.roster.another_for(source.peer_id, *chunk, |other| swarm.holds(other, *chunk))
+                }),
             };
             let choice = swarm.choose(cx, planner, &usable, source, &portion);
             let request = cx.ids.request();
