@@ -151,6 +151,9 @@ impl Download {
 
     /// A connection is gone, and with it every request over it.
     pub(super) fn connection_down(&mut self, conn: ConnId) {
+        if let Phase::Fetching { swarm, .. } = &mut self.phase {
+            swarm.connection_down(conn);
+        }
         for peer_id in self.roster.connection_down(conn) {
             match &mut self.phase {
                 Phase::Asking { asked, .. } => asked.retain(|asked| asked.source != peer_id),
@@ -676,6 +679,9 @@ impl Download {
         let given_up = self.roster.refresh(&sources.sources(&self.game), pin, cx.now);
         for peer_id in given_up {
             self.give_up_runs(cx, peer_id);
+            if let Phase::Fetching { swarm, .. } = &mut self.phase {
+                swarm.forget(peer_id);
+            }
         }
         if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
             // Those that have everything already have nothing to tell.

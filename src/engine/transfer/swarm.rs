@@ -181,6 +181,14 @@ impl Swarm {
         self.holders.remove(&peer);
     }
 
+    /// A connection is gone, and what was said over it.
+    pub(super) fn connection_down(&mut self, conn: ConnId) {
+        let gone: Vec<_> =
+            self.holders.iter().filter(|(_, holder)| holder.conn == conn).map(|(peer, _)| *peer).collect();
+        gone.into_iter().for_each(|peer| self.forget(peer));
+        self.introduced.retain(|_, to| *to != conn);
+    }
+
     /// Chunks were verified and written.
     pub(super) fn verified(&mut self, range: ChunkRange, bad: &[ChunkIndex]) {
         if self.content.is_none() {
