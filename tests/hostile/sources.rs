@@ -105,7 +105,13 @@ fn offer(daemon: &Daemon, fake: &Fake, of_manifest: Twist, of_run: Twist) -> Val
         let _ = conn.close(true, 0, b"");
         Some(())
     });
-    over.unwrap_or_else(|| daemon.wait_record(mark, "the end of the download", 30, is_end))
+    let over = over.unwrap_or_else(|| daemon.wait_record(mark, "the end of the download", 30, is_end));
+    // Its close may have been lost on a busy machine: then it takes until its silence is noticed.
+    eventually("the stranger to be gone", 60, || {
+        let is_there = |peer: &Value| peer["peer_id"] == json!(stranger.peer_id) && peer["connected"] == true;
+        (!daemon.peers().iter().any(is_there)).then_some(())
+    });
+    over
 }
 
 fn is_end(record: &Value) -> bool {
@@ -115,7 +121,12 @@ fn is_end(record: &Value) -> bool {
 fn honest(_: &mut Value, _: &mut Vec<u8>) {}
 
 fn options() -> Options {
-    Options::local().set("timers.source_wait", "300ms").set("timers.redial_min", "200ms")
+    Options::local()
+        .set("timers.source_wait", "300ms")
+        .set("timers.redial_min", "200ms")
+        .set("timers.ping_after", "2s")
+        .set("timers.ping_retry", "1s")
+        .set("timers.stale_after", "8s")
 }
 
 const FILES: &[(&str, u64)] = &[("data.pak", 2 * CHUNK + 100), ("version.ini", 4)];
