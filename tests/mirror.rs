@@ -99,6 +99,9 @@ fn a_mirror_alone_hands_a_whole_game_out() {
     assert_eq!(web.sent(), spec.bytes(), "every byte was asked for once");
     assert_same_game(&source, &home, id);
     assert_eq!(daemon.status()["bytes_received"], spec.bytes());
+    let metrics = daemon.ok(json!({"cmd": "metrics"}));
+    assert_eq!(metrics["chunks_received"], finished["chunks"], "{metrics}");
+    assert_eq!((&metrics["runs_awaited"], &metrics["batches_unwritten"]), (&json!(0), &json!(0)));
 
     // What came of a mirror is a game like any other.
     let other_home = Home::new();

@@ -126,6 +126,11 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
+    /// Runs that somebody waits for.
+    pub fn runs(&self) -> usize {
+        self.waited_for.values().flatten().count()
+    }
+
     /// Starts the threads. `pool`: the landing buffers, of which [`THREADS`] for each mirror may be held by cancelled runs.
     /// `patience`: how long a server may be silent in the middle of a run.
     ///

@@ -16,7 +16,7 @@ use crate::workers::BufferPool;
 /// What the streams count.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Runs that were asked for and are not over.
+    /// Runs that peers were asked for and that are not over.
     pub(super) fetching: usize,
     /// Batches that landed and are not yet verified and written.
     unwritten: usize,
@@ -99,7 +99,7 @@ impl Reactor {
     /// Takes note of what transfers wait for from now on.
     pub(super) fn take_measures(&mut self, now: Instant) {
         let (landing, read) = (self.landing_pool.in_use(), self.read_pool.in_use());
-        let Counters { fetching, unwritten, .. } = self.streams.counters;
+        let (fetching, unwritten) = (self.runs_awaited(), self.streams.counters.unwritten);
         let starved = self.engine.waits_for_buffers();
         let half = self.landing_pool.count() / 2;
         let sends = self.streams.send_stalls();
@@ -123,6 +123,11 @@ impl Reactor {
         }
     }
 
+    /// Runs that peers and mirrors were asked for and that are not over.
+    fn runs_awaited(&self) -> usize {
+        self.streams.counters.fetching + self.mirrors.runs()
+    }
+
     /// The answer to `metrics`.
     pub(super) fn metrics(&self, load: &EngineLoad, now: Instant) -> Metrics {
         let measures = &self.measures;
@@ -140,7 +145,7 @@ impl Reactor {
             downloads_running: load.downloads_running,
             downloads_waiting: load.downloads_waiting,
             uploads_running: load.uploads,
-            runs_awaited: counters.fetching,
+            runs_awaited: self.runs_awaited(),
             batches_unwritten: counters.unwritten,
             landing_buffers: buffers(&self.landing_pool, measures.landing_peak),
             landing_buffers_reserved: load.buffers_reserved,

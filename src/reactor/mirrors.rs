@@ -71,6 +71,7 @@ impl Reactor {
                     self.inputs.push_back(Input::Answered { request: RequestId(token), result });
                 }
                 Done::Landed { token, download, batch, buf } => {
+                    self.streams.counters.landed(batch);
                     self.inputs.push_back(Input::BatchLanded { request: RequestId(token), range: batch.range });
                     let write = WriteBatch { token, download, batch, buf, hashes: None };
                     self.tasks.push_back(Task::Write(write));
