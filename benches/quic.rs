@@ -188,7 +188,7 @@ impl Client {
     fn connect(server: SocketAddr, bytes: u64, options: &Options) -> Self {
         let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let mut node = Node::bind(any.parse().unwrap(), options);
-        node.endpoint.dial(1, server, None, None, Instant::now());
+        node.endpoint.dial(1, server, None, Instant::now());
         Self { node, bytes, runs: options.runs }
     }
 

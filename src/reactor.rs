@@ -545,7 +545,7 @@ impl Reactor {
                     reply(Ok(CommandData::Metrics(metrics)));
                 }
             }
-            Output::Dial { dial, addr, expect } => self.endpoint.dial(dial.0, addr, None, expect, now),
+            Output::Dial { dial, addr, expect } => self.endpoint.dial(dial.0, addr, expect, now),
             Output::Close { conn, code, reason } => {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));

@@ -242,7 +242,7 @@ fn a_close_brings_its_code_and_what_was_sent_before_it() {
 #[test]
 fn whoever_is_refused_right_after_the_handshake_hears_the_code() {
     let (mut a, mut b) = (Node::new(), Node::new());
-    a.endpoint.dial(7, b.addr(), None, None, Instant::now());
+    a.endpoint.dial(7, b.addr(), None, Instant::now());
     let (mut refused, mut code) = (false, None);
     drive("the one who dialled hears why", || {
         a.turn();

@@ -283,39 +283,26 @@ impl Engine {
 
     /// A peer said whether its library is still the known one, or will not.
     pub(super) fn peer_settled(&mut self, peer: PeerId, now: Instant) {
-        let mut ready = Vec::new();
-        for (key, wait) in &mut self.commands.waits {
-            if let Wait::Refresh { asked, .. } = wait
-                && asked.peers.remove(&peer)
-                && asked.is_over()
-            {
-                ready.push(*key);
-            }
-        }
-        ready.into_iter().for_each(|key| self.end_wait(key, now));
+        self.answered(now, |_, asked| asked.peers.remove(&peer));
     }
 
     /// The catalog was looked at, with whatever result.
     pub(super) fn catalog_looked_at(&mut self, now: Instant) {
-        let mut ready = Vec::new();
-        for (key, wait) in &mut self.commands.waits {
-            if let Wait::Refresh { asked, .. } = wait
-                && std::mem::take(&mut asked.catalog)
-                && asked.is_over()
-            {
-                ready.push(*key);
-            }
-        }
-        ready.into_iter().for_each(|key| self.end_wait(key, now));
+        self.answered(now, |_, asked| std::mem::take(&mut asked.catalog));
     }
 
     /// A mirror said whether it has a game, or nothing.
     pub(super) fn mirror_looked_at(&mut self, mirror: usize, of: &GameId, now: Instant) {
+        self.answered(now, |game, asked| game == of && asked.mirrors.remove(&mirror));
+    }
+
+    /// Carries out the commands for which this was the last answer. `take` strikes it off the list of those who have yet to
+    /// answer; false: it was not on it.
+    fn answered(&mut self, now: Instant, mut take: impl FnMut(&GameId, &mut Asked) -> bool) {
         let mut ready = Vec::new();
         for (key, wait) in &mut self.commands.waits {
             if let Wait::Refresh { game, asked, .. } = wait
-                && game == of
-                && asked.mirrors.remove(&mirror)
+                && take(game, asked)
                 && asked.is_over()
             {
                 ready.push(*key);

@@ -236,9 +236,9 @@ impl Endpoint {
 
     /// Opens a connection to `remote`; ends in [`Event::Up`] or [`Event::DialFailed`] that carries `dial`. `from`: the
     /// source address to use. `expect`: who must answer.
-    pub fn dial(&mut self, dial: u64, remote: SocketAddr, from: Option<IpAddr>, expect: Option<PeerId>, now: Instant) {
+    pub fn dial(&mut self, dial: u64, remote: SocketAddr, expect: Option<PeerId>, now: Instant) {
         let origin = Origin::Dialled { dial, expect };
-        if let Err(reason) = self.try_dial(origin, canonical(remote), from, now) {
+        if let Err(reason) = self.try_dial(origin, canonical(remote), now) {
             self.stats.handshakes_failed += 1;
             self.events.push_back(Event::DialFailed { dial, identity_mismatch: false, actual: None, reason });
         }
@@ -378,13 +378,7 @@ impl Endpoint {
         self.connection(slot).filter(|connection| matches!(connection.phase, Phase::Up))
     }
 
-    fn try_dial(
-        &mut self,
-        origin: Origin,
-        remote: SocketAddr,
-        from: Option<IpAddr>,
-        now: Instant,
-    ) -> Result<(), String> {
+    fn try_dial(&mut self, origin: Origin, remote: SocketAddr, now: Instant) -> Result<(), String> {
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
             return Err(format!("{remote} is not the address of a peer"));
         }
@@ -396,7 +390,7 @@ impl Endpoint {
             .iter()
             .position(|socket| socket.bound.is_ipv6() == remote.is_ipv6())
             .ok_or("this PC has no address of that family")?;
-        let path = self.path(socket, remote, from).map_err(|error| error.to_string())?;
+        let path = self.path(socket, remote, None).map_err(|error| error.to_string())?;
         let cid = self.fresh_cid().ok_or("the system gives no random numbers")?;
         self.parameters.set_max_send_udp_payload_size(path.payload);
         let scid = cid.to_be_bytes();

@@ -76,7 +76,7 @@ impl Node {
     }
 
     pub fn dial(&mut self, dial: u64, remote: SocketAddr, expect: Option<PeerId>) {
-        self.endpoint.dial(dial, remote, None, expect, Instant::now());
+        self.endpoint.dial(dial, remote, expect, Instant::now());
     }
 
     /// One turn of a loop that waits a millisecond at most.

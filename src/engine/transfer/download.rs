@@ -115,8 +115,8 @@ pub(super) struct Download {
     sources_dirty: bool,
     /// Since when there is nobody to ask.
     starved_since: Option<Instant>,
-    /// When an idle source looks around again.
-    endgame_at: Option<Instant>,
+    /// When the sources are looked at again though nothing happens: for slow runs, or for promises that were not kept.
+    look_at: Option<Instant>,
     /// Bans that were not taken out yet.
     bans: Vec<Banned>,
 }
@@ -135,7 +135,7 @@ impl Download {
             checked_at: None,
             sources_dirty: true,
             starved_since: None,
-            endgame_at: None,
+            look_at: None,
             bans: Vec::new(),
         }
     }
@@ -157,8 +157,7 @@ impl Download {
         for peer_id in self.roster.connection_down(conn) {
             match &mut self.phase {
                 Phase::Asking { asked, .. } => asked.retain(|asked| asked.source != peer_id),
-                Phase::Fetching { planner, swarm, .. } => {
-                    swarm.forget(peer_id);
+                Phase::Fetching { planner, .. } => {
                     let runs: Vec<_> = planner.runs_of(peer_id).collect();
                     for run in runs {
                         planner.lost(run);
@@ -502,8 +501,7 @@ impl Download {
                     .min();
                 let report = self.account.next_report(planner.have_bytes(), timers.progress_every);
                 let announcement = swarm.next_announcement().filter(|_| swarm.has_news(planner));
-                let told = [announcement, swarm.patience_ends()];
-                [stall, report, self.endgame_at].into_iter().chain(told).flatten().min()
+                [stall, report, announcement, self.look_at].into_iter().flatten().min()
             }
             _ => None,
         };
@@ -698,7 +696,7 @@ impl Download {
                 // Its other runs went down with it; they would not be found by their connection any more.
                 self.roster.disconnected(peer_id);
                 self.give_up_runs(cx, peer_id);
-                return self.forget_region(peer_id);
+                return self.forget_source(peer_id);
             }
             RunFailure::Malformed(why) => {
                 let why = format!("its answer broke the protocol: {why}");
@@ -741,16 +739,15 @@ impl Download {
             self.bans.push(Banned { game: game.clone(), peer_id, reason: reason.clone(), chunk, at: cx.now });
             cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, url, reason, chunk });
             self.give_up_runs(cx, peer_id);
-            self.forget_region(peer_id);
-            if let Phase::Fetching { swarm, .. } = &mut self.phase {
-                swarm.forget(peer_id);
-            }
+            self.forget_source(peer_id);
         }
     }
 
-    fn forget_region(&mut self, peer_id: PeerId) {
-        if let Phase::Fetching { planner, .. } = &mut self.phase {
+    /// Nothing more comes from a source: what it said that it has is void, and others need not keep out of its region.
+    fn forget_source(&mut self, peer_id: PeerId) {
+        if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
             planner.forget_source(peer_id);
+            swarm.forget(peer_id);
         }
     }
 

@@ -343,7 +343,7 @@ impl Transfers {
         game: GameId,
         manifest_hash: ManifestHash,
     ) {
-        let busy = self.stopping || self.is_touched(&game) || local.withdrawn(&game);
+        let busy = self.withholds(local, &game);
         self.serving.get_manifest(cx, local, busy, from, game, manifest_hash);
     }
 
@@ -698,9 +698,9 @@ impl Transfers {
         assert_eq!(self.running.len() + self.queue.len(), self.places.len());
     }
 
-    /// Whether an operation has begun on a game: one that only waits does not keep the game from being served.
-    fn is_touched(&self, game: &GameId) -> bool {
-        matches!(self.places.get(game), Some(Place::Running(_)))
+    /// Whether nothing that is complete of a game is served. A download that only waits does not keep it from being served.
+    fn withholds(&self, local: &dyn LocalView, game: &GameId) -> bool {
+        self.stopping || matches!(self.places.get(game), Some(Place::Running(_))) || local.withdrawn(game)
     }
 
     fn accept(

@@ -35,15 +35,13 @@ impl Transfers {
 
     /// What runs on a game, as far as a request for chunks of it is concerned.
     pub(super) fn hold(&self, local: &dyn LocalView, request: &GetChunks) -> Hold {
-        match self.places.get(&request.game_id) {
-            Some(Place::Running(id)) if !self.stopping => {
-                let verified = self.running.get(id).and_then(|running| running.download.serves(request));
-                verified.map_or(Hold::Busy, Hold::Verified)
-            }
-            Some(Place::Running(_)) => Hold::Busy,
-            _ if self.stopping || local.withdrawn(&request.game_id) => Hold::Busy,
-            _ => Hold::Free,
+        if let Some(Place::Running(id)) = self.places.get(&request.game_id)
+            && !self.stopping
+            && let Some(download) = self.running.get(id).and_then(|running| running.download.serves(request))
+        {
+            return Hold::Verified(download);
         }
+        if self.withholds(local, &request.game_id) { Hold::Busy } else { Hold::Free }
     }
 
     fn fill_slots(&mut self, cx: &mut Cx<'_>) {
@@ -111,7 +109,7 @@ impl Transfers {
         self.paced = false;
         self.starved = false;
         // Whoever is not looked at now is so once transfers go on, or the limit allows: not for a time that has passed.
-        self.running.values_mut().for_each(|running| running.download.forget_endgame());
+        self.running.values_mut().for_each(|running| running.download.forget_look());
         if self.paused {
             return;
         }

@@ -79,8 +79,6 @@ pub(super) struct Swarm {
     /// What was said to be on its way.
     said_coming: Vec<ChunkRange>,
     announced_at: Instant,
-    /// When it was asked last whether there is anything to do.
-    looked_at: Instant,
     /// Since when nothing is under way although something is wanted.
     idle_since: Option<Instant>,
 }
@@ -105,7 +103,6 @@ impl Swarm {
             news: Vec::new(),
             said_coming: Vec::new(),
             announced_at: now,
-            looked_at: now,
             idle_since: None,
         }
     }
@@ -143,7 +140,8 @@ impl Swarm {
         if self.content != Some(have.content_hash) || !sound {
             return false;
         }
-        if self.holders.get(&peer).is_none_or(|holder| holder.conn != conn) {
+        let is_new = self.holders.get(&peer).is_none_or(|holder| holder.conn != conn);
+        if is_new {
             self.forget(peer);
             if self.holders.len() >= MAX_HOLDERS {
                 return false;
@@ -168,7 +166,8 @@ impl Swarm {
         if !have.ranges.is_empty() {
             self.idle_since = None;
         }
-        if have.introduce {
+        // One that only answers heard what was there when it was greeted, and nothing since.
+        if have.introduce || is_new {
             self.introduced.insert(peer, conn);
             self.tell_all(cx, planner, conn, false);
         }
@@ -191,7 +190,8 @@ impl Swarm {
 
     /// Chunks were verified and written.
     pub(super) fn verified(&mut self, range: ChunkRange, bad: &[ChunkIndex]) {
-        if self.content.is_none() {
+        // Whoever comes later is told everything.
+        if self.holders.is_empty() {
             return;
         }
         for index in range.iter().filter(|index| !bad.contains(index) && !self.withheld.contains(&index.0)) {
@@ -204,8 +204,6 @@ impl Swarm {
 
     /// Tells the other downloaders what is new, if it is time.
     pub(super) fn announce(&mut self, cx: &mut Cx<'_>, planner: &Planner) {
-        // Also when nothing may be asked for, and nobody looks at the sources: what was due is not due any more.
-        self.looked_at = cx.now;
         if self.next_announcement().is_none_or(|at| at > cx.now) {
             return;
         }
@@ -235,7 +233,7 @@ impl Swarm {
 
     /// When patience with those who promised something ends.
     pub(super) fn patience_ends(&self) -> Option<Instant> {
-        self.idle_since.map(|since| since + PATIENCE).filter(|at| *at > self.looked_at)
+        self.idle_since.map(|since| since + PATIENCE)
     }
 
     /// Whether the chunks of this source are known one by one.
@@ -267,7 +265,7 @@ impl Swarm {
             self.idle_since = None;
             return;
         }
-        let best = usable.iter().map(|source| source.reach).fold(0.0, f64::max);
+        let best = best_reach(usable);
         let near: BTreeSet<_> = usable
             .iter()
             .filter(|source| self.holders.contains_key(&source.peer_id) && !is_far(source, best))
@@ -332,7 +330,7 @@ impl Swarm {
             }
             return if source.complete { Choice::Any } else { self.rarest(cx, planner, source, portion) };
         }
-        let best = usable.iter().map(|source| source.reach).fold(0.0, f64::max);
+        let best = best_reach(usable);
         let other_complete = |other: &Usable| other.peer_id != source.peer_id && other.complete && !is_far(other, best);
         if is_far(source, best) && usable.iter().any(other_complete) {
             return Choice::Nothing;
@@ -494,6 +492,10 @@ impl Swarm {
             assert_eq!(usize::from(self.coming[chunk as usize]), coming, "chunk {chunk} on its way");
         }
     }
+}
+
+fn best_reach(usable: &[Usable]) -> f64 {
+    usable.iter().map(|source| source.reach).fold(0.0, f64::max)
 }
 
 fn is_far(source: &Usable, best: f64) -> bool {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::BenchError;
+use crate::tools::demo::free_space;
 use crate::types::{GameId, GameIdError};
 
 /// Its id.
@@ -79,13 +80,7 @@ fn is_memory(_: &Path) -> bool {
 
 /// Whether so many bytes are free; true when the system does not say.
 fn has_room(dir: &Path, bytes: u64) -> bool {
-    #[cfg(unix)]
-    return rustix::fs::statvfs(dir).map_or(true, |stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes);
-    #[cfg(not(unix))]
-    {
-        let _ = (dir, bytes);
-        true
-    }
+    free_space(dir).is_none_or(|free| free >= bytes)
 }
 
 /// Makes the game of `bytes` bytes below `games`: two files that do not compress, and the sentinel.

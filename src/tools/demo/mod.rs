@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::config::parse_size;
 use crate::control::human::size;
 use crate::control::{Signals, SignalsError};
+use crate::fs::Dir;
 
 use daemon::{Daemon, DaemonError};
 use library::{LibraryError, Plan, Sample};
@@ -381,15 +382,8 @@ fn work_dir(wish: Option<&Path>, needed: u64) -> Result<tempfile::TempDir, DemoE
 }
 
 /// Bytes free for this user; `None` when the system does not say.
-#[cfg(unix)]
-fn free_space(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_space(_: &Path) -> Option<u64> {
-    None
+pub(in crate::tools) fn free_space(path: &Path) -> Option<u64> {
+    Dir::open(path).and_then(|dir| dir.free_bytes()).ok()
 }
 
 #[cfg(test)]

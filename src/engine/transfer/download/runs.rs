@@ -37,6 +37,7 @@ impl Download {
         let loads = planner.loads();
         let usable: Vec<_> = self.roster.usable().collect();
         swarm.look(planner, &usable, cx.now);
+        self.look_at = swarm.patience_ends().filter(|at| *at > cx.now);
         let cap = (share / usable.len().max(1)).max(1);
         // Towards the end runs become shorter, so that nobody is left alone with a long one.
         let fair = planner.wanted_bytes_at_most() / (2 * usable.len().max(1) as u64);
@@ -84,14 +85,13 @@ impl Download {
         None
     }
 
-    /// The next look at slow runs is not due by itself.
-    pub(in crate::engine::transfer) fn forget_endgame(&mut self) {
-        self.endgame_at = None;
+    /// The next look at the sources is not due by itself.
+    pub(in crate::engine::transfer) fn forget_look(&mut self) {
+        self.look_at = None;
     }
 
     /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
     pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> Option<u64> {
-        self.endgame_at = None;
         let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
         if planner.has_wanted() || !planner.is_fetching() {
             return None;
@@ -105,9 +105,10 @@ impl Download {
             .filter(|source| !swarm.is_scarce(source))
             .collect();
         if idle.is_empty() {
+            self.look_at = None;
             return None;
         }
-        self.endgame_at = Some(cx.now + ENDGAME_EVERY);
+        self.look_at = Some(cx.now + ENDGAME_EVERY);
         if free == 0 {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::sim::{Sim, game, offer};
+use super::sim::{Offer, Sim, game, offer};
 use super::{MIB, code, failed, finished};
 use crate::api::{CommandData, ErrorCode, Operation, PeerEvent};
 use crate::engine::transfer::TransferEffect;
@@ -271,6 +271,16 @@ fn a_limit_is_kept_by_asking_for_less() {
     assert!((at_best * 0.8..at_best * 1.3).contains(&took), "{took} s for what takes {at_best} s");
 }
 
+fn first_chunk(of: &Offer) -> GetChunks {
+    GetChunks {
+        game_id: of.summary.id.clone(),
+        manifest_hash: of.summary.manifest_hash,
+        content_hash: of.summary.content_hash,
+        first: 0,
+        count: 1,
+    }
+}
+
 /// A source with slots for 4 runs; asks for a chunk of its game as the peer `conn`.
 fn source_of_four() -> (Sim, impl Fn(&mut Sim, u64, u64)) {
     let mut sim = Sim::new(1);
@@ -278,13 +288,7 @@ fn source_of_four() -> (Sim, impl Fn(&mut Sim, u64, u64)) {
     sim.config.limits.upload_runs = 4;
     let here = offer("here", "1", &[64 * MIB], 0);
     sim.local.scanned.insert(game("here"), here.scanned());
-    let request = GetChunks {
-        game_id: game("here"),
-        manifest_hash: here.summary.manifest_hash,
-        content_hash: here.summary.content_hash,
-        first: 0,
-        count: 1,
-    };
+    let request = first_chunk(&here);
     let ask = move |sim: &mut Sim, conn: u64, stream: u64| {
         sim.ask_here(InboundId { conn: ConnId(conn), stream }, Request::GetChunks(request.clone()));
     };
@@ -394,13 +398,7 @@ fn while_paused_nothing_is_asked_for_and_nothing_handed_out() {
     let so_far = sim.written();
     assert!(so_far < 21 && !sim.log.iter().any(|event| matches!(event, PeerEvent::DownloadFailed { .. })));
     let from = InboundId { conn: ConnId(77), stream: 0 };
-    let request = GetChunks {
-        game_id: game("here"),
-        manifest_hash: here.summary.manifest_hash,
-        content_hash: here.summary.content_hash,
-        first: 0,
-        count: 1,
-    };
+    let request = first_chunk(&here);
     sim.ask_here(from, Request::GetChunks(request.clone()));
     assert!(matches!(sim.answers.last(), Some((_, Answer::Error(error))) if error.code == WireErrorCode::Busy));
     sim.with(|transfers, cx, sources, local| transfers.pause(cx, sources, local, false));
