@@ -428,8 +428,9 @@ impl Reactor {
                 Event::Up { conn, peer_id, remote, local, dial } => {
                     streams.connected(conn, dial.is_some(), now);
                     let (dial, party) = (dial.map(DialId), shell.endpoint.party_proofs(conn));
-                    let conn = ConnId(conn.0);
-                    shell.inputs.push_back(Input::ConnectionUp { conn, peer_id, remote, local, dial, party });
+                    let id = ConnId(conn.0);
+                    shell.inputs.push_back(Input::ConnectionUp { conn: id, peer_id, remote, local, dial, party });
+                    shell.tell_round_trip(conn);
                 }
                 Event::DialFailed { dial, identity_mismatch, actual, reason } => {
                     let dial = DialId(dial);

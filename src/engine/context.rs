@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{ConnId, Output, RequestId};
 use crate::api::{CommandResult, PeerEvent};
@@ -108,6 +108,8 @@ pub(super) struct Source {
 pub(super) trait SourceDirectory {
     /// Every source of a game, ascending by peer id.
     fn sources(&self, game: &GameId) -> Vec<Source>;
+    /// The shortest time to the peer of this connection and back; `None`: not known.
+    fn round_trip(&self, conn: ConnId) -> Option<Duration>;
     /// Every connected peer that serves what it is still downloading, ascending by peer id.
     fn swarm(&self) -> Vec<(PeerId, ConnId)>;
 }

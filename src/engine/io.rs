@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::{CommandResult, PeerCommand, PeerEvent};
 use crate::catalog::Catalog;
@@ -122,6 +123,13 @@ pub enum Input {
         dial: Option<DialId>,
         /// What both sides must prove first; `None`: this peer has no party key.
         party: Option<PartyProofs>,
+    },
+    /// How long a connection's packets take to its peer and back, at the least. Comes again when that was measured anew.
+    RoundTrip {
+        /// Which.
+        conn: ConnId,
+        /// The shortest time seen so far.
+        least: Duration,
     },
     /// A connection that was reported up is gone.
     ConnectionDown {

@@ -310,6 +310,10 @@ impl SourceDirectory for Everybody<'_> {
         sources
     }
 
+    fn round_trip(&self, conn: ConnId) -> Option<Duration> {
+        self.peers.round_trip(conn)
+    }
+
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {
         self.peers.swarm()
     }

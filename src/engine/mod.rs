@@ -210,6 +210,7 @@ impl Engine {
             Input::ConnectionUp { conn, peer_id, remote, local, dial, party } => {
                 self.peers.connection_up(cx!(self, now), &self.library, conn, peer_id, remote, local, dial, party);
             }
+            Input::RoundTrip { conn, least } => self.peers.round_trip_measured(conn, least),
             Input::ConnectionDown { conn, code, reason } => {
                 self.peers.connection_down(cx!(self, now), &self.library, conn, code, &reason);
             }

@@ -96,6 +96,15 @@ pub(super) struct Shell<'a> {
     pub(super) read_pool: &'a BufferPool,
 }
 
+impl Shell<'_> {
+    /// Lets the engine know how long packets take over a connection, if that was measured.
+    pub(super) fn tell_round_trip(&mut self, conn: Conn) {
+        if let Some(least) = self.endpoint.connection_stats(conn).and_then(|path| path.min_rtt) {
+            self.inputs.push_back(Input::RoundTrip { conn: ConnId(conn.0), least });
+        }
+    }
+}
+
 /// Every stream of every connection.
 #[derive(Default)]
 pub(super) struct Streams {

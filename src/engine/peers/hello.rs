@@ -80,7 +80,7 @@ impl Peers {
         }
         if !dialled {
             let stage = party.map_or(Stage::AwaitingHello, |expected| Stage::AwaitingProof { expected });
-            self.conns.insert(id, Conn { peer, remote, local, stage });
+            self.conns.insert(id, Conn { peer, remote, local, round_trip: None, stage });
             self.timers.set(Due::Hello(id), cx.now + cx.config.timers.dial_timeout);
             return;
         }
@@ -102,7 +102,7 @@ impl Peers {
                 Some(proofs) => self.say_proof(cx, id, addr, proofs),
                 None => self.say_hello(cx, library, id, addr, local),
             };
-            self.conns.insert(id, Conn { peer, remote, local, stage });
+            self.conns.insert(id, Conn { peer, remote, local, round_trip: None, stage });
             self.greetings.insert(peer, id);
         }
         self.pump(cx, library);

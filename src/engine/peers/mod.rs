@@ -148,6 +148,8 @@ struct Conn {
     peer: PeerId,
     remote: SocketAddr,
     local: SocketAddr,
+    /// The shortest time to the peer and back, once it is known.
+    round_trip: Option<Duration>,
     stage: Stage,
 }
 
@@ -248,6 +250,13 @@ impl Peers {
         match conn.stage {
             Stage::Accepted => Some(conn.peer),
             _ => None,
+        }
+    }
+
+    /// The least round-trip time of a connection was measured.
+    pub(super) fn round_trip_measured(&mut self, conn: ConnId, least: Duration) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.round_trip = Some(conn.round_trip.map_or(least, |known| known.min(least)));
         }
     }
 
@@ -651,6 +660,10 @@ impl SourceDirectory for Peers {
                 Some(Source { peer_id, conn, summary })
             })
             .collect()
+    }
+
+    fn round_trip(&self, conn: ConnId) -> Option<Duration> {
+        self.conns.get(&conn)?.round_trip
     }
 
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {

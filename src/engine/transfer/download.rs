@@ -21,6 +21,9 @@
 
 mod runs;
 
+#[cfg(test)]
+pub(super) use runs::runs_in_flight;
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -22,6 +22,7 @@ mod chunk_set;
 mod download;
 mod lookup;
 mod manifest;
+mod nearness;
 mod planner;
 mod progress;
 mod repair;

@@ -18,7 +18,7 @@ impl Transfers {
                 break;
             }
         }
-        self.hand_out(cx);
+        self.hand_out(cx, sources);
         self.serve_waiting(cx, local);
         std::mem::take(&mut self.effects)
     }
@@ -105,7 +105,7 @@ impl Transfers {
     }
 
     /// Hands free landing buffers to the downloads in turn, one run at a time.
-    fn hand_out(&mut self, cx: &mut Cx<'_>) {
+    fn hand_out(&mut self, cx: &mut Cx<'_>, directory: &dyn SourceDirectory) {
         self.paced = false;
         self.starved = false;
         // Whoever is not looked at now is so once transfers go on, or the limit allows: not for a time that has passed.
@@ -118,7 +118,7 @@ impl Transfers {
         let turn = order.partition_point(|id| Some(*id) <= self.served_last);
         order.rotate_left(turn);
         let share = cx.config.limits.landing_buffers / order.len().max(1);
-        self.in_turn(cx, &order, |download, cx, free| download.assign(cx, free, share));
+        self.in_turn(cx, &order, |download, cx, free| download.assign(cx, directory, free, share));
         self.in_turn(cx, &order, Download::assist);
         self.starved = self.is_short_of_buffers(cx.config.limits.landing_buffers.max(1));
     }

@@ -258,6 +258,8 @@ pub(super) struct Usable {
     pub(super) rate: f64,
     /// The same at its best; 0: not known yet.
     pub(super) reach: f64,
+    /// Nothing was measured of it yet, and packets take markedly longer to it than to the nearest source.
+    pub(super) seems_far: bool,
     /// A chunk that it sent wrong.
     pub(super) bad_chunk: Option<ChunkIndex>,
     /// Failures since it delivered last.
@@ -428,6 +430,7 @@ impl Roster {
                 complete: member.listed,
                 rate: member.pace.rate,
                 reach: member.pace.reach,
+                seems_far: false,
                 bad_chunk: member.bad_chunk,
                 failures: member.failures,
             })

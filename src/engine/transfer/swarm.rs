@@ -332,7 +332,9 @@ impl Swarm {
         }
         let best = best_reach(usable);
         let other_complete = |other: &Usable| other.peer_id != source.peer_id && other.complete && !is_far(other, best);
-        if is_far(source, best) && usable.iter().any(other_complete) {
+        // What only seems far is tried once it has everything: what it lacks now comes sooner from the one that is near.
+        let is_farther = is_far(source, best) && (source.reach > 0.0 || !source.complete);
+        if is_farther && usable.iter().any(other_complete) {
             return Choice::Nothing;
         }
         match self.fresh(cx.me, planner, source, portion) {
@@ -499,7 +501,7 @@ fn best_reach(usable: &[Usable]) -> f64 {
 }
 
 fn is_far(source: &Usable, best: f64) -> bool {
-    source.reach > 0.0 && source.reach * FAR_FACTOR < best
+    source.seems_far || (source.reach > 0.0 && source.reach * FAR_FACTOR < best)
 }
 
 /// Ascending, apart from each other and within the game: so that a message costs no more than one pass over it.

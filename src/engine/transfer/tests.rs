@@ -94,6 +94,24 @@ fn a_fast_and_a_slow_source_finish_together() {
 }
 
 #[test]
+fn before_anything_is_measured_a_source_that_seems_far_is_asked_for_one_run_only() {
+    // Requests to each when the first one of the far source is out and nothing has landed.
+    let requests = |far: Duration| {
+        let mut sim = Sim::new(1);
+        let game = offer("g", "1", &[60 * MIB], 0);
+        for (n, round_trip) in [(1, far), (2, Duration::from_micros(300))] {
+            let peer = sim.peer(n, &game);
+            (peer.round_trip, peer.rate) = (Some(round_trip), 0.1e6);
+        }
+        sim.download("g").unwrap();
+        sim.run_until(|sim| sim.peers[&peer_id(1)].requests > 0 && sim.peers[&peer_id(2)].requests > 0);
+        [1, 2].map(|n| sim.peers[&peer_id(n)].requests)
+    };
+    assert_eq!(requests(Duration::from_micros(600)), [2, 2], "not markedly longer");
+    assert_eq!(requests(Duration::from_millis(3)), [1, 2]);
+}
+
+#[test]
 fn many_small_files_cost_one_buffer_per_mebibyte() {
     let mut sim = Sim::new(1);
     let game = offer("g", "1", &vec![10_000; 5_000], 0);

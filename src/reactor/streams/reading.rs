@@ -318,6 +318,8 @@ impl Streams {
         }
         self.requests.remove(&request);
         self.forget(conn, number);
+        // Few things are answered that way, pings among them: so the round trip is kept up to date without a timer.
+        cx.tell_round_trip(conn);
         cx.inputs.push_back(Input::Answered { request, result });
     }
 }

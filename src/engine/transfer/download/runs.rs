@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::super::Output;
-use super::super::super::context::Cx;
+use super::super::super::context::{Cx, SourceDirectory};
+use super::super::nearness;
 use super::super::planner::{Load, Portion};
 use super::super::sources::Usable;
 use super::super::swarm::Choice;
@@ -29,13 +30,20 @@ const ASSUMED_RATE: f64 = 10e6;
 impl Download {
     /// Asks the source that has least to do for one run. `free`: landing buffers that nobody holds; `share`: what this
     /// download may hold. Answers its bytes; `None`: nobody can take one.
-    pub(in crate::engine::transfer) fn assign(&mut self, cx: &mut Cx<'_>, free: usize, share: usize) -> Option<u64> {
+    pub(in crate::engine::transfer) fn assign(
+        &mut self,
+        cx: &mut Cx<'_>,
+        directory: &dyn SourceDirectory,
+        free: usize,
+        share: usize,
+    ) -> Option<u64> {
         let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
         if free == 0 || !planner.has_wanted() {
             return None;
         }
         let loads = planner.loads();
-        let usable: Vec<_> = self.roster.usable().collect();
+        let mut usable: Vec<_> = self.roster.usable().collect();
+        nearness::presume(&mut usable, directory);
         swarm.look(planner, &usable, cx.now);
         self.look_at = swarm.patience_ends().filter(|at| *at > cx.now);
         let cap = (share / usable.len().max(1)).max(1);
@@ -52,10 +60,12 @@ impl Download {
             .iter()
             .map(|source| (source, load_of(source)))
             .filter(|(source, load)| load.runs < runs_in_flight(source) && room(*load) > 0)
+            .filter(|(source, _)| !nearness::waits_for_a_trial(source, &usable, &loads))
             .collect();
-        // Those with least to do first; of them those not tried yet, then the fastest.
+        // Those with least to do first; of them those not tried yet, then the fastest, then those not tried that seem far.
         hungry.sort_by(|(a, load_a), (b, load_b)| {
             (load_a.runs.cmp(&load_b.runs))
+                .then(a.seems_far.cmp(&b.seems_far))
                 .then((a.rate > 0.0).cmp(&(b.rate > 0.0)))
                 .then(b.rate.total_cmp(&a.rate))
                 .then(a.peer_id.cmp(&b.peer_id))
@@ -152,9 +162,10 @@ impl Download {
     }
 }
 
-fn runs_in_flight(source: &Usable) -> usize {
-    if !source.complete && source.rate == 0.0 {
-        // Another downloader of which nothing is known yet may be behind a slow link that all share.
+/// Runs that a source may have at once.
+pub(in crate::engine::transfer) fn runs_in_flight(source: &Usable) -> usize {
+    if source.seems_far || (!source.complete && source.rate == 0.0) {
+        // One that seems far, or another downloader of which nothing is known yet, may be behind a slow link that all share.
         return 1;
     }
     if source.rate * RUN_SECONDS >= CHUNK_SIZE as f64 { RUNS_IN_FLIGHT_FAST } else { RUNS_IN_FLIGHT }

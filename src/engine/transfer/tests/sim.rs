@@ -93,6 +93,7 @@ pub(super) struct Peer {
     pub(super) refuse: Option<RunFailure>,
     /// What it answers instead of its manifest.
     pub(super) manifest_override: Option<Result<(Answer, Vec<ChunkHash>), RunFailure>>,
+    pub(super) round_trip: Option<Duration>,
     /// It takes requests and says nothing.
     pub(super) silent: bool,
     queue: VecDeque<Run>,
@@ -175,6 +176,10 @@ impl LocalView for Local {
 struct Directory<'a>(&'a BTreeMap<PeerId, Peer>);
 
 impl SourceDirectory for Directory<'_> {
+    fn round_trip(&self, conn: ConnId) -> Option<Duration> {
+        self.0.values().find(|peer| peer.conn == Some(conn))?.round_trip
+    }
+
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {
         Vec::new()
     }
@@ -275,6 +280,7 @@ impl Sim {
             bad: BTreeSet::new(),
             refuse: None,
             manifest_override: None,
+            round_trip: None,
             silent: false,
             queue: VecDeque::new(),
             token: 0,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::download::runs_in_flight;
+use super::super::nearness::waits_for_a_trial;
 use super::super::planner::{Planner, Portion};
 use super::super::sources::Usable;
 use super::super::swarm::{Choice, Swarm};
@@ -18,6 +20,8 @@ use crate::types::{
 
 /// A chunk takes so long over a link.
 const TICK: Duration = Duration::from_millis(50);
+/// So many of them are a second.
+const SECOND: u32 = 20;
 const LINK: f64 = CHUNK_SIZE as f64 / 0.05;
 
 struct Node {
@@ -41,6 +45,10 @@ struct Party {
     said: Vec<(usize, usize, HaveChunks)>,
     /// Nodes from this number on are behind a link that carries a chunk every so many ticks, either way.
     site: Option<(usize, u32)>,
+    /// A longer round trip to the other side of that link is known.
+    far_is_known: bool,
+    /// Chunks that were asked for over that link in the first ticks, as many as are a second.
+    asked_across_at_first: u32,
     crossed: u32,
     sent_by_the_source: u32,
 }
@@ -76,6 +84,8 @@ impl Party {
             nodes: (0..=nodes).map(node).collect(),
             said: Vec::new(),
             site: None,
+            far_is_known: false,
+            asked_across_at_first: 0,
             crossed: 0,
             sent_by_the_source: 0,
         }
@@ -111,6 +121,7 @@ impl Party {
                     complete: other == 0 || self.nodes[other].done_at.is_some(),
                     rate: reach / 4.0,
                     reach,
+                    seems_far: self.far_is_known && far(other) && reach == 0.0,
                     bad_chunk: None,
                     failures: 0,
                 }
@@ -118,7 +129,7 @@ impl Party {
             .collect()
     }
 
-    fn ask(&mut self, n: usize) {
+    fn ask(&mut self, n: usize, tick: u32) {
         let usable = self.usable(n);
         let portion = Portion { bytes: CHUNK_SIZE, buffers: 1, avoid: None };
         let asked = self.with(n, |node, cx| {
@@ -126,8 +137,11 @@ impl Party {
             for limit in 1..=2 {
                 for source in &usable {
                     let from = source.conn.0 as usize;
-                    let limit = if source.complete || source.rate > 0.0 { limit } else { 1 };
+                    let limit = runs_in_flight(source).min(limit);
                     if node.runs.values().filter(|to| **to == from).count() >= limit || !node.planner.has_wanted() {
+                        continue;
+                    }
+                    if waits_for_a_trial(source, &usable, &node.planner.loads()) {
                         continue;
                     }
                     node.swarm.look(&node.planner, &usable, cx.now);
@@ -151,6 +165,8 @@ impl Party {
             let source = &self.nodes[from];
             let has = source.planner.has(crate::types::ChunkIndex(chunk));
             assert!(has, "node {n} asks node {from} for chunk {chunk}, which it does not have");
+            let across = self.site.is_some_and(|(first, _)| (from >= first) != (n >= first));
+            self.asked_across_at_first += u32::from(across && tick <= SECOND);
             self.nodes[from].queue.push_back((n, request, chunk));
         }
     }
@@ -166,7 +182,7 @@ impl Party {
         }
         for n in 1..self.nodes.len() {
             if self.nodes[n].done_at.is_none() && !self.nodes[n].gone {
-                self.ask(n);
+                self.ask(n, tick);
             }
         }
         let mut busy = BTreeSet::new();
@@ -266,6 +282,24 @@ fn a_game_crosses_a_slow_link_between_two_rooms_about_once() {
         let crossed = party.crossed;
         assert!(crossed <= chunks * 12 / 10, "seed {seed}: {crossed} of {chunks} chunks crossed");
         assert!(ticks <= chunks * 10 * 13 / 10, "seed {seed}: the last one took {ticks} ticks");
+    }
+}
+
+#[test]
+fn less_is_asked_for_over_a_slow_link_before_anything_is_measured_when_the_other_room_is_known_to_be_farther() {
+    let chunks = 256;
+    let rooms = |seed, far_is_known| {
+        let mut party = Party::new(seed, chunks, 7);
+        (party.site, party.far_is_known) = (Some((4, 10)), far_is_known);
+        let ticks = party.run(|_, _| {});
+        (party.asked_across_at_first, party.crossed, ticks)
+    };
+    let parties: Vec<_> = (0..4).map(|seed| (rooms(seed, false), rooms(seed, true))).collect();
+    for (seed, (blind, knowing)) in parties.into_iter().enumerate() {
+        assert!(knowing.0 > 0, "seed {seed}: the far room is not asked at all");
+        assert!(2 * knowing.0 <= blind.0, "seed {seed}: {} chunks instead of {}", knowing.0, blind.0);
+        assert!(knowing.1 <= chunks * 12 / 10, "seed {seed}: {} of {chunks} chunks crossed", knowing.1);
+        assert!(knowing.2 <= chunks * 10 * 13 / 10, "seed {seed}: the last one took {} ticks", knowing.2);
     }
 }
 
