@@ -14,6 +14,11 @@ use super::DiscoveryTimers;
 /// A second change of interfaces this soon after a window began only lengthens it: one plug-in makes several.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// Up to so many peers the pause is as configured.
+const FEW: f64 = 8.0;
+/// Longest mean pause, however many peers there are.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 /// What to do with the browser now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
@@ -56,14 +61,17 @@ impl DutyCycle {
     }
 
     /// `spread` in 0..=1 places the next pause between 50 % and 150 % of its mean, so that daemons that were started
-    /// together do not browse together for ever.
-    pub(super) fn poll(&mut self, now: Instant, spread: f64) -> Option<Step> {
+    /// together do not browse together for ever. `peers`: how many were seen. Each window makes all of them answer, and
+    /// all hear all answers, so the mean grows with their square.
+    pub(super) fn poll(&mut self, now: Instant, spread: f64, peers: usize) -> Option<Step> {
         if now < self.deadline() {
             return None;
         }
         match self.phase {
             Phase::Browsing { .. } => {
-                self.phase = Phase::Paused { until: now + self.pause.mul_f64(0.5 + spread.clamp(0.0, 1.0)) };
+                let crowd = (peers as f64 / FEW).max(1.0).powi(2);
+                let mean = self.pause.mul_f64(crowd.min(1e6)).min(LONGEST_PAUSE.max(self.pause));
+                self.phase = Phase::Paused { until: now + mean.mul_f64(0.5 + spread.clamp(0.0, 1.0)) };
                 Some(Step::Stop)
             }
             Phase::Paused { .. } => {
@@ -103,19 +111,29 @@ mod tests {
     fn a_long_window_then_short_ones_with_spread_pauses() {
         let s = Duration::from_secs;
         let (mut duty, t0) = start();
-        assert_eq!(duty.poll(t0 + s(9), 0.0), None);
-        assert_eq!(duty.poll(t0 + s(10), 0.0), Some(Step::Stop));
+        assert_eq!(duty.poll(t0 + s(9), 0.0, 0), None);
+        assert_eq!(duty.poll(t0 + s(10), 0.0, 8), Some(Step::Stop));
         assert_eq!(duty.deadline(), t0 + s(160));
-        assert_eq!(duty.poll(t0 + s(160), 0.0), Some(Step::Browse));
-        assert_eq!(duty.poll(t0 + s(165), 1.0), Some(Step::Stop));
+        assert_eq!(duty.poll(t0 + s(160), 0.0, 8), Some(Step::Browse));
+        assert_eq!(duty.poll(t0 + s(165), 1.0, 8), Some(Step::Stop));
         assert_eq!(duty.deadline(), t0 + s(165 + 450));
+    }
+
+    #[test]
+    fn the_more_peers_answer_the_longer_the_pause() {
+        let pause_among = |peers| {
+            let (mut duty, t0) = start();
+            duty.poll(t0 + Duration::from_secs(10), 0.5, peers);
+            (duty.deadline() - t0).as_secs() - 10
+        };
+        assert_eq!([0, 1, 8, 16, 50, 10_000].map(pause_among), [300, 300, 300, 1200, 3600, 3600]);
     }
 
     #[test]
     fn a_change_of_interfaces_opens_one_long_window() {
         let s = Duration::from_secs;
         let (mut duty, t0) = start();
-        duty.poll(t0 + s(10), 0.5);
+        duty.poll(t0 + s(10), 0.5, 0);
         assert_eq!(duty.restart(t0 + s(20)), Some(Step::Browse));
         assert_eq!(duty.restart(t0 + s(20)), None, "the second address of the same plug-in");
         assert_eq!(duty.deadline(), t0 + s(30));

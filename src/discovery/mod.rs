@@ -92,10 +92,11 @@ impl Default for DiscoveryTimers {
         let s = Duration::from_secs;
         Self {
             first_window: s(10),
-            window: s(5),
+            // mdns-sd asks at once and again after a second: one question is enough.
+            window: Duration::from_millis(900),
             pause: s(300),
             advertise_every: s(10),
-            check_every: s(10),
+            check_every: s(30),
             ip_check: s(60),
             flood_pause: s(5),
             flood_pause_max: s(300),

@@ -165,7 +165,7 @@ impl Service {
         if std::mem::replace(&mut self.looks, looks) != looks && self.duty.restart(now) == Some(Step::Browse) {
             self.start_browse();
         }
-        match self.duty.poll(now, random()) {
+        match self.duty.poll(now, random(), self.seen.len()) {
             Some(Step::Browse) => self.start_browse(),
             Some(Step::Stop) => self.stop_browse(),
             None => {}

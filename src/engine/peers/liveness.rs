@@ -1,5 +1,7 @@
 //! Who is still there: pings after silence, and the verdict when nothing comes back.
 
+use std::time::{Duration, Instant};
+
 use super::{Ask, Due, Peers};
 use crate::engine::Output;
 use crate::engine::context::Cx;
@@ -14,11 +16,15 @@ impl Peers {
     /// Pings a silent peer, or gives it up. The timer is armed once per silence, not moved at every message: it looks
     /// at what was heard since, and sleeps on.
     ///
+    /// Whoever pings one peer pings all that have been silent for half of that time: one wake-up a minute instead of one
+    /// for each of them.
+    ///
     /// With each ping both sides state their libraries once more: a push may have been dropped, and so may its
     /// confirmation.
     pub(super) fn check_alive(&mut self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
         let timers = &cx.config.timers;
         let pings = self.me < peer;
+        let patience = if self.pinging_at == Some(cx.now) { timers.ping_after / 2 } else { timers.ping_after };
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let Some(heard) = row.heard else { return };
         let super::Presence::Connected(session) = &mut row.presence else { return };
@@ -34,7 +40,7 @@ impl Peers {
         }
         let next = if !pings || session.probes >= PROBES {
             stale_at
-        } else if silence < timers.ping_after {
+        } else if silence < patience {
             heard + timers.ping_after
         } else {
             session.probes += 1;
@@ -45,6 +51,21 @@ impl Peers {
             self.confirm(cx, library, peer);
             cx.now + timers.ping_retry
         };
+        let begins = next != stale_at && silence >= patience && self.pinging_at != Some(cx.now);
         self.timers.set(Due::Alive(peer), next.min(stale_at));
+        if begins {
+            self.pinging_at = Some(cx.now);
+            self.ping_others_too(cx.now, timers.ping_after / 2);
+        }
+    }
+
+    /// Lets [`Self::check_alive`] look now at everybody who has been silent for so long and whom nobody pings yet.
+    fn ping_others_too(&mut self, now: Instant, silence: Duration) {
+        for (&peer, row) in self.rows.range(self.me..) {
+            let super::Presence::Connected(session) = &row.presence else { continue };
+            if session.probes == 0 && row.heard.is_some_and(|heard| now.saturating_duration_since(heard) >= silence) {
+                self.timers.set(Due::Alive(peer), now);
+            }
+        }
     }
 }

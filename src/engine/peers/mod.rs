@@ -72,6 +72,8 @@ pub(super) struct Peers {
     interner: Interner,
     timers: TimerSet<Due>,
     facts: Vec<Fact>,
+    /// When peers were pinged last.
+    pinging_at: Option<Instant>,
     /// Goodbye was said: nothing begins any more.
     leaving: bool,
 }
@@ -227,6 +229,7 @@ impl Peers {
             interner: Interner::default(),
             timers: TimerSet::new(),
             facts: Vec::new(),
+            pinging_at: None,
             leaving: false,
         }
     }

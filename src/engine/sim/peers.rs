@@ -223,6 +223,39 @@ fn a_silent_peer_is_pinged_by_the_lower_id_and_given_up_when_stale() {
 }
 
 #[test]
+fn silent_peers_are_pinged_together() {
+    let mut solo = Solo::new(&[], None);
+    for n in [150, 200, 250] {
+        let (_, outputs) = solo.accepted(n, empty());
+        let request = asks(&outputs)[0].0;
+        solo.answer(request, Answer::LibrarySnapshot { peer_id: peer(n), snapshot: snapshot(1, &[]) });
+        solo.pass(Duration::from_secs(10));
+    }
+    // Silent for 30, 20 and 10 seconds. Pings begin after 60: then the second is silent for more than half of that, too,
+    // and the third for 40.
+    for round in 0..3 {
+        let mut waited = 0;
+        let pings: Vec<_> = loop {
+            let outputs = solo.pass(Duration::from_millis(500));
+            let pings = asks(&outputs).into_iter().filter_map(|(id, body)| match body {
+                Request::Ping { nonce } => Some((id, *nonce)),
+                _ => None,
+            });
+            let pings: Vec<_> = pings.collect();
+            waited += 1;
+            assert!(waited <= 2 * 61, "nobody is pinged in round {round}");
+            if !pings.is_empty() {
+                break pings;
+            }
+        };
+        assert_eq!(pings.len(), 3, "round {round}");
+        for (request, nonce) in pings {
+            solo.answer(request, Answer::Pong { nonce });
+        }
+    }
+}
+
+#[test]
 fn goodbye_is_at_once_and_a_broken_connection_gets_a_moment() {
     let mut solo = Solo::new(&[], None);
     let (conn, _) = solo.accepted(1, empty());
