@@ -1,26 +1,30 @@
-# Shared by the bench scripts: a virtual LAN, daemons spoken to over JSON lines. Sourced after lib.sh.
+# Shared by the bench scripts: a virtual LAN, daemons spoken to over JSON lines, what is measured of them, and the table in
+# the end. Sourced after lib.sh.
 
 [ "$(id -u)" -eq 0 ] || die "needs root for network namespaces"
-need ip=iproute2 jq=jq
+need ip=iproute2 jq=jq taskset=util-linux nsenter=util-linux
 export PATH=$PATH:/usr/sbin:/sbin
 
 TAG=lsbench$$
-WORK=$(mktemp -d "${BENCH_DIR:-$PWD/target}/bench.XXXXXX")
+mkdir -p "${BENCH_DIR:=$PWD/target}"
+WORK=$(mktemp -d "$(realpath "$BENCH_DIR")/bench.XXXXXX")
 PIDS=()
 
 cleanup() {
     local pid ns
     for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
     for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
+    # What a script made outside of $WORK and the namespaces.
+    if declare -F cleanup_more >/dev/null; then cleanup_more; fi
     for ns in $(ip netns list | awk -v tag="$TAG" 'index($1, tag) == 1 { print $1 }'); do ip netns del "$ns"; done
     rm -rf "$WORK"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# lan COUNT: hosts $TAG-1 … $TAG-COUNT with the addresses 10.77.0.N on one bridge, MTU 1500.
+# lan COUNT: hosts $TAG-1 … $TAG-COUNT with the addresses 10.77.0.N on one bridge, with an MTU of MTU (1500).
 lan() {
-    local i
+    local i mtu=${MTU:-1500}
     ip netns add "$TAG-sw"
     ip -n "$TAG-sw" link add br0 type bridge mcast_snooping 0
     ip -n "$TAG-sw" link set br0 up
@@ -28,20 +32,45 @@ lan() {
         ip netns add "$TAG-$i"
         ip -n "$TAG-$i" link set lo up
         ip link add eth0 netns "$TAG-$i" type veth peer name "p$i" netns "$TAG-sw"
-        ip -n "$TAG-sw" link set "p$i" master br0 up
-        ip -n "$TAG-$i" link set eth0 up mtu 1500
+        ip -n "$TAG-sw" link set "p$i" master br0 up mtu "$mtu"
+        ip -n "$TAG-$i" link set eth0 up mtu "$mtu"
         ip -n "$TAG-$i" addr add "10.77.0.$i/24" dev eth0
     done
 }
 
-# daemon N FLAG…: starts one on host N with the directories $WORK/N/{games,state}; its records go to $WORK/N/out.
+# shape N RATE: what host N sends leaves at that rate (such as 1000mbit), with a queue of 1 MB.
+shape() {
+    local mbit=${2%mbit}
+    [[ $mbit =~ ^[0-9]+$ ]] || die "a rate in mbit, such as 1000mbit, not $2"
+    # One MTU of burst would starve the timer of tbf: the burst is what two milliseconds carry.
+    tc -n "$TAG-$1" qdisc replace dev eth0 root tbf rate "${mbit}mbit" burst $((mbit * 250 < 32768 ? 32768 : mbit * 250))b limit 1mb
+}
+
+# on N COMMAND…: runs it on host N; costs less than `ip netns exec`, which mounts /sys anew.
+on() { nsenter --net="/run/netns/$TAG-$1" -- "${@:2}"; }
+
+# pin CORE PID [THREAD]: keeps a process, or only its threads of that name, on one core. PIN=0 leaves all to the scheduler.
+pin() {
+    local task found=0
+    [ "${PIN:-1}" = 1 ] || return 0
+    for task in "/proc/$2/task/"*; do
+        [ -z "${3:-}" ] || [ "$(<"$task/comm")" = "$3" ] || continue
+        taskset -pc "$1" "${task##*/}" >/dev/null
+        found=1
+    done
+    [ "$found" = 1 ] || die "process $2 has no thread ${3:-}"
+}
+
+# daemon N FLAG…: starts one on host N with the directories $WORK/N/{games,state}; its records go to $WORK/N/out. The words of
+# the array WRAP stand before the program.
+WRAP=()
 daemon() {
     local n=$1 dir=$WORK/$1
     shift
     mkdir -p "$dir/games" "$dir/state"
     rm -f "$dir/in" "$dir/out"
     mkfifo "$dir/in"
-    ip netns exec "$TAG-$n" "$BIN" run --jsonl --game-dir "$dir/games" --state-dir "$dir/state" "$@" \
+    ip netns exec "$TAG-$n" "${WRAP[@]}" "$BIN" run --jsonl --game-dir "$dir/games" --state-dir "$dir/state" "$@" \
         <"$dir/in" >"$dir/out" 2>"$dir/log" &
     PID=$!
     PIDS+=("$PID")
@@ -55,18 +84,23 @@ tell() { printf '%s\n' "$2" >&$((20 + $1)); }
 # await N FILTER: prints the first record of daemon N that the jq filter accepts; gives up after 10 minutes of silence.
 # It follows the file instead of polling it: on two cores a busy loop would be part of the measurement.
 await() {
-    local line record= follower
-    exec 9< <(exec tail -n +1 -f "$WORK/$1/out" 2>/dev/null)
-    follower=$!
-    while [ -z "$record" ] && read -r -t 600 line <&9; do
-        record=$(jq -c "select($2)" <<<"$line")
-        [[ $line == *'"event":"download-failed"'* ]] && break
-    done
-    kill "$follower" 2>/dev/null || true
-    exec 9<&-
+    local out=$WORK/$1/out known line record follower
+    # What is there already goes through one jq: a start of it for every record of a large library takes minutes.
+    known=$(wc -l <"$out")
+    record=$(head -n "$known" "$out" | jq -nc "first(inputs | select($2))" 2>/dev/null || true)
+    if [ -z "$record" ] && ! head -n "$known" "$out" | grep '"event":"download-failed"' >/dev/null; then
+        exec 9< <(exec tail -n "+$((known + 1))" -f "$out" 2>/dev/null)
+        follower=$!
+        while [ -z "$record" ] && read -r -t 600 line <&9; do
+            record=$(jq -c "select($2)" <<<"$line")
+            [[ $line == *'"event":"download-failed"'* ]] && break
+        done
+        kill "$follower" 2>/dev/null || true
+        exec 9<&-
+    fi
     if [ -z "$record" ]; then
         tail -n 20 "$WORK/$1/log" >&2
-        die "daemon $1 never said $2; last: $(tail -n 1 "$WORK/$1/out")"
+        die "daemon $1 never said $2; last: $(tail -n 1 "$out")"
     fi
     printf '%s\n' "$record"
 }
@@ -79,13 +113,85 @@ ask() {
     await "$1" "(.type == \"result\" or .type == \"error\") and .id == $ASKED" | jq -c .data
 }
 
+# games COUNT DIRECTORY [PREFIX]: that many small games, each with a folder and a file in it.
+games() {
+    local i dir
+    for ((i = 1; i <= $1; i++)); do
+        dir=$2/${3:-}game-$i
+        mkdir -p "$dir/data"
+        printf '1.0\n' >"$dir/version.ini"
+        printf 'game %s%d' "${3:-}" "$i" >"$dir/game.eti"
+        printf 'more of %s%d' "${3:-}" "$i" >"$dir/data/more.bin"
+    done
+}
+
+# hashed N: waits until daemon N has hashed its library, which it does once, in the background.
+hashed() { while [ "$(ask "$1" status | jq .hash_queue)" != 0 ]; do sleep 0.2; done; }
+
+# acquaint N: connects daemon N with daemon 1, which listens on port 7700, and waits until it knows what that one has.
+acquaint() {
+    tell "$1" '{"id":1,"cmd":"connect","addr":"10.77.0.1:7700"}'
+    tell "$1" '{"id":2,"cmd":"wait-peers","count":1,"timeout_ms":30000}'
+    await "$1" '.id == 2 and .type == "result"' >/dev/null
+}
+
+# warm MIB: free memory that a virtual machine has given back to its host costs several times the copy at its first touch, and
+# which run gets it is luck: so each one finds as much warm page cache as it needs, and no write-back of the one before.
+warm() {
+    sync
+    dd if=/dev/zero of="$WORK/warm" bs=1M count="$1" status=none
+    rm "$WORK/warm"
+}
+
 # quit N: ends daemon N cleanly.
 quit() { eval "exec $((20 + $1))>&-"; }
 
 # cpu PID…: seconds of user and system time so far, of the processes and their reaped children.
 cpu() {
     local pid
-    for pid in "$@"; do sed 's/.*) //' "/proc/$pid/stat"; done | awk -v hz="$(getconf CLK_TCK)" '{ s += $12 + $13 } END { printf "%.2f\n", s / hz }'
+    for pid in "$@"; do sed 's/.*) //' "/proc/$pid/stat"; done | awk -v hz="$(getconf CLK_TCK)" '{ s += $12 + $13 + $14 + $15 } END { printf "%.2f\n", s / hz }'
 }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# table REFERENCE WAY FILE: the runs in FILE (a JSON object each: `tool`, `name`, `mb_per_s`, `cpu_s_per_gib`) as a table: medians
+# and ranges of each tool, and how it and REFERENCE compare: WAY=over is REFERENCE / tool, WAY=under tool / REFERENCE. Such a
+# ratio is made of each round, because the machine is faster in one than in another; its median and range are shown.
+table() {
+    jq -rs --arg reference "$1" --arg way "$2" '
+        def median: sort | if length % 2 == 1 then .[(length - 1) / 2] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+        def number(digits): . * pow(10; digits) | round / pow(10; digits) | tostring
+            | if digits > 0 then (split(".") + ["0"]) as [$i, $f] | $i + "." + ($f + "000")[:digits] else . end;
+        def spread(digits): [(median | number(digits)), "\(min | number(digits))–\(max | number(digits))"];
+        def ratio(own; other): [own, other] | transpose | map(if $way == "over" then .[1] / .[0] else .[0] / .[1] end) | spread(2) | "\(.[0]) (\(.[1]))";
+        def tools: reduce .[].tool as $t ([]; if index([$t]) then . else . + [$t] end);
+        . as $runs
+        | def of(tool; key): [$runs[] | select(.tool == tool)[key]];
+        [tools[] as $t
+            | [($runs | map(select(.tool == $t))[0].name)]
+            + (of($t; "mb_per_s") | spread(0)) + (of($t; "cpu_s_per_gib") | spread(2))
+            + if $t == $reference or (tools | index([$reference]) | not) then ["", ""]
+              else [ratio(of($t; "mb_per_s"); of($reference; "mb_per_s")), ratio(of($t; "cpu_s_per_gib"); of($reference; "cpu_s_per_gib"))] end]
+        | [["tool", "MB/s", "range", "CPU s/GiB", "range"]
+            + if $way == "over" then ["\($reference)/it: rate", "CPU"] else ["it/\($reference): rate", "CPU"] end] + .
+        | (transpose | map(map(length) | max)) as $widths
+        | .[] | [., $widths] | transpose | map(.[0] + " " * (.[1] - (.[0] | length))) | join("  ") | sub(" +$"; "")' "$3"
+}
+
+# results FILE KEY=VALUE…: the runs in FILE with what they were run on and the given keys (the values are JSON), as one JSON object.
+results() {
+    local file=$1 pair head
+    shift
+    head=$(jq -n --arg date "$(date -u +%FT%TZ)" --arg kernel "$(uname -sr)" --argjson cores "$(nproc)" \
+        --arg cpu "$(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)" --arg version "$("$BIN" --version)" \
+        '{date: $date, kernel: $kernel, cores: $cores, cpu: $cpu, version: $version}')
+    for pair in "$@"; do
+        head=$(jq --arg key "${pair%%=*}" --argjson value "${pair#*=}" '.[$key] = $value' <<<"$head")
+    done
+    jq -s --argjson head "$head" '
+        . as $runs
+        | (reduce .[].tool as $t ([]; if index([$t]) then . else . + [$t] end)) as $tools
+        | $head + {tools: [$tools[] as $t | [$runs[] | select(.tool == $t)]
+            | {tool: $t, name: .[0].name} + ([.[] | del(.tool, .name)] | (.[0] | keys_unsorted) as $keys | . as $rows
+                | reduce $keys[] as $k ({}; .[$k] = [$rows[][$k]]))]}' "$file"
+}

@@ -50,8 +50,13 @@ need_rust() {
     need cmake=cmake make=make g++=g++ clang=clang libclang=libclang-dev
 }
 
-# Builds the release binary and sets BIN to it.
+# Sets BIN to LANSPREAD_BIN, or else to the release binary, which it builds.
 build_release() {
+    if [ -n "${LANSPREAD_BIN:-}" ]; then
+        BIN=$(realpath "$LANSPREAD_BIN")
+        [ -x "$BIN" ] || die "LANSPREAD_BIN: there is no program $BIN"
+        return 0
+    fi
     need_rust
     step "release build" cargo build --release --locked
     BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/release/lanspread
