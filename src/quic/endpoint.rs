@@ -15,7 +15,9 @@ use super::connection::{Connection, MAX_PAYLOAD, MIN_PAYLOAD, Origin, Path, Phas
 use super::guard::Guard;
 use super::retry::Tokens;
 use super::slots::{RandomKey, Slot};
-use super::socket::{Inbox, Route, Socket, bind_all, canonical, look_up_route, with_scope_of};
+use super::socket::{
+    INBOX_BUFFERS, Inbox, PARTIAL_IS_EMPTY, Route, Socket, bind_all, canonical, look_up_route, with_scope_of,
+};
 use super::timers::Timers;
 use super::tls::{self, SharedBytes};
 use super::wakeup::Wakeup;
@@ -156,6 +158,8 @@ impl Endpoint {
                 self.stats.receive_calls += 1;
                 match socket.receive(&mut inbox) {
                     Ok(count) => {
+                        // Another call would only say so.
+                        socket.readable &= count == INBOX_BUFFERS || !PARTIAL_IS_EMPTY;
                         let packets = self.route_trains(&mut inbox, count, index, now);
                         budget = budget.saturating_sub(packets.max(1));
                     }

@@ -94,6 +94,9 @@ pub(super) struct Inbox {
 
 /// Trains read by one system call.
 pub(super) const INBOX_BUFFERS: usize = 8;
+/// Whether a call that fills fewer buffers has found the socket empty. `recvmmsg` of Linux stops for nothing else (an error is
+/// kept for the next call, and reported by the poll); elsewhere one call reads one train, and only `WouldBlock` arms the poll.
+pub(super) const PARTIAL_IS_EMPTY: bool = cfg!(target_os = "linux");
 const INBOX_BUFFER_BYTES: usize = 64 << 10;
 
 impl Inbox {
