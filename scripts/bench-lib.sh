@@ -68,7 +68,8 @@ daemon() {
     local n=$1 dir=$WORK/$1
     shift
     mkdir -p "$dir/games" "$dir/state"
-    rm -f "$dir/in" "$dir/out"
+    rm -f "$dir/in"
+    : >"$dir/out"
     mkfifo "$dir/in"
     ip netns exec "$TAG-$n" "${WRAP[@]}" "$BIN" run --jsonl --game-dir "$dir/games" --state-dir "$dir/state" "$@" \
         <"$dir/in" >"$dir/out" 2>"$dir/log" &
