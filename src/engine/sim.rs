@@ -25,6 +25,7 @@ mod catalog;
 mod commands;
 mod convergence;
 mod landing;
+mod liars;
 mod libraries;
 mod mirrors;
 mod operations;
@@ -51,6 +52,9 @@ pub(super) struct World {
     pub(super) failing_saves: u64,
     /// What goes wrong with downloads.
     faults: landing::Faults,
+    /// Nodes that lie.
+    liars: BTreeSet<usize>,
+    lies: liars::Lies,
     /// Looks over everything that goes into the engines and comes out.
     audit: Option<audit::Audit>,
     /// A digest of everything that came out of the engines.
@@ -64,6 +68,14 @@ pub(super) struct Node {
     pub(super) engine: Option<Engine>,
     pub(super) addr: SocketAddr,
     pub(super) disk: Disk,
+    /// The game directory that `disk` is.
+    pub(super) dir: PathBuf,
+    /// Other game directories.
+    shelf: BTreeMap<PathBuf, Disk>,
+    /// How often it was changed.
+    moves: u64,
+    /// Saves of the index that are under way.
+    saving: usize,
     pub(super) config: Config,
     pub(super) catalog: Catalog,
     /// What a look at the catalog brings.
@@ -161,6 +173,10 @@ impl World {
                 engine: None,
                 addr: SocketAddr::from(([10, 0, 0, n as u8 + 1], 4000)),
                 disk: Disk::default(),
+                dir: config.game_dir.clone(),
+                shelf: BTreeMap::new(),
+                moves: 0,
+                saving: 0,
                 config,
                 catalog: Catalog::open_to_all(),
                 published: Ok(None),
@@ -194,6 +210,8 @@ impl World {
             dropped_notifications: 0,
             failing_saves: 0,
             faults: landing::Faults::default(),
+            liars: BTreeSet::new(),
+            lies: liars::Lies::default(),
             audit: None,
             trace: xxhash_rust::xxh3::Xxh3::new(),
             outputs: 0,
@@ -248,6 +266,7 @@ impl World {
         node.writing.clear();
         node.sends.clear();
         node.at_work.clear();
+        node.saving = 0;
     }
 
     /// Breaks every connection between two nodes; both notice.
@@ -379,6 +398,7 @@ impl World {
                     self.answered(node, request, Err(RunFailure::Timeout));
                 }
                 Happening::Saved { node, life, index } if self.nodes[node].life == life => {
+                    self.nodes[node].saving -= 1;
                     let stamp = index.stamp();
                     let fails = self.random(100) < self.failing_saves;
                     let result = if fails {
@@ -470,6 +490,7 @@ impl World {
                 let (at, life) = (self.now + self.nodes[n].config.timers.request_timeout, self.nodes[n].life);
                 self.at(at, Happening::Overdue { node: n, life, request });
                 let request_body = through_json(&*body);
+                self.count_fallback(n, conn, &request_body);
                 self.send(n, conn, |conn| Input::Request {
                     from: InboundId { conn, stream: request.0 },
                     request: request_body,
@@ -501,8 +522,9 @@ impl World {
             }
             Output::Notify { conn, body } => {
                 if self.random(100) >= self.dropped_notifications {
-                    let notification: Notification = through_json(&*body);
-                    self.send(n, conn, |conn| Input::Notification { conn, notification });
+                    for notification in self.mangle_notification(n, through_json(&*body)) {
+                        self.send(n, conn, |conn| Input::Notification { conn, notification });
+                    }
                 }
             }
             Output::Answer { to, body } => {
@@ -605,6 +627,7 @@ impl World {
         if self.is_cut(n, node) || self.nodes[node].life != life {
             return;
         }
+        let Some(result) = self.mangle_answer(n, result) else { return };
         let request = RequestId(to.stream);
         match (self.nodes[node].fetches.get(&request), result) {
             (Some(_), Ok((Answer::ChunkRun(_), _))) => self.begin_landing(node, request),
@@ -627,6 +650,7 @@ impl World {
                 JobDone::LibraryOpened(Err(JobError::new(JobErrorKind::Io, "no such directory")))
             }
             Job::OpenLibrary { dir } => {
+                node.change_dir(&dir);
                 if dir.ends_with("other") {
                     node.disk = Disk::default();
                     let game = scanned("elsewhere", "1", 5);
@@ -640,6 +664,7 @@ impl World {
             }
             Job::ScanAll { .. } => JobDone::AllScanned(Ok(node.disk.games.values().cloned().collect())),
             Job::SaveIndex { index } => {
+                node.saving += 1;
                 let (at, life) = (self.now + self.delay(), self.nodes[n].life);
                 return self.at(at, Happening::Saved { node: n, life, index });
             }

@@ -57,6 +57,10 @@ pub(super) struct Tally {
     /// Runs sent by peers that were still downloading the game.
     pub(super) swarm_sends: u64,
     pub(super) repairs: u64,
+    /// Changes to another game directory.
+    pub(super) moves: u64,
+    /// Liars that honest peers gave up as sources.
+    pub(super) liars_banned: u64,
     /// The most landing buffers of one engine that were in use at once.
     pub(super) buffers: usize,
 }
@@ -73,6 +77,12 @@ pub(super) struct Audit {
     removing: BTreeSet<(usize, GameId)>,
     /// The latest state of each peer's library that each node accepted in this life.
     accepted: BTreeMap<(usize, PeerId), LibraryStamp>,
+    /// Who is at the other end of each connection.
+    ends: BTreeMap<(usize, ConnId), PeerId>,
+    /// Sources that the running download (or repair) of a game will not ask again.
+    banned: BTreeSet<(usize, GameId, PeerId)>,
+    /// Who lies.
+    pub(super) liars: BTreeMap<usize, PeerId>,
     pub(super) tally: Tally,
 }
 
@@ -84,6 +94,8 @@ impl Audit {
         self.repairs.retain(|(node, _)| *node != n);
         self.removing.retain(|(node, _)| *node != n);
         self.accepted.retain(|(node, _), _| *node != n);
+        self.ends.retain(|(node, _), _| *node != n);
+        self.banned.retain(|(node, ..)| *node != n);
     }
 
     pub(super) fn goes_in(&mut self, n: usize, input: &Input) {
@@ -92,6 +104,7 @@ impl Audit {
                 let before = self.unanswered.insert((n, *id), command.clone());
                 assert!(before.is_none(), "{id:?} was used twice");
             }
+            Input::ConnectionUp { conn, peer_id, .. } => drop(self.ends.insert((n, *conn), *peer_id)),
             Input::JobDone(JobDone::FilesChanged { game, .. }) => drop(self.removing.remove(&(n, game.clone()))),
             _ => {}
         }
@@ -117,6 +130,11 @@ impl Audit {
             match output {
                 Output::Close { conn, .. } => drop(closed.insert(*conn)),
                 Output::Job(Job::RemoveFiles { game }) => drop(self.removing.insert((n, game.clone()))),
+                Output::Fetch { conn, download, .. } => {
+                    let game = &node.plans.get(download).expect("fetched for a download that is open").game;
+                    let source = self.ends[&(n, *conn)];
+                    assert!(!self.banned.contains(&(n, game.clone(), source)), "{source} is banned: {output:?}");
+                }
                 Output::SendManifest { game, manifest_hash, .. } => {
                     self.check_whole(n, node, game, *manifest_hash);
                 }
@@ -164,10 +182,20 @@ impl Audit {
 
     fn told(&mut self, n: usize, engine: &Engine, event: &PeerEvent) {
         match event {
+            // It may begin anew, with what another content has for sources.
+            PeerEvent::DownloadBegin { game, .. } => self.banned.retain(|(node, of, _)| (*node, of) != (n, game)),
             PeerEvent::DownloadFinished { .. } => self.tally.finished += 1,
             PeerEvent::DownloadFailed { .. } => self.tally.failed += 1,
-            PeerEvent::DownloadSourceBanned { .. } => self.tally.banned += 1,
+            PeerEvent::DownloadSourceBanned { game, peer_id, .. } => {
+                self.tally.banned += 1;
+                let liar = self.liars.values().any(|liar| liar == peer_id) && !self.liars.contains_key(&n);
+                self.tally.liars_banned += u64::from(liar);
+                self.banned.insert((n, game.clone(), *peer_id));
+            }
             _ => {}
+        }
+        if let Some((_, game)) = Kind::ended(event) {
+            self.banned.retain(|(node, of, _)| (*node, of) != (n, game));
         }
         let Some((kind, game)) = Kind::ended(event) else { return };
         let key = (n, game.clone(), kind);
@@ -202,6 +230,8 @@ impl Audit {
         let games: BTreeSet<_> = rows.iter().map(|row| &row.game).collect();
         assert_eq!(games.len(), rows.len(), "two operations on a game: {rows:?}");
         for (peer, _, library) in engine.peers.libraries() {
+            let (games, limit) = (library.games().len(), node.config.limits.games_per_library);
+            assert!(games <= limit, "a library of {games} games was taken in, of {limit}");
             let stamp = library.stamp();
             let before = self.accepted.insert((n, peer), stamp).unwrap_or(stamp);
             let back = before.epoch == stamp.epoch && before.rev > stamp.rev;

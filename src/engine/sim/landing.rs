@@ -48,6 +48,20 @@ impl Node {
         }
     }
 
+    /// Another game directory is opened; whatever worked in the old one must be over. What goes out to peers
+    /// may go on: its files are open, and the receiver verifies.
+    pub(super) fn change_dir(&mut self, dir: &std::path::Path) {
+        if dir == self.dir {
+            return;
+        }
+        let busy = (&self.plans, &self.at_work, &self.writing, self.saving);
+        let idle = self.plans.is_empty() && self.at_work.is_empty() && self.writing.is_empty() && self.saving == 0;
+        assert!(idle, "the directory changes under {busy:?}");
+        let disk = std::mem::replace(&mut self.disk, self.shelf.remove(dir).unwrap_or_default());
+        self.moves += 1;
+        self.shelf.insert(std::mem::replace(&mut self.dir, dir.to_owned()), disk);
+    }
+
     /// Whether a worker has the files of a download of this game open.
     pub(super) fn is_downloading(&self, game: &GameId) -> bool {
         self.plans.values().any(|plan| plan.game == *game)
@@ -133,7 +147,7 @@ impl World {
     /// The next batch of a run, or what goes wrong with it.
     pub(super) fn land(&mut self, n: usize, request: RequestId) {
         let Some(fetch) = self.nodes[n].fetches.get_mut(&request) else { return };
-        let download = fetch.download;
+        let (download, conn) = (fetch.download, fetch.conn);
         let Some(batch) = fetch.batches.pop() else {
             self.nodes[n].fetches.remove(&request);
             self.nodes[n].asked.remove(&request);
@@ -144,6 +158,7 @@ impl World {
         self.input(n, Input::BatchLanded { request, range });
         let faults = self.faults;
         let (refused, spoilt) = (self.random(100) < faults.refused_writes, self.random(100) < faults.bad_batches);
+        let spoilt = self.is_spoilt_by_liar(n, conn) || spoilt;
         let error = refused.then(|| JobError::new(JobErrorKind::DiskFull, "injected"));
         let bad: Vec<_> = range.iter().take(usize::from(spoilt && !refused)).collect();
         let (at, life) = (self.now + self.delay(), self.nodes[n].life);

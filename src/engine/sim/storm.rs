@@ -2,6 +2,7 @@
 
 use super::audit::{Audit, Tally};
 use super::landing::Faults;
+use super::liars::Lies;
 use super::*;
 
 const GAMES: u64 = 4;
@@ -39,7 +40,7 @@ fn command(world: &mut World, n: usize, other: usize) {
     let game: GameId = format!("game-{}", world.random(GAMES)).parse().unwrap();
     let peer_id = world.nodes[other].id;
     let coin = world.random(2) == 0;
-    let command = match world.random(24) {
+    let command = match world.random(26) {
         0..=8 => PeerCommand::Download { game, install: coin },
         9..=10 => PeerCommand::CancelDownload { game },
         11 => PeerCommand::Prioritise { game },
@@ -56,6 +57,10 @@ fn command(world: &mut World, n: usize, other: usize) {
         }
         21 => PeerCommand::Install { game },
         22 => PeerCommand::Uninstall { game },
+        23..=24 => {
+            let dirs = ["/games", "/games-2", "/missing"];
+            PeerCommand::SetGameDir { path: PathBuf::from(dirs[world.random(3) as usize]) }
+        }
         _ => PeerCommand::GetGame { game },
     };
     world.next += 1;
@@ -85,6 +90,7 @@ fn happen(world: &mut World) {
             world.nodes[a].job_error = Some(errors[world.random(3) as usize]);
         }
         28 => world.nodes[a].bad_chunks = (0..world.random(4).min(1) as u32).map(ChunkIndex).collect(),
+        29 if !world.liars.is_empty() && world.random(2) == 0 => world.answer_unasked(),
         29 if world.random(2) == 0 => world.input(a, Input::Woke),
         29 => {
             // A party that begins: all who lack a game fetch it at once, also from each other.
@@ -115,9 +121,11 @@ fn revive(world: &mut World, n: usize) {
 /// What is left of anything that has an end.
 fn unfinished(world: &World) -> Option<String> {
     let owed = world.audit.as_ref().and_then(Audit::owed);
-    owed.or_else(|| {
-        world.nodes.iter().enumerate().find_map(|(n, node)| left(node).map(|what| format!("pc-{n}: {what}")))
-    })
+    owed.or_else(|| honest(world).find_map(|(n, node)| left(node).map(|what| format!("pc-{n}: {what}"))))
+}
+
+fn honest(world: &World) -> impl Iterator<Item = (usize, &Node)> {
+    world.nodes.iter().enumerate().filter(|(n, _)| !world.liars.contains(n))
 }
 
 fn left(node: &Node) -> Option<String> {
@@ -139,7 +147,7 @@ fn left(node: &Node) -> Option<String> {
 }
 
 /// A storm, and the calm after it; a digest of all that the engines said, and what happened.
-fn storm(seed: u64) -> (u128, Tally) {
+fn storm(seed: u64) -> (u128, Tally, Lies) {
     let _named = Named(seed);
     let nodes = 3 + (seed % 4) as usize;
     let mut world = World::new(seed, nodes);
@@ -151,6 +159,12 @@ fn storm(seed: u64) -> (u128, Tally) {
         let (bad_batches, broken_runs, silent_runs) = (world.random(8), world.random(8), world.random(3));
         let (refused_writes, failing_jobs) = (world.random(3), world.random(10));
         world.faults = Faults { bad_batches, broken_runs, silent_runs, refused_writes, failing_jobs };
+    }
+    if seed % 8 >= 4 {
+        let liars = 1 + usize::from(nodes > 4);
+        world.make_liars(nodes - liars..nodes);
+        let ids = world.liars.iter().map(|&n| (n, world.nodes[n].id)).collect();
+        world.audit.as_mut().expect("kept").liars = ids;
     }
     for n in 0..nodes {
         let config = &mut world.nodes[n].config;
@@ -167,8 +181,9 @@ fn storm(seed: u64) -> (u128, Tally) {
         world.run(Duration::from_millis(pause));
     }
     calm(&mut world);
-    let tally = world.audit.as_ref().expect("kept").tally;
-    (world.trace.digest128(), tally)
+    let mut tally = world.audit.as_ref().expect("kept").tally;
+    tally.moves = world.nodes.iter().map(|node| node.moves).sum();
+    (world.trace.digest128(), tally, world.lies)
 }
 
 /// Ends everything that goes wrong, and waits until all is in step and nothing is left to do.
@@ -176,8 +191,10 @@ fn calm(world: &mut World) {
     world.faults = Faults::default();
     (world.failing_saves, world.dropped_notifications) = (0, 0);
     world.cut.clear();
+    // Liars lie as long as they live; the honest must do without them.
+    world.liars.clone().into_iter().for_each(|liar| world.kill(liar));
     let ids: Vec<_> = world.nodes.iter().map(|node| node.id).collect();
-    let all: Vec<usize> = (0..ids.len()).collect();
+    let all: Vec<usize> = (0..ids.len()).filter(|n| !world.liars.contains(n)).collect();
     for n in all.clone() {
         revive(world, n);
         (world.nodes[n].job_error, world.nodes[n].bad_chunks) = (None, Vec::new());
@@ -199,9 +216,18 @@ fn calm(world: &mut World) {
 /// Storms, and that they did what they are for.
 fn storms(share: u64) {
     let seeds = seeds(share);
-    let mut sum = Tally::default();
+    let (mut sum, mut lies) = (Tally::default(), Lies::default());
     for seed in &seeds {
-        let (_, tally) = storm(*seed);
+        let (_, tally, told) = storm(*seed);
+        lies.bad_chunks += told.bad_chunks;
+        lies.manifests += told.manifests;
+        lies.refusals += told.refusals;
+        lies.claims += told.claims;
+        lies.libraries += told.libraries;
+        lies.unasked += told.unasked;
+        lies.snapshots += told.snapshots;
+        sum.moves += tally.moves;
+        sum.liars_banned += tally.liars_banned;
         sum.finished += tally.finished;
         sum.failed += tally.failed;
         sum.banned += tally.banned;
@@ -211,10 +237,14 @@ fn storms(share: u64) {
         sum.buffers = sum.buffers.max(tally.buffers);
     }
     if seeds.len() < 100 {
-        return eprintln!("{} storms: {sum:?}", seeds.len());
+        return eprintln!("{} storms: {sum:?} {lies:?}", seeds.len());
     }
-    let rare = [sum.failed, sum.banned, sum.swarm_sends];
+    let rare = [sum.failed, sum.banned, sum.swarm_sends, sum.moves, sum.liars_banned];
     assert!(sum.finished > 100 && sum.sends > 100 && rare.iter().all(|count| *count > 0), "too calm: {sum:?}");
+    let Lies { bad_chunks, manifests, refusals, claims, libraries, unasked, snapshots } = lies;
+    let told = [bad_chunks, manifests, refusals, claims, libraries, unasked, snapshots];
+    assert!(told.iter().all(|count| *count > 0), "too honest: {lies:?}");
+    eprintln!("{} storms: {sum:?} {lies:?}", seeds.len());
     assert_eq!(sum.buffers, 5, "the landing buffers were never all in use: {sum:?}");
 }
 
