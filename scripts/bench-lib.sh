@@ -11,8 +11,17 @@ WORK=$(mktemp -d "$(realpath "$BENCH_DIR")/bench.XXXXXX")
 PIDS=()
 
 cleanup() {
-    local pid ns
-    for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
+    local pid ns try
+    # A second signal must not end this half-way.
+    trap '' INT TERM
+    # More than once: a signal that comes between fork and exec is lost. The last one cannot be.
+    for ((try = 0; try < 100; try++)); do
+        pid=$(jobs -pr)
+        [ -n "$pid" ] || break
+        # shellcheck disable=SC2086 # a list
+        if [ "$try" -lt 99 ]; then kill $pid 2>/dev/null || true; else kill -KILL $pid 2>/dev/null || true; fi
+        sleep 0.1
+    done
     for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
     # What a script made outside of $WORK and the namespaces.
     if declare -F cleanup_more >/dev/null; then cleanup_more; fi
@@ -63,7 +72,7 @@ pin() {
 
 # daemon N FLAG…: starts one on host N with the directories $WORK/N/{games,state}; its records go to $WORK/N/out. The words of
 # the array WRAP stand before the program.
-WRAP=()
+WRAP=() OPENED=() DAEMONS=()
 daemon() {
     local n=$1 dir=$WORK/$1
     shift
@@ -71,30 +80,43 @@ daemon() {
     rm -f "$dir/in"
     : >"$dir/out"
     mkfifo "$dir/in"
-    ip netns exec "$TAG-$n" "${WRAP[@]}" "$BIN" run --jsonl --game-dir "$dir/games" --state-dir "$dir/state" "$@" \
-        <"$dir/in" >"$dir/out" 2>"$dir/log" &
+    : >"$dir/out"
+    (
+        # The others' commands would have no end as long as this one holds them open as well.
+        for fd in "${OPENED[@]}"; do eval "exec $fd>&-"; done
+        # In this order: `ip netns exec` hides the control groups.
+        exec "${WRAP[@]}" ip netns exec "$TAG-$n" "$BIN" run --jsonl --game-dir "$dir/games" --state-dir "$dir/state" "$@" \
+            <"$dir/in" >"$dir/out" 2>"$dir/log"
+    ) &
     PID=$!
     PIDS+=("$PID")
     eval "exec $((20 + n))>\"$dir/in\""
+    OPENED[n]=$((20 + n)) DAEMONS[n]=$PID
     await "$n" '.event == "local-peer-ready"' >/dev/null
 }
 
 # tell N JSON: sends one command to daemon N.
 tell() { printf '%s\n' "$2" >&$((20 + $1)); }
 
-# await N FILTER: prints the first record of daemon N that the jq filter accepts; gives up after 10 minutes of silence.
+# await N FILTER: prints the first record of daemon N that the jq filter accepts; gives up after 10 minutes of silence, or at its end.
 # It follows the file instead of polling it: on two cores a busy loop would be part of the measurement.
 await() {
-    local out=$WORK/$1/out known line record follower
+    local out=$WORK/$1/out known line part='' record follower silence=0
     # What is there already goes through one jq: a start of it for every record of a large library takes minutes.
     known=$(wc -l <"$out")
     record=$(head -n "$known" "$out" | jq -nc "first(inputs | select($2))" 2>/dev/null || true)
     if [ -z "$record" ] && ! head -n "$known" "$out" | grep '"event":"download-failed"' >/dev/null; then
         exec 9< <(exec tail -n "+$((known + 1))" -f "$out" 2>/dev/null)
         follower=$!
-        while [ -z "$record" ] && read -r -t 600 line <&9; do
-            record=$(jq -c "select($2)" <<<"$line")
-            [[ $line == *'"event":"download-failed"'* ]] && break
+        while [ -z "$record" ]; do
+            if read -r -t 5 line <&9; then
+                record=$(jq -c "select($2)" <<<"$part$line")
+                [[ $part$line == *'"event":"download-failed"'* ]] && break
+                part='' silence=0
+            else
+                part+=$line silence=$((silence + 5))
+                if [ "$silence" -ge 600 ] || ! kill -0 "${DAEMONS[$1]}" 2>/dev/null; then break; fi
+            fi
         done
         kill "$follower" 2>/dev/null || true
         exec 9<&-
@@ -145,7 +167,10 @@ warm() {
 }
 
 # quit N: ends daemon N cleanly.
-quit() { eval "exec $((20 + $1))>&-"; }
+quit() {
+    eval "exec $((20 + $1))>&-"
+    unset "OPENED[$1]"
+}
 
 # cpu PID…: seconds of user and system time so far, of the processes and their reaped children.
 cpu() {
