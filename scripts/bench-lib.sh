@@ -8,10 +8,10 @@ export PATH=$PATH:/usr/sbin:/sbin
 TAG=lsbench$$
 mkdir -p "${BENCH_DIR:=$PWD/target}"
 WORK=$(mktemp -d "$(realpath "$BENCH_DIR")/bench.XXXXXX")
-PIDS=()
+PIDS=() NEIGHBOURS=()
 
 cleanup() {
-    local pid ns try
+    local pid ns old try
     # A second signal must not end this half-way.
     trap '' INT TERM
     # More than once: a signal that comes between fork and exec is lost. The last one cannot be.
@@ -23,6 +23,7 @@ cleanup() {
         sleep 0.1
     done
     for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null || true; done
+    for old in "${NEIGHBOURS[@]}"; do echo "${old#*=}" >"${old%%=*}"; done
     # What a script made outside of $WORK and the namespaces.
     if declare -F cleanup_more >/dev/null; then cleanup_more; fi
     for ns in $(ip netns list | awk -v tag="$TAG" 'index($1, tag) == 1 { print $1 }'); do ip netns del "$ns"; done
@@ -31,9 +32,23 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
+# neighbours COUNT: room for as many hosts that all know each other. All namespaces share one table of neighbours, where Linux has
+# room for 1024: with some 40 hosts packets get lost in a way that no real network knows.
+neighbours() {
+    local file old wanted=$(($1 * $1 * 4))
+    [ "$1" -gt 16 ] || return 0
+    for file in /proc/sys/net/ipv[46]/neigh/default/gc_thresh[123]; do
+        old=$(<"$file")
+        [ "$old" -lt "$wanted" ] || continue
+        NEIGHBOURS+=("$file=$old")
+        echo "$wanted" >"$file"
+    done
+}
+
 # lan COUNT: hosts $TAG-1 … $TAG-COUNT with the addresses 10.77.0.N on one bridge, with an MTU of MTU (1500).
 lan() {
     local i mtu=${MTU:-1500}
+    neighbours "$1"
     ip netns add "$TAG-sw"
     ip -n "$TAG-sw" link add br0 type bridge mcast_snooping 0
     ip -n "$TAG-sw" link set br0 up
