@@ -37,6 +37,8 @@ const MAX_BAD_CHUNKS: u32 = 2;
 const MAX_MEMBERS: usize = 1024;
 /// Shortest time over which a rate is measured: landings come in bursts.
 const PACE_SAMPLE: Duration = Duration::from_millis(20);
+/// Fewest bytes of which a rate is measured: those of less took a round trip, whatever the way can carry.
+const PACE_SAMPLE_BYTES: u64 = 64 << 10;
 /// Longest factor by which a source that stalled before is given more time.
 const MAX_PATIENCE: u32 = 16;
 
@@ -550,7 +552,7 @@ impl Roster {
         pace.bytes += bytes;
         pace.last_sign = now;
         let span = now.saturating_duration_since(pace.since);
-        if span >= PACE_SAMPLE {
+        if span >= PACE_SAMPLE && pace.bytes >= PACE_SAMPLE_BYTES {
             let sample = per_second(pace.bytes, span);
             pace.rate = if pace.rate > 0.0 { 0.7 * pace.rate + 0.3 * sample } else { sample };
             pace.reach = sample.max(0.9 * pace.reach + 0.1 * sample);
@@ -588,5 +590,27 @@ impl Roster {
         let silence = now.saturating_duration_since(member.pace.last_sign).max(Duration::from_millis(1));
         let bound = per_second(crate::types::CHUNK_SIZE, silence);
         if member.pace.rate > 0.0 { member.pace.rate.min(bound) } else { bound }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_bytes_say_nothing_about_a_rate() {
+        #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+        let now = Instant::now();
+        let peer_id = PeerId::from_spki_sha256(&[1; 32]);
+        let mut roster = Roster::default();
+        assert!(roster.join(peer_id, ConnId(1), now));
+        roster.asked(peer_id, true, now);
+        // A sentinel of two bytes alone.
+        let now = now + PACE_SAMPLE;
+        roster.landed(peer_id, 2, now);
+        assert_eq!(roster.usable().next().unwrap().rate, 0.0);
+        let now = now + PACE_SAMPLE;
+        roster.landed(peer_id, PACE_SAMPLE_BYTES, now);
+        assert!(roster.usable().next().unwrap().rate > 1e6);
     }
 }

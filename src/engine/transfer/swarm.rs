@@ -334,7 +334,7 @@ impl Swarm {
         let other_complete = |other: &Usable| other.peer_id != source.peer_id && other.complete && !is_far(other, best);
         // What only seems far is tried once it has everything: what it lacks now comes sooner from the one that is near.
         let is_farther = is_far(source, best) && (source.reach > 0.0 || !source.complete);
-        if is_farther && usable.iter().any(other_complete) {
+        if is_farther && !self.is_out_of_patience(cx.now) && usable.iter().any(other_complete) {
             return Choice::Nothing;
         }
         match self.fresh(cx.me, planner, source, portion) {
@@ -349,9 +349,14 @@ impl Swarm {
         }
     }
 
+    /// Nothing has been under way for so long that whoever can bring something is asked.
+    fn is_out_of_patience(&self, now: Instant) -> bool {
+        self.patience_ends().is_some_and(|end| end <= now)
+    }
+
     /// Whether the near downloaders cannot be left alone with what they have or expect.
     fn is_urgent(&self, planner: &Planner, usable: &[Usable], now: Instant) -> bool {
-        if self.idle_since.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE) {
+        if self.is_out_of_patience(now) {
             return true;
         }
         let rate: f64 =

@@ -355,3 +355,40 @@ fn announcements_that_are_not_sound_are_ignored() {
     assert!(hear(have(&[(0, 64)], &[])), "what was said before may be said again");
     party.nodes[1].swarm.check_invariants();
 }
+
+#[test]
+fn a_far_source_of_everything_is_asked_when_the_near_one_is_not_and_nothing_else_is_under_way() {
+    let mut party = Party::new(1, 64, 3);
+    let content_hash = party.nodes[0].planner.plan().content.as_ref().unwrap().hash;
+    let empty = HaveChunks {
+        game_id: "doom".parse().unwrap(),
+        content_hash,
+        ranges: Vec::new(),
+        coming: Vec::new(),
+        introduce: false,
+    };
+    assert!(party.with(1, |node, cx| node.swarm.hear(cx, &node.planner, peer_id(2), ConnId(2), &empty)));
+    let source = |n: u8, reach: f64, complete| Usable {
+        peer_id: peer_id(n),
+        conn: ConnId(u64::from(n)),
+        complete,
+        rate: reach,
+        reach,
+        seems_far: false,
+        bad_chunk: None,
+        failures: 0,
+    };
+    // The near one has sent the last chunk wrong and must not be asked for it again.
+    let usable = [source(0, LINK, true), source(2, 0.0, false), source(3, LINK / 100.0, true)];
+    let far = |party: &mut Party| {
+        party.with(1, |node, cx| {
+            node.swarm.look(&node.planner, &usable, cx.now);
+            let portion = Portion { bytes: CHUNK_SIZE, buffers: 1, avoid: None };
+            node.swarm.choose(cx, &node.planner, &usable, &usable[2], &portion)
+        })
+    };
+    assert!(matches!(far(&mut party), Choice::Nothing), "the near ones come first");
+    let end = party.nodes[1].swarm.patience_ends().unwrap();
+    party.now = end;
+    assert!(!matches!(far(&mut party), Choice::Nothing), "nobody else brings anything");
+}
