@@ -269,10 +269,19 @@ pub struct Transport {
     pub max_window: u64,
     /// UDP payload in bytes: 1,200 to 65,507. 0: from the interfaces.
     pub max_payload: usize,
+    /// Hand packets over in trains, which the system or the network card cuts (UDP segmentation offload). False: one by one, for
+    /// drivers that get it wrong; a few times the processor time.
+    pub send_offload: bool,
 }
 
 impl Default for Transport {
     fn default() -> Self {
-        Self { congestion: Congestion::Bbr2, socket_buffer: 4 << 20, max_window: 4 << 20, max_payload: 0 }
+        Self {
+            congestion: Congestion::Bbr2,
+            socket_buffer: 4 << 20,
+            max_window: 4 << 20,
+            max_payload: 0,
+            send_offload: true,
+        }
     }
 }

@@ -34,6 +34,7 @@ pub mod types;
 pub mod workers;
 
 mod peer;
+mod queue;
 mod web;
 
 pub use peer::{CommandSender, Peer, Stopped};

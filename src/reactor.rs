@@ -44,6 +44,7 @@ use crate::identity::Identity;
 use crate::index::watch::{Degraded, FsEvent, Watcher};
 use crate::mirror::{self, Mirrors};
 use crate::proto::{CloseCode, PROTO_VER};
+use crate::queue;
 use crate::quic::{ConnHandle as Conn, Endpoint, Event};
 use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKind};
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
@@ -134,7 +135,7 @@ pub(crate) fn start(
     let listen_addrs = endpoint.local_addrs();
 
     let (orders, order_queue) = Mailbox::new(COMMAND_QUEUE, wake.clone());
-    let (events, event_queue) = crossbeam_channel::bounded(EVENT_QUEUE);
+    let (events, event_queue) = crossbeam_channel::unbounded();
     let (sightings, sighting_queue) = Mailbox::new(HINT_QUEUE, wake.clone());
 
     let workers = {
@@ -635,7 +636,7 @@ impl Reactor {
         if self.lost_events > 0 {
             let message = format!("{} events were not read in time and are lost", self.lost_events);
             let notice = PeerEvent::RuntimeError { code: crate::api::ErrorCode::Timeout, message };
-            if self.events.try_send(notice).is_ok() {
+            if queue::try_send(&self.events, EVENT_QUEUE, notice).is_ok() {
                 self.lost_events = 0;
             }
         }
@@ -644,7 +645,7 @@ impl Reactor {
         if is_progress && self.events.len() >= EVENT_QUEUE / 2 {
             return;
         }
-        if let Err(TrySendError::Full(_)) = self.events.try_send(event) {
+        if let Err(TrySendError::Full(_)) = queue::try_send(&self.events, EVENT_QUEUE, event) {
             self.lost_events += 1;
         }
     }

@@ -15,6 +15,7 @@ pub(super) struct Setting {
 const COUNT: &str = "a whole number from 1 to 1000000";
 const COUNT_OR_ZERO: &str = "a whole number from 0 to 1000000";
 const SIZE: &str = "a size from 64KiB to 64GiB, such as 4MiB";
+const SWITCH: &str = "true or false";
 const DURATION: &str = "a duration above zero, such as 500ms, 2s or 5m";
 
 macro_rules! table {
@@ -28,6 +29,7 @@ macro_rules! table {
     (@ payload $table:ident $field:ident) => {
         table!(@@ $table $field "0 (from the interfaces) or bytes from 1200 to 65507", payload)
     };
+    (@ switch $table:ident $field:ident) => { table!(@@ $table $field SWITCH, switch) };
     (@ congestion $table:ident $field:ident) => { table!(@@ $table $field "bbr2 or cubic", congestion) };
     (@@ $table:ident $field:ident $form:expr, $parse:expr) => {
         Setting {
@@ -85,6 +87,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     size transport.socket_buffer;
     size transport.max_window;
     payload transport.max_payload;
+    switch transport.send_offload;
 };
 
 fn count(text: &str, least: u64) -> Option<u64> {
@@ -101,6 +104,10 @@ fn duration(text: &str) -> Option<Duration> {
 
 fn payload(text: &str) -> Option<u64> {
     integer(text).filter(|n| *n == 0 || (1200..=65_507).contains(n))
+}
+
+fn switch(text: &str) -> Option<bool> {
+    text.parse().ok()
 }
 
 fn congestion(text: &str) -> Option<Congestion> {
@@ -141,6 +148,7 @@ mod tests {
                 DURATION => "1234ms",
                 SIZE => "123KiB",
                 COUNT | COUNT_OR_ZERO => "123",
+                SWITCH => "false",
                 "bbr2 or cubic" => "cubic",
                 _ => "1234",
             };

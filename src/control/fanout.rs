@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased, unbounded};
 
 use crate::api::{ErrorCode, PeerEvent};
+use crate::queue;
 
 /// Events that may wait for a reader that is told how many it lost.
 const NOTICE_QUEUE: usize = 8192;
@@ -84,7 +85,7 @@ impl Idle {
 impl Fanout {
     /// A queue in which a loss is followed by a [`PeerEvent::RuntimeError`] that says how much was lost.
     pub fn events(&self) -> Receiver<PeerEvent> {
-        let (queue, events) = bounded(NOTICE_QUEUE);
+        let (queue, events) = unbounded();
         let _ = self.newcomers.send(Reader { queue, on_loss: OnLoss::Notice { lost: 0 } });
         events
     }
@@ -155,11 +156,11 @@ impl Reader {
                 if *lost > 0 {
                     let message = format!("{lost} events were not read in time and are lost");
                     let notice = PeerEvent::RuntimeError { code: ErrorCode::Io, message };
-                    if self.queue.try_send(notice).is_ok() {
+                    if queue::try_send(&self.queue, NOTICE_QUEUE, notice).is_ok() {
                         *lost = 0;
                     }
                 }
-                match self.queue.try_send(event.clone()) {
+                match queue::try_send(&self.queue, NOTICE_QUEUE, event.clone()) {
                     Ok(()) => true,
                     Err(TrySendError::Full(_)) => {
                         *lost += 1;

@@ -82,8 +82,15 @@ struct Kept {
 
 /// Whether trains may be handed over whole.
 enum Offload {
-    On { failures: u32 },
-    Off { failures: u32, until: Instant },
+    On {
+        failures: u32,
+    },
+    Off {
+        failures: u32,
+        until: Instant,
+    },
+    /// The configuration does not want it.
+    Never,
 }
 
 /// Buffers that packets are read into; one set serves all sockets.
@@ -131,6 +138,9 @@ impl Socket {
             }
             self.renew();
             self.offload = Offload::On { failures };
+        }
+        if matches!(self.offload, Offload::Never) {
+            return 1;
         }
         self.state.max_gso_segments().min(MAX_SEGMENTS).min(MAX_TRAIN_BYTES / segment.max(1)).max(1)
     }
@@ -427,7 +437,7 @@ fn prepare(io: StdSocket, config: &Config, registry: &Registry, token: Token) ->
         blocked: false,
         receive_buffer,
         kept: VecDeque::new(),
-        offload: Offload::On { failures: 0 },
+        offload: if config.transport.send_offload { Offload::On { failures: 0 } } else { Offload::Never },
         #[cfg(test)]
         faults: Faults::default(),
     })

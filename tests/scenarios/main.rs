@@ -17,6 +17,7 @@ mod support;
 
 mod archives;
 mod bad_paths;
+mod counts;
 mod discovery;
 mod download;
 mod guard;

@@ -1,0 +1,50 @@
+//! What a download costs, in counts that do not depend on how busy the machine is: packets a system call, packets a wake-up. Coarse
+//! bounds, which only a step back by a factor breaks.
+
+use serde_json::Value;
+
+use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree};
+
+/// Downloads 64 chunks over loopback in packets as they are on a LAN. Answers the metrics of source and target.
+fn download(options: &Options) -> (Value, Value) {
+    let spec = GameSpec::new("doom").file("doom.eti", 64 * CHUNK);
+    let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
+    let options = options.clone().set("transport.max_payload", "1472");
+    let a = Daemon::start(&source, &options);
+    a.wait_hashed();
+    let b = Daemon::start(&home, &options);
+    b.connect(&a);
+    b.download("doom");
+    assert_same_tree(&source.game("doom"), &home.game("doom"));
+    let metrics = |daemon: &Daemon| daemon.ok(serde_json::json!({"cmd": "metrics"}));
+    let (sent, received) = (metrics(&a), metrics(&b));
+    assert!(number(&sent, "packets_sent") >= spec.bytes() / 1472, "the game came in small packets: {sent}");
+    (sent, received)
+}
+
+fn number(metrics: &Value, field: &str) -> u64 {
+    metrics["network"][field].as_u64().unwrap_or_else(|| panic!("{field} in {metrics}"))
+}
+
+#[test]
+fn packets_travel_in_trains_and_acknowledgements_are_few() {
+    let (sent, received) = download(&Options::local());
+    let (packets, calls) = (number(&sent, "packets_sent"), number(&sent, "send_calls"));
+    assert!(packets >= 8 * calls, "{calls} calls sent {packets} packets");
+    let (arrived, calls) = (number(&received, "packets_received"), number(&received, "receive_calls"));
+    assert!(arrived >= 8 * calls, "{calls} calls received {arrived} packets");
+    let acks = number(&received, "packets_sent");
+    assert!(arrived >= 8 * acks, "{acks} packets back for {arrived}");
+    let wakeups = received["wakeups"].as_u64().unwrap();
+    assert!(arrived >= 4 * wakeups, "{wakeups} wake-ups for {arrived} packets");
+    // A buffer of a chunk for each batch that is on its way, and no more of them than the pool has.
+    let pool = &received["landing_buffers"];
+    assert!(pool["peak"].as_u64().unwrap() <= pool["limit"].as_u64().unwrap(), "{pool}");
+}
+
+#[test]
+fn without_segmentation_offload_every_packet_is_sent_alone() {
+    let (sent, _) = download(&Options::local().set("transport.send_offload", "false"));
+    let (packets, calls) = (number(&sent, "packets_sent"), number(&sent, "send_calls"));
+    assert!(calls >= packets, "{calls} calls sent {packets} packets");
+}
