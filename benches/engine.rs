@@ -112,6 +112,7 @@ impl Party {
             peer_id: peer(n),
             remote: addr(n),
             local: addr(0),
+            interface: None,
             dial: None,
             party: None,
         });

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use metrics::{BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics};
 
 use crate::types::{
-    ChunkIndex, ContentHash, Epoch, GameId, LibraryDigest, ManifestHash, MirrorUrl, PeerId, RelPath, Revision,
+    ChunkIndex, ContentHash, Epoch, GameId, InterfaceKind, LibraryDigest, ManifestHash, MirrorUrl, PeerId, RelPath,
+    Revision,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -416,6 +417,12 @@ pub struct PeerRow {
     pub game_count: usize,
     /// Milliseconds since the last sign of life.
     pub last_seen_ms: Option<u64>,
+    /// The shortest time to it and back over the connection that stands, in milliseconds, to the microsecond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// What that connection runs over at this end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<InterfaceKind>,
 }
 
 /// One row of `list-games`.

@@ -37,7 +37,7 @@ use mio::{Events, Poll, Token};
 use crate::api::{CommandData, CommandResult, PeerCommand, PeerEvent};
 use crate::catalog::{Catalog, CatalogError, Keeper};
 use crate::config::Config;
-use crate::discovery::{Discovery, DiscoveryConfig, DiscoveryEvent};
+use crate::discovery::{Discovery, DiscoveryConfig, DiscoveryEvent, kind_between};
 use crate::engine::{CommandId, ConnId, DialId, Engine, Input, Output, RequestId, Sighting};
 use crate::fs::DirLock;
 use crate::identity::Identity;
@@ -429,8 +429,9 @@ impl Reactor {
                 Event::Up { conn, peer_id, remote, local, dial } => {
                     streams.connected(conn, dial.is_some(), now);
                     let (dial, party) = (dial.map(DialId), shell.endpoint.party_proofs(conn));
-                    let id = ConnId(conn.0);
-                    shell.inputs.push_back(Input::ConnectionUp { conn: id, peer_id, remote, local, dial, party });
+                    let (id, interface) = (ConnId(conn.0), kind_between(local, remote));
+                    let up = Input::ConnectionUp { conn: id, peer_id, remote, local, interface, dial, party };
+                    shell.inputs.push_back(up);
                     shell.tell_round_trip(conn);
                 }
                 Event::DialFailed { dial, identity_mismatch, actual, reason } => {

@@ -7,6 +7,7 @@ mod catalog;
 mod game;
 mod hash;
 mod id;
+mod interface;
 mod job;
 mod manifest;
 mod mirror;
@@ -19,6 +20,7 @@ pub use hash::{
     PartyProofs,
 };
 pub use id::{GameId, GameIdError, PeerId, PeerIdError};
+pub use interface::InterfaceKind;
 pub use job::{
     DownloadId, DownloadPlan, Fingerprint, Job, JobDone, JobError, JobErrorKind, KnownContent, LibraryIndex,
     OpenedLibrary, ScannedGame, VerifiedFiles,

@@ -121,7 +121,7 @@ fn questions_are_answered_for_people_and_for_programs() {
     let pair = Pair::start(&[GameSpec::small("doom")]);
     for (args, words) in [
         (&["status"][..], &["game directory", "running", "nothing"][..]),
-        (&["peers"], &["the-source", "connected"]),
+        (&["peers"], &["the-source", "connected", "loopback", " ms "]),
         (&["games"], &["doom", "available"]),
         (&["metrics"], &["landing buffers", "0 of 24", "packets sent"]),
         (&["get", "doom"], &["data.eti", "extra/readme.txt", "3 files"]),

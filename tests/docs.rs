@@ -48,6 +48,40 @@ fn every_command_event_and_code_is_explained() {
     }
 }
 
+/// The fields of a struct of `src/api.rs`, with `?` behind those that may be missing.
+fn fields(name: &str) -> Vec<String> {
+    let source = read("src/api.rs");
+    let (_, body) = source.split_once(&format!("pub struct {name} {{\n")).unwrap_or_else(|| panic!("struct {name}"));
+    let (body, _) = body.split_once("\n}\n").unwrap();
+    let mut mark = "";
+    let mut fields = Vec::new();
+    for line in body.lines() {
+        if line.contains("skip_serializing_if") {
+            mark = "?";
+        } else if let Some((field, _)) = line.trim_start().strip_prefix("pub ").and_then(|rest| rest.split_once(':')) {
+            fields.push(format!("{field}{mark}"));
+            mark = "";
+        }
+    }
+    fields
+}
+
+#[test]
+fn every_field_of_a_row_is_named() {
+    let page = read("docs/CONTROL.md");
+    for (command, row, least) in [("list-peers", "PeerRow", 8), ("list-games", "GameRow", 10)] {
+        let fields = fields(row);
+        assert!(fields.len() >= least, "{row} was read: {fields:?}");
+        let line = page.lines().find(|line| line.starts_with(&format!("| `{command}` |"))).unwrap();
+        let (_, named) = line.split_once("s`: ").unwrap();
+        let named: Vec<&str> = named.trim_end_matches([' ', '|']).split(", ").collect();
+        assert_eq!(named, fields, "{row} of {command}");
+    }
+    for kind in variants_in("src/types/interface.rs", "InterfaceKind") {
+        assert!(page.contains(&format!("`{kind}`")), "docs/CONTROL.md does not explain the interface `{kind}`");
+    }
+}
+
 #[test]
 fn every_metric_is_explained() {
     let source = read("src/control/metrics.rs");

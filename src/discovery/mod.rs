@@ -8,6 +8,7 @@
 //! What comes out is a hint: nothing in an advertisement is proved before a connection has shown the peer's key.
 
 mod duty;
+mod interfaces;
 mod rank;
 mod service;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+pub(crate) use self::interfaces::kind_between;
 use crate::types::{LibraryStamp, PeerId};
 
 /// DNS-SD service type.

@@ -4,6 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use super::interfaces::kind_of;
+use crate::types::InterfaceKind;
+
 /// Most addresses kept of one peer.
 const MAX_ADDRS: usize = 16;
 
@@ -15,40 +18,24 @@ pub(super) struct Found {
     pub(super) index: u32,
 }
 
-/// Kind of a network interface, best first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Kind {
-    Wired,
-    WiFi,
-    /// VPN, bridge to virtual machines, tunnel.
-    Virtual,
-    Loopback,
-}
-
 /// This machine's interfaces and addresses.
 #[derive(Clone, Default, Debug)]
 pub(super) struct LocalNet {
     /// Interface index, its kind, one of its addresses.
-    interfaces: Vec<(u32, Kind, IpAddr)>,
+    interfaces: Vec<(u32, Option<InterfaceKind>, IpAddr)>,
 }
 
 impl LocalNet {
     /// Asks the operating system; empty when it does not say.
     pub(super) fn read() -> Self {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-        Self {
-            interfaces: interfaces
-                .into_iter()
-                .map(|i| {
-                    let kind = if i.is_loopback() { Kind::Loopback } else { kind_of(&i.name, i.is_p2p) };
-                    (i.index.unwrap_or(0), kind, i.ip())
-                })
-                .collect(),
-        }
+        Self { interfaces: interfaces.iter().map(|i| (i.index.unwrap_or(0), kind_of(i), i.ip())).collect() }
     }
 
-    fn kind(&self, index: u32) -> Kind {
-        self.interfaces.iter().find(|(i, ..)| *i == index).map_or(Kind::Virtual, |(_, kind, _)| *kind)
+    /// One whose kind the system does not tell is most likely as good as any; one that is not there any more is not.
+    fn kind(&self, index: u32) -> InterfaceKind {
+        let known = self.interfaces.iter().find(|(i, ..)| *i == index);
+        known.map_or(InterfaceKind::Virtual, |(_, kind, _)| kind.unwrap_or(InterfaceKind::Wired))
     }
 
     fn is_own(&self, ip: IpAddr) -> bool {
@@ -67,7 +54,7 @@ pub(super) fn rank(found: &[Found], port: u16, local: &LocalNet) -> Vec<SocketAd
     for &Found { ip, index } in found {
         let kind = local.kind(index);
         let Some(quality) = quality(ip) else { continue };
-        if ip.is_loopback() && kind != Kind::Loopback || quality == Quality::LinkLocalV6 && index == 0 {
+        if ip.is_loopback() && kind != InterfaceKind::Loopback || quality == Quality::LinkLocalV6 && index == 0 {
             continue;
         }
         // Only a peer on this machine has this machine's addresses: the kind of adapter says nothing then.
@@ -76,7 +63,7 @@ pub(super) fn rank(found: &[Found], port: u16, local: &LocalNet) -> Vec<SocketAd
             IpAddr::V6(v6) if quality == Quality::LinkLocalV6 => SocketAddrV6::new(v6, port, 0, index).into(),
             _ => SocketAddr::new(ip, port),
         };
-        ranked.insert((Reverse(ip.is_loopback()), Reverse(here), kind, quality, addr));
+        ranked.insert((Reverse(ip.is_loopback()), Reverse(here), kind.tier(), quality, addr));
     }
     let mut addrs: Vec<SocketAddr> = Vec::with_capacity(ranked.len().min(MAX_ADDRS));
     for (.., addr) in ranked {
@@ -108,55 +95,6 @@ fn quality(ip: IpAddr) -> Option<Quality> {
     }
 }
 
-/// From the name: no system says it in a portable way, and a wrong guess only changes the order of dialling.
-fn kind_of(name: &str, point_to_point: bool) -> Kind {
-    let lower = name.to_lowercase();
-    const VIRTUAL_PREFIXES: [&str; 18] = [
-        "tun", "tap", "wg", "ppp", "utun", "ipsec", "zt", "ham", "docker", "br-", "virbr", "veth", "vmnet", "vboxnet",
-        "podman", "cni", "lxc", "gif",
-    ];
-    const VIRTUAL_WORDS: [&str; 13] = [
-        "vpn",
-        "tailscale",
-        "zerotier",
-        "hamachi",
-        "radmin",
-        "wireguard",
-        "wintun",
-        "openvpn",
-        "vethernet",
-        "hyper-v",
-        "virtualbox",
-        "vmware",
-        "virtual",
-    ];
-    if point_to_point
-        || VIRTUAL_PREFIXES.iter().any(|p| lower.starts_with(p))
-        || VIRTUAL_WORDS.iter().any(|w| lower.contains(w))
-    {
-        Kind::Virtual
-    } else if lower.starts_with("wl")
-        || lower.contains("wi-fi")
-        || lower.contains("wifi")
-        || lower.contains("wireless")
-        || is_wireless(name)
-    {
-        Kind::WiFi
-    } else {
-        Kind::Wired
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn is_wireless(name: &str) -> bool {
-    std::path::Path::new("/sys/class/net").join(name).join("wireless").exists()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_wireless(_: &str) -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,10 +103,10 @@ mod tests {
         let ip = |text: &str| text.parse().unwrap();
         LocalNet {
             interfaces: vec![
-                (1, Kind::Loopback, ip("127.0.0.1")),
-                (2, Kind::Wired, ip("192.168.0.2")),
-                (3, Kind::WiFi, ip("192.168.1.2")),
-                (4, Kind::Virtual, ip("10.8.0.2")),
+                (1, Some(InterfaceKind::Loopback), ip("127.0.0.1")),
+                (2, Some(InterfaceKind::Wired), ip("192.168.0.2")),
+                (3, Some(InterfaceKind::Wireless), ip("192.168.1.2")),
+                (4, Some(InterfaceKind::Virtual), ip("10.8.0.2")),
             ],
         }
     }

@@ -8,7 +8,7 @@ use super::{ConnId, Output, RequestId};
 use crate::api::{CommandResult, PeerEvent};
 use crate::config::Config;
 use crate::engine::CommandId;
-use crate::types::{DownloadId, GameId, GameSummary, Job, PeerId};
+use crate::types::{DownloadId, GameId, GameSummary, InterfaceKind, Job, PeerId};
 
 /// Borrowed for the length of one input.
 pub(super) struct Cx<'a> {
@@ -104,12 +104,21 @@ pub(super) struct Source {
     pub(super) summary: Arc<GameSummary>,
 }
 
+/// The way to a peer, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct Way {
+    /// The shortest time there and back.
+    pub(super) round_trip: Option<Duration>,
+    /// What it begins with.
+    pub(super) interface: Option<InterfaceKind>,
+}
+
 /// Who has what, as the transfers see it.
 pub(super) trait SourceDirectory {
     /// Every source of a game, ascending by peer id.
     fn sources(&self, game: &GameId) -> Vec<Source>;
-    /// The shortest time to the peer of this connection and back; `None`: not known.
-    fn round_trip(&self, conn: ConnId) -> Option<Duration>;
+    /// What is known of the way to the peer of this connection.
+    fn way(&self, conn: ConnId) -> Way;
     /// Every connected peer that serves what it is still downloading, ascending by peer id.
     fn swarm(&self) -> Vec<(PeerId, ConnId)>;
 }

@@ -8,8 +8,8 @@ use crate::api::{CommandResult, PeerCommand, PeerEvent};
 use crate::catalog::Catalog;
 use crate::proto::{Answer, CloseCode, GetChunks, Notification, Request};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, Job, JobDone, JobError, LibraryStamp,
-    ManifestHash, MirrorAsk, MirrorFault, MirrorNews, PartyProofs, PeerId,
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, InterfaceKind, Job, JobDone, JobError,
+    LibraryStamp, ManifestHash, MirrorAsk, MirrorFault, MirrorNews, PartyProofs, PeerId,
 };
 
 /// A connection that the transport reported; never reused, so that a late message cannot meet a newcomer.
@@ -119,6 +119,8 @@ pub enum Input {
         remote: SocketAddr,
         /// This host's address on that connection, with the listener's port.
         local: SocketAddr,
+        /// The kind of interface that has that address; `None`: not known.
+        interface: Option<InterfaceKind>,
         /// The dial that led to it; `None`: the peer dialled.
         dial: Option<DialId>,
         /// What both sides must prove first; `None`: this peer has no party key.

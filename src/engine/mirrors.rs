@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::{Source, SourceDirectory};
+use super::context::{Source, SourceDirectory, Way};
 use super::peers::Peers;
 use super::{ConnId, Engine, Local, Output, cx, local, transfers};
 use crate::api::{ErrorCode, MirrorRow, PeerEvent};
@@ -310,8 +310,8 @@ impl SourceDirectory for Everybody<'_> {
         sources
     }
 
-    fn round_trip(&self, conn: ConnId) -> Option<Duration> {
-        self.peers.round_trip(conn)
+    fn way(&self, conn: ConnId) -> Way {
+        self.peers.way(conn)
     }
 
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {

@@ -207,8 +207,9 @@ impl Engine {
             }
             Input::Sighting(sighting) => self.peers.sighting(cx!(self, now), &self.library, sighting),
             Input::SightingGone { peer_id } => self.peers.sighting_gone(cx!(self, now), peer_id),
-            Input::ConnectionUp { conn, peer_id, remote, local, dial, party } => {
-                self.peers.connection_up(cx!(self, now), &self.library, conn, peer_id, remote, local, dial, party);
+            Input::ConnectionUp { conn, peer_id, remote, local, interface, dial, party } => {
+                let cx = cx!(self, now);
+                self.peers.connection_up(cx, &self.library, conn, peer_id, remote, local, interface, dial, party);
             }
             Input::RoundTrip { conn, least } => self.peers.round_trip_measured(conn, least),
             Input::ConnectionDown { conn, code, reason } => {

@@ -599,10 +599,26 @@ impl World {
         self.nodes[target].conns.insert(theirs, link);
         let local = self.nodes[n].addr;
         let party = party_proofs(&self.nodes[n].config, link, true);
-        let input = Input::ConnectionUp { conn: ours, peer_id: peer, remote: addr, local, dial: Some(dial), party };
+        let input = Input::ConnectionUp {
+            conn: ours,
+            peer_id: peer,
+            remote: addr,
+            local,
+            interface: None,
+            dial: Some(dial),
+            party,
+        };
         self.at(up, Happening::Input { node: n, life, input });
         let party = party_proofs(&self.nodes[target].config, link, false);
-        let input = Input::ConnectionUp { conn: theirs, peer_id: me, remote: local, local: addr, dial: None, party };
+        let input = Input::ConnectionUp {
+            conn: theirs,
+            peer_id: me,
+            remote: local,
+            local: addr,
+            interface: None,
+            dial: None,
+            party,
+        };
         let life = self.nodes[target].life;
         self.at(accepted, Happening::Input { node: target, life, input });
     }

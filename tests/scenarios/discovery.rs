@@ -26,6 +26,13 @@ fn assert_both_listed(a: &Daemon, b: &Daemon) {
     }
 }
 
+/// How a daemon reaches its one remote peer.
+fn assert_reached_over(daemon: &Daemon, interface: &str) {
+    assert_eq!(only_peer(daemon)["interface"], interface);
+    let trip = eventually("the round trip is measured", 30, || only_peer(daemon)["rtt_ms"].as_f64());
+    assert!(trip > 0.0 && trip < 1000.0, "{trip} ms");
+}
+
 fn homes() -> (Home, Home) {
     (Home::with(&[GameSpec::small("alpha")]), Home::with(&[GameSpec::small("beta")]))
 }
@@ -44,6 +51,8 @@ fn two_daemons_find_each_other_by_mdns() {
     assert_both_listed(&a, &b);
     assert_eq!(only_peer(&a)["hostname"], "the-second");
     assert_eq!(only_peer(&a)["addr"], b.addr.to_string());
+    assert_reached_over(&a, "wired");
+    assert_reached_over(&b, "wired");
     assert!(a.events("peer-discovered").iter().all(|event| event["peer_id"] == b.peer_id.as_str()));
     a.stop();
     b.stop();
@@ -62,6 +71,8 @@ fn two_daemons_on_one_machine_without_a_network_find_each_other() {
     a.wait_peers(1);
     b.wait_peers(1);
     assert_both_listed(&a, &b);
+    assert_reached_over(&a, "loopback");
+    assert_reached_over(&b, "loopback");
 }
 
 #[test]

@@ -142,7 +142,7 @@ pub(super) fn ban_reason(ban: &Value) -> String {
 
 /// For `peers`.
 pub(super) fn peers(answer: &Value) -> String {
-    let mut table = Table::new(&["NAME", "ADDRESS", "STATE", ">GAMES", "SEEN", "PEER"]);
+    let mut table = Table::new(&["NAME", "ADDRESS", "STATE", "OVER", ">RTT", ">GAMES", "SEEN", "PEER"]);
     for row in rows(answer, "peers") {
         let seen = row["last_seen_ms"].as_u64().map(|ms| format!("{} ago", duration(ms / 1000))).unwrap_or_default();
         let state = if row["connected"] == true { "connected" } else { "away" };
@@ -150,7 +150,9 @@ pub(super) fn peers(answer: &Value) -> String {
             name if name.is_empty() => "?".to_owned(),
             name => name,
         };
-        table.row([name, text(&row["addr"]), state.into(), text(&row["game_count"]), seen, text(&row["peer_id"])]);
+        let trip = row["rtt_ms"].as_f64().map(|ms| format!("{ms:.2} ms")).unwrap_or_default();
+        let (addr, over, games) = (text(&row["addr"]), text(&row["interface"]), text(&row["game_count"]));
+        table.row([name, addr, state.into(), over, trip, games, seen, text(&row["peer_id"])]);
     }
     table.or("no peers: nobody was found on this network yet")
 }
@@ -325,6 +327,20 @@ mod tests {
         assert!(lines[2].contains("xxx…"), "{text}");
         assert_eq!(super::games(&json!({"games": []})).lines().count(), 1);
         assert_eq!(super::games(&json!("nonsense")).lines().count(), 1);
+    }
+
+    #[test]
+    fn the_way_to_a_peer_is_shown_as_far_as_it_is_known() {
+        let text = super::peers(&json!({"peers": [
+            {"hostname": "a", "addr": "10.0.0.1:4000", "connected": true, "game_count": 1, "last_seen_ms": 0,
+             "peer_id": "p1", "rtt_ms": 0.316, "interface": "wired"},
+            {"hostname": "b", "addr": "10.0.0.2:4000", "connected": false, "game_count": 2, "last_seen_ms": null,
+             "peer_id": "p2"},
+        ]}));
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["NAME", "ADDRESS", "STATE", "OVER", "RTT", "GAMES", "SEEN", "PEER"]);
+        assert_eq!(words[1], ["a", "10.0.0.1:4000", "connected", "wired", "0.32", "ms", "1", "0", "s", "ago", "p1"]);
+        assert_eq!(words[2], ["b", "10.0.0.2:4000", "away", "2", "p2"]);
     }
 
     #[test]

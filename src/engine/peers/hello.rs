@@ -12,13 +12,13 @@ use std::net::{SocketAddr, SocketAddrV6};
 use super::dial::DialFor;
 use super::{Ask, BLOCKED, Conn, Due, Fact, Peers, Presence, Session, Stage, Sync};
 use crate::api::{CommandError, ErrorCode, PeerEvent};
-use crate::engine::context::Cx;
+use crate::engine::context::{Cx, Way};
 use crate::engine::library::{Library, shortened};
 use crate::engine::{ConnId, DialId, InboundId, Output, RunFailure};
 use crate::proto::{
     Answer, CloseCode, Feature, Hello, LibraryState, Notification, PROTO_VER, Request, WireError, WireErrorCode,
 };
-use crate::types::{LibraryStamp, PartyProofs, PeerId};
+use crate::types::{InterfaceKind, LibraryStamp, PartyProofs, PeerId};
 
 /// Longest host name that is kept or sent, in bytes.
 const MAX_HOSTNAME_BYTES: usize = 64;
@@ -34,9 +34,11 @@ impl Peers {
         peer: PeerId,
         remote: SocketAddr,
         local: SocketAddr,
+        interface: Option<InterfaceKind>,
         dial: Option<DialId>,
         party: Option<PartyProofs>,
     ) {
+        let way = Way { round_trip: None, interface };
         let dialled = dial.is_some();
         let dial = dial.and_then(|dial| self.dials.remove(&dial));
         let errand = match dial.as_ref().map(|dial| dial.of) {
@@ -80,7 +82,7 @@ impl Peers {
         }
         if !dialled {
             let stage = party.map_or(Stage::AwaitingHello, |expected| Stage::AwaitingProof { expected });
-            self.conns.insert(id, Conn { peer, remote, local, round_trip: None, stage });
+            self.conns.insert(id, Conn { peer, remote, local, way, stage });
             self.timers.set(Due::Hello(id), cx.now + cx.config.timers.dial_timeout);
             return;
         }
@@ -102,7 +104,7 @@ impl Peers {
                 Some(proofs) => self.say_proof(cx, id, addr, proofs),
                 None => self.say_hello(cx, library, id, addr, local),
             };
-            self.conns.insert(id, Conn { peer, remote, local, round_trip: None, stage });
+            self.conns.insert(id, Conn { peer, remote, local, way, stage });
             self.greetings.insert(peer, id);
         }
         self.pump(cx, library);

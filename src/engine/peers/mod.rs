@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use self::dial::{Address, Dial, Errand, ErrandId, NamedBy, Static};
 use self::sync::Sync;
-use super::context::{Cx, Source, SourceDirectory};
+use super::context::{Cx, Source, SourceDirectory, Way};
 use super::library::{Announcement, Library};
 use super::remote::{Interner, RemoteLibrary};
 use super::timers::TimerSet;
@@ -150,8 +150,7 @@ struct Conn {
     peer: PeerId,
     remote: SocketAddr,
     local: SocketAddr,
-    /// The shortest time to the peer and back, once it is known.
-    round_trip: Option<Duration>,
+    way: Way,
     stage: Stage,
 }
 
@@ -259,7 +258,7 @@ impl Peers {
     /// The least round-trip time of a connection was measured.
     pub(super) fn round_trip_measured(&mut self, conn: ConnId, least: Duration) {
         if let Some(conn) = self.conns.get_mut(&conn) {
-            conn.round_trip = Some(conn.round_trip.map_or(least, |known| known.min(least)));
+            conn.way.round_trip = Some(conn.way.round_trip.map_or(least, |known| known.min(least)));
         }
     }
 
@@ -590,6 +589,7 @@ impl Peers {
         listed
             .map(|(id, row)| {
                 let library = row.library.as_ref();
+                let way = self.session(id).map_or_else(Way::default, |session| self.way(session.conn));
                 PeerRow {
                     peer_id: *id,
                     hostname: row.hostname.clone(),
@@ -599,6 +599,8 @@ impl Peers {
                     library_rev: library.map(|library| library.stamp().rev),
                     game_count: library.map_or(0, |library| library.games().len()),
                     last_seen_ms: row.heard.map(|at| now.saturating_duration_since(at).as_millis() as u64),
+                    rtt_ms: way.round_trip.map(|least| least.as_micros() as f64 / 1e3),
+                    interface: way.interface,
                 }
             })
             .collect()
@@ -665,8 +667,8 @@ impl SourceDirectory for Peers {
             .collect()
     }
 
-    fn round_trip(&self, conn: ConnId) -> Option<Duration> {
-        self.conns.get(&conn)?.round_trip
+    fn way(&self, conn: ConnId) -> Way {
+        self.conns.get(&conn).map_or_else(Way::default, |conn| conn.way)
     }
 
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {

@@ -16,6 +16,7 @@ fn only_hello_ack_proves_acceptance() {
         peer_id: peer(1),
         remote,
         local: addr(9),
+        interface: None,
         dial: Some(dial),
         party: None,
     };
@@ -51,6 +52,7 @@ fn connect_says_why_it_failed() {
         peer_id: peer(9),
         remote,
         local: addr(9),
+        interface: None,
         dial: Some(dial),
         party: None,
     };

@@ -3,7 +3,7 @@
 use super::solo::*;
 use super::*;
 use crate::proto::{Hello, WireErrorCode};
-use crate::types::Revision;
+use crate::types::{InterfaceKind, Revision};
 
 #[test]
 fn nothing_is_told_before_the_first_state_is_durable() {
@@ -21,6 +21,7 @@ fn nothing_is_told_before_the_first_state_is_durable() {
         peer_id: peer(2),
         remote: addr(2),
         local: addr(9),
+        interface: None,
         dial: None,
         party: None,
     };
@@ -123,8 +124,15 @@ fn of_two_connections_the_one_dialled_by_the_lower_id_is_kept() {
     outputs.extend(solo.pass(Duration::from_secs(1)));
     let (dial, remote) = dials(&outputs)[0];
     let ours = ConnId(500);
-    let up =
-        Input::ConnectionUp { conn: ours, peer_id: peer(1), remote, local: addr(9), dial: Some(dial), party: None };
+    let up = Input::ConnectionUp {
+        conn: ours,
+        peer_id: peer(1),
+        remote,
+        local: addr(9),
+        interface: None,
+        dial: Some(dial),
+        party: None,
+    };
     assert!(matches!(asks(&solo.feed(up))[..], [(_, Request::Hello(_))]));
     let (theirs, outputs) = solo.accepted(1, empty());
     assert_eq!(closes(&outputs), [(ours, CloseCode::Duplicate)]);
@@ -145,6 +153,7 @@ fn of_two_connections_the_one_dialled_by_the_lower_id_is_kept() {
         peer_id: peer(high),
         remote,
         local: addr(9),
+        interface: None,
         dial: Some(dial),
         party: None,
     });
@@ -186,6 +195,7 @@ fn a_static_peer_is_dialled_for_ever_but_not_when_it_is_this_daemon() {
         peer_id: peer(9),
         remote,
         local: addr(9),
+        interface: None,
         dial: Some(dial),
         party: None,
     });
@@ -371,7 +381,15 @@ fn nothing_but_the_right_proof_is_answered_before_it() {
     let mut incoming = |solo: &mut Solo| {
         let conn = ConnId(conns.next().unwrap());
         let (peer_id, remote, local) = (peer(1), addr(1), addr(9));
-        solo.feed(Input::ConnectionUp { conn, peer_id, remote, local, dial: None, party: Some(proofs) });
+        solo.feed(Input::ConnectionUp {
+            conn,
+            peer_id,
+            remote,
+            local,
+            interface: None,
+            dial: None,
+            party: Some(proofs),
+        });
         conn
     };
     for request in [
@@ -424,6 +442,7 @@ fn a_dialler_says_hello_only_to_a_listener_that_has_proved_itself() {
             peer_id: peer(1),
             remote,
             local,
+            interface: None,
             dial: Some(dial),
             party: Some(proofs),
         });
@@ -476,4 +495,33 @@ fn after_a_sleep_everybody_is_asked_for_a_sign_of_life_and_lost_ones_are_dialled
         let outputs = solo.pass(Duration::from_secs(10));
         assert_eq!((closes(&outputs), lost(&outputs)), (vec![(dead, CloseCode::Stale)], vec!["stale"]));
     }
+}
+
+#[test]
+fn the_way_to_a_peer_is_told_while_its_connection_stands() {
+    let mut solo = Solo::new(&[], None);
+    let way = |solo: &mut Solo| {
+        let rows = solo.peer_rows();
+        assert_eq!(rows.len(), 1);
+        (rows[0].interface, rows[0].rtt_ms)
+    };
+    let conn = ConnId(500);
+    let up = Input::ConnectionUp {
+        conn,
+        peer_id: peer(1),
+        remote: addr(1),
+        local: addr(9),
+        interface: Some(InterfaceKind::Wireless),
+        dial: None,
+        party: None,
+    };
+    solo.feed(up);
+    solo.ask(conn, Request::Hello(hello(1, empty())));
+    assert_eq!(way(&mut solo), (Some(InterfaceKind::Wireless), None));
+    for micros in [2_500, 2_316, 4_000] {
+        solo.feed(Input::RoundTrip { conn, least: Duration::from_micros(micros) });
+    }
+    assert_eq!(way(&mut solo), (Some(InterfaceKind::Wireless), Some(2.316)), "the least of them");
+    solo.feed(Input::ConnectionDown { conn, code: None, reason: String::new() });
+    assert_eq!(way(&mut solo), (None, None), "nobody knows how it comes back");
 }

@@ -75,8 +75,15 @@ impl Solo {
     pub(super) fn incoming(&mut self, peer: PeerId, remote: SocketAddr) -> ConnId {
         self.next += 1;
         let conn = ConnId(self.next);
-        let outputs =
-            self.feed(Input::ConnectionUp { conn, peer_id: peer, remote, local: addr(9), dial: None, party: None });
+        let outputs = self.feed(Input::ConnectionUp {
+            conn,
+            peer_id: peer,
+            remote,
+            local: addr(9),
+            interface: None,
+            dial: None,
+            party: None,
+        });
         assert_eq!(outputs, []);
         conn
     }

@@ -1,36 +1,44 @@
 //! Which sources are presumably far away, before anything has been measured of them in a download.
 //!
 //! On a LAN the time to a peer and back says little about its rate, but a peer that is markedly farther than another one is
-//! behind something: a wireless link, another room. What was measured always wins over what is presumed.
+//! behind something: a wireless link, another room. One that is reached over Wi-Fi is presumably slower than one at the
+//! end of a cable, and what a tunnel leads to may be anywhere. What was measured always wins over what is presumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::context::SourceDirectory;
+use super::super::context::{SourceDirectory, Way};
 use super::planner::Load;
 use super::sources::Usable;
-use crate::types::PeerId;
+use crate::types::{InterfaceKind, PeerId};
 
 /// A round trip so many times as long as the shortest one counts as farther,
 const FARTHER_FACTOR: u32 = 2;
 /// if it is longer by so much, too: below that it is a matter of how busy the two PCs are.
 const FARTHER_BY: Duration = Duration::from_millis(1);
 
-/// Notes of each source that was not measured yet whether it seems far. All are compared with the nearest one, so that the
-/// outcome does not depend on their order; one whose round trip is unknown is not presumed to be far.
+/// Notes of each source that was not measured yet whether it seems far: by its round trip, or by the kind of interface
+/// that leads to it. All are compared with the best of each, so that the outcome does not depend on their order; what is
+/// unknown of a source counts for nothing.
 pub(super) fn presume(usable: &mut [Usable], directory: &dyn SourceDirectory) {
-    let trips: Vec<_> = usable.iter().map(|source| directory.round_trip(source.conn)).collect();
-    let Some(nearest) = trips.iter().flatten().min().copied() else { return };
-    for (source, trip) in usable.iter_mut().zip(trips) {
-        source.seems_far = source.rate == 0.0 && trip.is_some_and(|trip| is_farther(trip, nearest));
+    let ways: Vec<_> = usable.iter().map(|source| directory.way(source.conn)).collect();
+    let tier = |way: &Way| way.interface.map(InterfaceKind::tier);
+    let nearest = ways.iter().filter_map(|way| way.round_trip).min();
+    let best = ways.iter().filter_map(tier).min();
+    for (source, way) in usable.iter_mut().zip(&ways) {
+        let is_farther = way.round_trip.zip(nearest).is_some_and(|(trip, nearest)| is_farther(trip, nearest));
+        let is_worse = tier(way) > best;
+        let seems_far = source.rate == 0.0 && (is_farther || is_worse);
+        source.seems_far = seems_far.then(|| tier(way).unwrap_or_default());
     }
 }
 
 /// Whether a source must wait because another one that seems far is being tried: they are likely behind the same slow link, and
 /// what comes of the first one says enough to go on.
 pub(super) fn waits_for_a_trial(source: &Usable, usable: &[Usable], loads: &BTreeMap<PeerId, Load>) -> bool {
-    let is_tried = |other: &Usable| other.seems_far && loads.get(&other.peer_id).is_some_and(|load| load.runs > 0);
-    source.seems_far && usable.iter().any(is_tried)
+    let is_tried =
+        |other: &Usable| other.seems_far.is_some() && loads.get(&other.peer_id).is_some_and(|load| load.runs > 0);
+    source.seems_far.is_some() && usable.iter().any(is_tried)
 }
 
 /// Whether a round trip is markedly longer than another one.
@@ -41,6 +49,85 @@ pub(super) fn is_farther(trip: Duration, than: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::ConnId;
+    use crate::engine::context::Source;
+    use crate::types::GameId;
+
+    /// By connection number.
+    struct Ways(Vec<Way>);
+
+    impl SourceDirectory for Ways {
+        fn sources(&self, _: &GameId) -> Vec<Source> {
+            Vec::new()
+        }
+
+        fn way(&self, conn: ConnId) -> Way {
+            self.0[conn.0 as usize]
+        }
+
+        fn swarm(&self) -> Vec<(PeerId, ConnId)> {
+            Vec::new()
+        }
+    }
+
+    /// What is presumed of sources that are reached so, with this rate each.
+    fn presumed(ways: &[(Option<InterfaceKind>, Option<u64>)], rates: &[f64]) -> Vec<Option<u8>> {
+        let mut usable: Vec<_> = (rates.iter().zip(0..))
+            .map(|(&rate, n)| Usable {
+                peer_id: PeerId::from_spki_sha256(&[n as u8; 32]),
+                conn: ConnId(n),
+                complete: true,
+                rate,
+                reach: rate,
+                seems_far: None,
+                bad_chunk: None,
+                failures: 0,
+            })
+            .collect();
+        let way = |&(interface, ms): &(_, Option<u64>)| Way { interface, round_trip: ms.map(Duration::from_millis) };
+        presume(&mut usable, &Ways(ways.iter().map(way).collect()));
+        usable.iter().map(|source| source.seems_far).collect()
+    }
+
+    #[test]
+    fn a_worse_kind_of_interface_seems_far_and_the_worst_are_tried_last() {
+        use InterfaceKind::{Loopback, Virtual, Vpn, Wired, Wireless};
+        let of = |kinds: &[InterfaceKind]| {
+            let ways: Vec<_> = kinds.iter().map(|kind| (Some(*kind), None)).collect();
+            let seems_far = presumed(&ways, &vec![0.0; kinds.len()]);
+            let mut backwards = ways;
+            backwards.reverse();
+            let mut again = presumed(&backwards, &vec![0.0; kinds.len()]);
+            again.reverse();
+            assert_eq!(seems_far, again, "whatever their order");
+            seems_far
+        };
+        for kind in [Loopback, Wired, Wireless, Vpn, Virtual] {
+            assert_eq!(of(&[kind, kind]), [None, None], "{kind:?}");
+        }
+        assert_eq!(of(&[Vpn, Virtual]), [None, None], "of neither is known what is behind it");
+        let [far_wired, far_wireless, far_vpn] = [[Loopback, Wired], [Wired, Wireless], [Wireless, Vpn]].map(|kinds| {
+            let [near, far] = of(&kinds)[..] else { panic!() };
+            assert!(near.is_none() && far.is_some(), "{kinds:?}");
+            far
+        });
+        assert!(far_wired < far_wireless && far_wireless < far_vpn, "the order in which they are tried");
+        assert_eq!(of(&[Virtual, Loopback, Wireless, Wired]), [far_vpn, None, far_wireless, far_wired]);
+    }
+
+    #[test]
+    fn what_is_unknown_or_measured_of_a_source_presumes_nothing() {
+        use InterfaceKind::{Wired, Wireless};
+        let (wired, wireless) = ((Some(Wired), None), (Some(Wireless), None));
+        assert_eq!(presumed(&[wired, (None, None)], &[0.0, 0.0]), [None, None]);
+        assert_eq!(presumed(&[wireless, (None, None)], &[0.0, 0.0]), [None, None]);
+        assert_eq!(presumed(&[wired, wireless], &[0.0, 1.0]), [None, None]);
+        let [None, Some(_)] = presumed(&[wired, wireless], &[1.0, 0.0])[..] else { panic!() };
+        let [Some(_), None] = presumed(&[(Some(Wired), Some(9)), (Some(Wired), Some(1))], &[0.0, 0.0])[..] else {
+            panic!("the round trip counts between equal kinds")
+        };
+        let [Some(_), None] = presumed(&[(None, Some(9)), (None, Some(1))], &[0.0, 0.0])[..] else { panic!() };
+    }
 
     #[test]
     fn farther_is_twice_as_far_and_a_millisecond_more() {

@@ -260,8 +260,8 @@ pub(super) struct Usable {
     pub(super) rate: f64,
     /// The same at its best; 0: not known yet.
     pub(super) reach: f64,
-    /// Nothing was measured of it yet, and packets take markedly longer to it than to the nearest source.
-    pub(super) seems_far: bool,
+    /// Nothing was measured of it yet, and it seems farther than the nearest source: the greater, the later it is tried.
+    pub(super) seems_far: Option<u8>,
     /// A chunk that it sent wrong.
     pub(super) bad_chunk: Option<ChunkIndex>,
     /// Failures since it delivered last.
@@ -432,7 +432,7 @@ impl Roster {
                 complete: member.listed,
                 rate: member.pace.rate,
                 reach: member.pace.reach,
-                seems_far: false,
+                seems_far: None,
                 bad_chunk: member.bad_chunk,
                 failures: member.failures,
             })

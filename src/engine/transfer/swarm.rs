@@ -506,7 +506,7 @@ fn best_reach(usable: &[Usable]) -> f64 {
 }
 
 fn is_far(source: &Usable, best: f64) -> bool {
-    source.seems_far || (source.reach > 0.0 && source.reach * FAR_FACTOR < best)
+    source.seems_far.is_some() || (source.reach > 0.0 && source.reach * FAR_FACTOR < best)
 }
 
 /// Ascending, apart from each other and within the game: so that a message costs no more than one pass over it.

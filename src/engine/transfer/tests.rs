@@ -13,7 +13,7 @@ use crate::api::{ErrorCode, PeerEvent, SourceBytes};
 use crate::engine::context::Ids;
 use crate::engine::{ConnId, InboundId, RunFailure};
 use crate::proto::{Answer, GetChunks, Request, StreamCode, WireError, WireErrorCode};
-use crate::types::{CHUNK_SIZE, Job, JobError, JobErrorKind};
+use crate::types::{CHUNK_SIZE, InterfaceKind, Job, JobError, JobErrorKind};
 
 const MIB: u64 = CHUNK_SIZE;
 
@@ -101,7 +101,7 @@ fn before_anything_is_measured_a_source_that_seems_far_is_asked_for_one_run_only
         let game = offer("g", "1", &[60 * MIB], 0);
         for (n, round_trip) in [(1, far), (2, Duration::from_micros(300))] {
             let peer = sim.peer(n, &game);
-            (peer.round_trip, peer.rate) = (Some(round_trip), 0.1e6);
+            (peer.way.round_trip, peer.rate) = (Some(round_trip), 0.1e6);
         }
         sim.download("g").unwrap();
         sim.run_until(|sim| sim.peers[&peer_id(1)].requests > 0 && sim.peers[&peer_id(2)].requests > 0);
@@ -109,6 +109,52 @@ fn before_anything_is_measured_a_source_that_seems_far_is_asked_for_one_run_only
     };
     assert_eq!(requests(Duration::from_micros(600)), [2, 2], "not markedly longer");
     assert_eq!(requests(Duration::from_millis(3)), [1, 2]);
+}
+
+#[test]
+fn a_wireless_source_is_tried_with_one_chunk_while_a_wired_one_gives_the_rest() {
+    // Requests to the wireless source and bytes from it in the whole download, which is done before its first chunk could
+    // land; and how often the other one was asked before it.
+    let wireless = |other: InterfaceKind| {
+        let mut sim = Sim::new(1);
+        let game = offer("g", "1", &[60 * MIB], 0);
+        let peer = sim.peer(1, &game);
+        (peer.way.interface, peer.rate) = (Some(InterfaceKind::Wireless), 0.2e6);
+        let peer = sim.peer(2, &game);
+        (peer.way.interface, peer.rate) = (Some(other), 50e6);
+        sim.download("g").unwrap();
+        sim.run_until(|sim| sim.peers[&peer_id(1)].requests > 0);
+        let before = sim.peers[&peer_id(2)].requests;
+        sim.run();
+        let sources = finished(&sim);
+        let bytes =
+            sources.iter().filter(|source| source.peer_id == peer_id(1)).map(|source| source.bytes).sum::<u64>();
+        assert_eq!(sources.iter().map(|source| source.bytes).sum::<u64>(), game.manifest.bytes());
+        (sim.peers[&peer_id(1)].requests, bytes, before)
+    };
+    let (requests, bytes, before) = wireless(InterfaceKind::Wired);
+    assert_eq!(requests, 1);
+    assert!(bytes <= MIB, "{bytes}");
+    assert!(before > 0, "the wired one is asked first");
+    let (requests, ..) = wireless(InterfaceKind::Wireless);
+    assert!(requests > 1, "between equal kinds nothing is presumed");
+}
+
+#[test]
+fn a_wireless_source_that_turns_out_to_be_faster_gives_most() {
+    let mut sim = Sim::new(1);
+    let game = offer("g", "1", &[60 * MIB], 0);
+    for (n, interface, rate) in [(1, InterfaceKind::Wireless, 50e6), (2, InterfaceKind::Wired, 5e6)] {
+        let peer = sim.peer(n, &game);
+        (peer.way.interface, peer.rate) = (Some(interface), rate);
+    }
+    sim.download("g").unwrap();
+    sim.run_until(|sim| sim.peers[&peer_id(1)].requests > 0);
+    assert!(sim.peers[&peer_id(2)].requests > 0, "the wired one is asked first");
+    sim.run();
+    let sources = finished(&sim);
+    let wireless = sources.iter().find(|source| source.peer_id == peer_id(1)).unwrap().bytes;
+    assert!(wireless * 5 > game.manifest.bytes() * 4, "{sources:?}");
 }
 
 #[test]

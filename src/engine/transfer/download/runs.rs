@@ -164,7 +164,7 @@ impl Download {
 
 /// Runs that a source may have at once.
 pub(in crate::engine::transfer) fn runs_in_flight(source: &Usable) -> usize {
-    if source.seems_far || (!source.complete && source.rate == 0.0) {
+    if source.seems_far.is_some() || (!source.complete && source.rate == 0.0) {
         // One that seems far, or another downloader of which nothing is known yet, may be behind a slow link that all share.
         return 1;
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::{Effects, LocalView, TransferEffect, Transfers};
 use crate::api::{CommandResult, PeerEvent};
 use crate::config::Config;
-use crate::engine::context::{Cx, Ids, Source, SourceDirectory};
+use crate::engine::context::{Cx, Ids, Source, SourceDirectory, Way};
 use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure};
 use crate::proto::{Answer, ManifestAnswer, Request, WireError, WireErrorCode};
 use crate::types::{
@@ -93,7 +93,7 @@ pub(super) struct Peer {
     pub(super) refuse: Option<RunFailure>,
     /// What it answers instead of its manifest.
     pub(super) manifest_override: Option<Result<(Answer, Vec<ChunkHash>), RunFailure>>,
-    pub(super) round_trip: Option<Duration>,
+    pub(super) way: Way,
     /// It takes requests and says nothing.
     pub(super) silent: bool,
     queue: VecDeque<Run>,
@@ -176,8 +176,8 @@ impl LocalView for Local {
 struct Directory<'a>(&'a BTreeMap<PeerId, Peer>);
 
 impl SourceDirectory for Directory<'_> {
-    fn round_trip(&self, conn: ConnId) -> Option<Duration> {
-        self.0.values().find(|peer| peer.conn == Some(conn))?.round_trip
+    fn way(&self, conn: ConnId) -> Way {
+        self.0.values().find(|peer| peer.conn == Some(conn)).map_or_else(Way::default, |peer| peer.way)
     }
 
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {
@@ -280,7 +280,7 @@ impl Sim {
             bad: BTreeSet::new(),
             refuse: None,
             manifest_override: None,
-            round_trip: None,
+            way: Way::default(),
             silent: false,
             queue: VecDeque::new(),
             token: 0,

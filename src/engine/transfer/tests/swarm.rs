@@ -121,7 +121,7 @@ impl Party {
                     complete: other == 0 || self.nodes[other].done_at.is_some(),
                     rate: reach / 4.0,
                     reach,
-                    seems_far: self.far_is_known && far(other) && reach == 0.0,
+                    seems_far: (self.far_is_known && far(other) && reach == 0.0).then_some(0),
                     bad_chunk: None,
                     failures: 0,
                 }
