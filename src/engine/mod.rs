@@ -34,6 +34,7 @@ mod mirrors;
 mod operations;
 mod pace;
 mod peers;
+mod planted;
 mod refresh;
 mod remote;
 #[cfg(test)]

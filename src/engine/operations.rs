@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::planted::{self, Bug};
 use super::transfer::Only;
 use super::{CommandId, Engine, Output, command_error, cx};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
@@ -94,7 +95,7 @@ impl Operations {
     /// Whether a game's files must not be handed out: they are being removed, or were found damaged.
     pub(super) fn withdraws(&self, game: &GameId) -> bool {
         self.active.get(game).is_some_and(|active| match (&active.kind, &active.phase) {
-            (Kind::Remove, _) => true,
+            (Kind::Remove, _) => !planted::is(Bug::ServedWhileRemoved),
             (_, Phase::Looking { end: End::Verified { bad_chunks, .. } }) => *bad_chunks > 0,
             _ => false,
         })
@@ -447,6 +448,8 @@ impl Engine {
 
     fn end_operation(&mut self, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, end: End, now: Instant) {
         let Some(active) = self.operations.active.remove(game) else { return };
+        let stays = planted::is(Bug::ServedAfterRemoval) && active.kind == Kind::Remove;
+        let scanned = scanned.filter(|_| !stays);
         self.gate.operation_ended(cx!(self, now), &mut self.library, game, scanned);
         self.operations_changed(now);
         self.parked.push_back(Box::new(active.kind.end_event(game.clone(), end)));

@@ -439,29 +439,24 @@ impl World {
             let lost = self.nodes[n].asked.iter().filter(|(_, on)| *on == conn).map(|(id, _)| *id).collect::<Vec<_>>();
             lost.into_iter().for_each(|request| self.answered(n, request, Err(RunFailure::ConnectionLost)));
         }
-        let mut audit = self.audit.take();
         let node = &mut self.nodes[n];
-        let Some(engine) = &mut node.engine else {
-            self.audit = audit;
-            return;
-        };
-        if let Some(audit) = &mut audit {
-            audit.goes_in(n, &input);
+        if let Some(audit) = self.audit.as_mut().filter(|_| node.engine.is_some()) {
+            audit.goes_in(n, node, &input);
         }
+        let Some(engine) = &mut node.engine else { return };
         engine.handle(input, now);
         let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
         let wake = engine.poll_timeout();
-        if let Some(audit) = &mut audit {
-            audit.comes_out(n, node, &outputs);
+        if let Some(audit) = &mut self.audit {
+            audit.comes_out(n, node, &outputs, now);
         }
-        self.audit = audit;
         for output in outputs {
             self.outputs += 1;
             self.trace.update(format!("{:?} {n} {output:?}\n", now - self.start).as_bytes());
             self.output(n, output);
         }
         if let Some(audit) = &mut self.audit {
-            audit.settled(n, &self.nodes[n]);
+            audit.settled(n, &self.nodes[n], now);
         }
         if let Some(at) = wake {
             let life = self.nodes[n].life;
@@ -502,6 +497,7 @@ impl World {
                 self.nodes[n].fetches.insert(request, landing::Fetch::new(conn, download, &plan.manifest, range));
                 let (at, life) = (self.now + self.nodes[n].config.timers.run_stall, self.nodes[n].life);
                 self.at(at, Happening::Overdue { node: n, life, request });
+                let range = self.mangle_range(n, range, plan.manifest.chunk_count());
                 let body = Request::GetChunks(GetChunks {
                     game_id: plan.game.clone(),
                     manifest_hash: plan.manifest_hash,

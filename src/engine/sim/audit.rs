@@ -1,7 +1,12 @@
 //! What must hold whatever happens, looked at after every input of every engine.
 
+use super::context::SourceDirectory;
 use super::*;
-use crate::api::Operation;
+use crate::api::{ErrorCode, Operation};
+use crate::types::LibraryDigest;
+
+/// A download that has had a source for so long is not to be given up for want of one.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 /// A command of which the terminal event is awaited.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -57,6 +62,10 @@ pub(super) struct Tally {
     /// Runs sent by peers that were still downloading the game.
     pub(super) swarm_sends: u64,
     pub(super) repairs: u64,
+    /// Runs for chunks that another run was after as well.
+    pub(super) duplicates: u64,
+    /// Downloads that came to their end in the calm.
+    pub(super) calmed: u64,
     /// Changes to another game directory.
     pub(super) moves: u64,
     /// Liars that honest peers gave up as sources.
@@ -81,12 +90,29 @@ pub(super) struct Audit {
     ends: BTreeMap<(usize, ConnId), PeerId>,
     /// Sources that the running download (or repair) of a game will not ask again.
     banned: BTreeSet<(usize, GameId, PeerId)>,
+    /// Since when a running download has had an honest source of everything that it may ask.
+    sourced: BTreeMap<(usize, GameId), Instant>,
+    /// Downloads that are being given up, and for how long they had one until then.
+    forsaken: BTreeMap<(usize, GameId), Duration>,
+    /// The game of which the node is told that its files are removed.
+    removed: Option<GameId>,
+    /// The delta that goes in.
+    delta: Option<(PeerId, LibraryStamp, LibraryDigest)>,
     /// Who lies.
     pub(super) liars: BTreeMap<usize, PeerId>,
+    /// Nothing goes wrong any more.
+    pub(super) calm: bool,
+    /// Only what can be seen from outside is looked at, and not whether the transfers agree with themselves.
+    outside: bool,
     pub(super) tally: Tally,
 }
 
 impl Audit {
+    /// `outside`: the transfers are not asked whether they agree with themselves.
+    pub(super) fn new(outside: bool) -> Self {
+        Self { outside, ..Self::default() }
+    }
+
     /// A daemon died; nothing of it is owed any more.
     pub(super) fn forget(&mut self, n: usize) {
         self.unanswered.retain(|(node, _), _| *node != n);
@@ -96,21 +122,44 @@ impl Audit {
         self.accepted.retain(|(node, _), _| *node != n);
         self.ends.retain(|(node, _), _| *node != n);
         self.banned.retain(|(node, ..)| *node != n);
+        self.sourced.retain(|(node, _), _| *node != n);
+        self.forsaken.retain(|(node, _), _| *node != n);
     }
 
-    pub(super) fn goes_in(&mut self, n: usize, input: &Input) {
+    pub(super) fn goes_in(&mut self, n: usize, node: &Node, input: &Input) {
+        (self.removed, self.delta) = (None, None);
         match input {
             Input::Command { id, command } => {
                 let before = self.unanswered.insert((n, *id), command.clone());
                 assert!(before.is_none(), "{id:?} was used twice");
             }
             Input::ConnectionUp { conn, peer_id, .. } => drop(self.ends.insert((n, *conn), *peer_id)),
-            Input::JobDone(JobDone::FilesChanged { game, .. }) => drop(self.removing.remove(&(n, game.clone()))),
+            Input::JobDone(JobDone::FilesChanged { game, result }) => {
+                self.removing.remove(&(n, game.clone()));
+                self.removed = matches!(result, Ok(None)).then(|| game.clone());
+            }
+            Input::BatchLanded { request, range } => Self::check_landed(node, *request, range),
+            Input::Notification { notification: Notification::LibraryDelta { peer_id, delta }, .. }
+            | Input::Answered { result: Ok((Answer::LibraryDelta { peer_id, delta }, _)), .. } => {
+                let stamp = LibraryStamp { epoch: delta.epoch, rev: delta.to_rev };
+                self.delta = Some((*peer_id, stamp, delta.to_digest));
+            }
             _ => {}
         }
     }
 
-    pub(super) fn comes_out(&mut self, n: usize, node: &Node, outputs: &[Output]) {
+    /// No chunk is handed to a writer that is verified already, or that another writer has.
+    fn check_landed(node: &Node, request: RequestId, range: &ChunkRange) {
+        let is_this = |(_, of, batch): &&(_, RequestId, ChunkRange)| (*of, batch) == (request, range);
+        let (download, ..) = node.writing.iter().find(is_this).expect("a writer has it");
+        let others = node.writing.iter().filter(|(of, other, _)| of == download && *other != request);
+        let has = node.plans.get(download).map(|plan| node.verified(plan)).unwrap_or_default();
+        let twice =
+            has.into_iter().chain(others.flat_map(|(.., batch)| batch.iter())).find(|chunk| holds(range, *chunk));
+        assert!(twice.is_none(), "{twice:?} is written twice, by {request:?}");
+    }
+
+    pub(super) fn comes_out(&mut self, n: usize, node: &Node, outputs: &[Output], now: Instant) {
         let Some(engine) = &node.engine else { return };
         let mut closed = BTreeSet::new();
         for output in outputs {
@@ -130,10 +179,31 @@ impl Audit {
             match output {
                 Output::Close { conn, .. } => drop(closed.insert(*conn)),
                 Output::Job(Job::RemoveFiles { game }) => drop(self.removing.insert((n, game.clone()))),
-                Output::Fetch { conn, download, .. } => {
-                    let game = &node.plans.get(download).expect("fetched for a download that is open").game;
-                    let source = self.ends[&(n, *conn)];
-                    assert!(!self.banned.contains(&(n, game.clone(), source)), "{source} is banned: {output:?}");
+                Output::Job(Job::AbandonDownload { download, .. }) => {
+                    let plan = node.plans.get(download).expect("abandoned while it is open");
+                    let key = (n, plan.game.clone());
+                    // Its bans may be as new as its end.
+                    let since = self.sourced.get(&key).filter(|_| self.has_source(n, engine, plan));
+                    let had = since.map(|since| now.saturating_duration_since(*since)).unwrap_or_default();
+                    self.forsaken.insert(key, had);
+                }
+                Output::Ask { conn, body, .. } => {
+                    if let Request::GetManifest { game_id, .. } = &**body
+                        && !self.is_looked_up(n, game_id)
+                    {
+                        self.check_standing(n, *conn, game_id, output);
+                    }
+                }
+                Output::Fetch { conn, download, range, .. } => {
+                    let plan = node.plans.get(download).expect("fetched for a download that is open");
+                    self.check_standing(n, *conn, &plan.game, output);
+                    let writing = node.writing.iter().filter(|(of, ..)| of == download);
+                    let mut landed =
+                        node.verified(plan).into_iter().chain(writing.flat_map(|(.., batch)| batch.iter()));
+                    assert!(!landed.any(|chunk| holds(range, chunk)), "it is here: {output:?}");
+                    let flying = node.fetches.values().filter(|fetch| fetch.download == *download);
+                    let mut flying = flying.flat_map(|fetch| &fetch.batches).flat_map(|batch| batch.range.iter());
+                    self.tally.duplicates += u64::from(flying.any(|chunk| holds(range, chunk)));
                 }
                 Output::SendManifest { game, manifest_hash, .. } => {
                     self.check_whole(n, node, game, *manifest_hash);
@@ -169,6 +239,18 @@ impl Audit {
         assert_eq!(here.map(|here| here.manifest_hash), Some(manifest_hash), "{game} is not here like that");
     }
 
+    /// Whether somebody who asked for the files of a game waits for the answer: for that any source will do.
+    fn is_looked_up(&self, n: usize, game: &GameId) -> bool {
+        let is_it = |command: &PeerCommand| matches!(command, PeerCommand::GetGame { game: of } if of == game);
+        self.unanswered.iter().any(|((node, _), command)| *node == n && is_it(command))
+    }
+
+    /// Whether a source may be asked for a game.
+    fn check_standing(&self, n: usize, conn: ConnId, game: &GameId, asked: &Output) {
+        let source = self.ends[&(n, conn)];
+        assert!(!self.banned.contains(&(n, game.clone(), source)), "{source} is banned: {asked:?}");
+    }
+
     fn replied(&mut self, n: usize, id: CommandId, result: &CommandResult) {
         let command = self.unanswered.remove(&(n, id));
         let command = command.unwrap_or_else(|| panic!("nothing is owed to {id:?}: {result:?}"));
@@ -182,10 +264,17 @@ impl Audit {
 
     fn told(&mut self, n: usize, engine: &Engine, event: &PeerEvent) {
         match event {
-            // It may begin anew, with what another content has for sources.
-            PeerEvent::DownloadBegin { game, .. } => self.banned.retain(|(node, of, _)| (*node, of) != (n, game)),
-            PeerEvent::DownloadFinished { .. } => self.tally.finished += 1,
-            PeerEvent::DownloadFailed { .. } => self.tally.failed += 1,
+            PeerEvent::DownloadFinished { .. } => {
+                self.tally.finished += 1;
+                self.tally.calmed += u64::from(self.calm);
+            }
+            PeerEvent::DownloadFailed { game, code, .. } => {
+                self.tally.failed += 1;
+                let blames_sources =
+                    matches!(code, ErrorCode::NoSources | ErrorCode::SourceChanged | ErrorCode::VerificationFailed);
+                let had = self.forsaken.remove(&(n, game.clone())).unwrap_or_default();
+                assert!(!blames_sources || had < LONG_ENOUGH, "it had a source for {had:?}: {event:?}");
+            }
             PeerEvent::DownloadSourceBanned { game, peer_id, .. } => {
                 self.tally.banned += 1;
                 let liar = self.liars.values().any(|liar| liar == peer_id) && !self.liars.contains_key(&n);
@@ -193,9 +282,6 @@ impl Audit {
                 self.banned.insert((n, game.clone(), *peer_id));
             }
             _ => {}
-        }
-        if let Some((_, game)) = Kind::ended(event) {
-            self.banned.retain(|(node, of, _)| (*node, of) != (n, game));
         }
         let Some((kind, game)) = Kind::ended(event) else { return };
         let key = (n, game.clone(), kind);
@@ -219,12 +305,14 @@ impl Audit {
     }
 
     /// After the outputs were carried out.
-    pub(super) fn settled(&mut self, n: usize, node: &Node) {
+    pub(super) fn settled(&mut self, n: usize, node: &Node, now: Instant) {
         let Some(engine) = &node.engine else { return };
-        engine.transfers.check_invariants();
+        if !self.outside {
+            engine.transfers.check_invariants();
+        }
         let (limit, promised) = (node.config.limits.landing_buffers, node.buffers());
         let counted = engine.transfers.load().buffers_reserved;
-        assert!(promised <= limit && counted <= limit, "{promised} and {counted} landing buffers of {limit}");
+        assert!(promised <= counted && counted <= limit, "{promised} and {counted} landing buffers of {limit}");
         self.tally.buffers = self.tally.buffers.max(promised);
         let rows = engine.operation_rows();
         let games: BTreeSet<_> = rows.iter().map(|row| &row.game).collect();
@@ -234,9 +322,37 @@ impl Audit {
             assert!(games <= limit, "a library of {games} games was taken in, of {limit}");
             let stamp = library.stamp();
             let before = self.accepted.insert((n, peer), stamp).unwrap_or(stamp);
+            let led = self.delta.filter(|(of, to, _)| before != stamp && (*of, *to) == (peer, stamp));
+            assert!(led.is_none_or(|(.., digest)| digest == library.digest()), "a delta that does not fit: {stamp:?}");
             let back = before.epoch == stamp.epoch && before.rev > stamp.rev;
             assert!(!back, "an accepted revision went back from {before:?} to {stamp:?}");
         }
+        // A ban lasts as long as the download.
+        let downloads = |game: &GameId| engine.operation(game) == Some(Operation::Downloading);
+        self.banned.retain(|(node, game, _)| *node != n || downloads(game));
+        if let Some(game) = &self.removed {
+            assert!(!engine.library.games().contains_key(game), "{game} is removed, and is still to be had");
+        }
+        let sourced: BTreeSet<_> = (node.plans.values())
+            .filter(|plan| self.has_source(n, engine, plan))
+            .map(|plan| plan.game.clone())
+            .collect();
+        self.sourced.retain(|(node, game), _| *node != n || sourced.contains(game));
+        for game in sourced {
+            self.sourced.entry((n, game)).or_insert(now);
+        }
+    }
+
+    /// Whether an honest peer is connected that lists exactly what a download fetches, and is not banned by it. Of a content
+    /// that nobody has hashed only its owner is a source; who that is cannot be seen here.
+    fn has_source(&self, n: usize, engine: &Engine, plan: &DownloadPlan) -> bool {
+        let Some(content) = &plan.content else { return false };
+        engine.peers.sources(&plan.game).iter().any(|source| {
+            let is_same =
+                source.summary.manifest_hash == plan.manifest_hash && source.summary.content_hash == Some(content.hash);
+            let is_honest = !self.liars.values().any(|liar| *liar == source.peer_id);
+            is_same && is_honest && !self.banned.contains(&(n, plan.game.clone(), source.peer_id))
+        })
     }
 
     /// What is still owed, if anything.
@@ -244,4 +360,8 @@ impl Audit {
         let commands = self.unanswered.iter().next().map(|owed| format!("no answer: {owed:?}"));
         commands.or_else(|| self.open.iter().next().map(|owed| format!("no end: {owed:?}")))
     }
+}
+
+fn holds(range: &ChunkRange, chunk: ChunkIndex) -> bool {
+    (range.first..range.first + range.count).contains(&chunk.0)
 }

@@ -19,6 +19,8 @@ pub(super) struct Lies {
     pub(super) libraries: u64,
     /// Answers that nobody asked for.
     pub(super) unasked: u64,
+    /// Runs that were asked for though nobody said that he has them.
+    pub(super) greed: u64,
     /// Whole libraries that honest peers asked liars for, though they knew one.
     pub(super) snapshots: u64,
 }
@@ -155,6 +157,16 @@ impl World {
             }
             other => other,
         })
+    }
+
+    /// Of a game with so many chunks, a liar asks for any, whatever the other said that it has.
+    pub(super) fn mangle_range(&mut self, n: usize, range: ChunkRange, chunks: u32) -> ChunkRange {
+        if !self.liars.contains(&n) || self.random(2) == 0 {
+            return range;
+        }
+        self.lies.greed += 1;
+        let first = self.random(u64::from(chunks)) as u32;
+        ChunkRange { first, count: 1 + self.random(u64::from(chunks - first)) as u32 }
     }
 
     /// A chunk of a liar's batch is another one.

@@ -3,7 +3,9 @@
 use super::audit::{Audit, Tally};
 use super::landing::Faults;
 use super::liars::Lies;
+use super::planted::{self, Bug};
 use super::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const GAMES: u64 = 4;
 const HAPPENINGS: usize = 60;
@@ -148,10 +150,15 @@ fn left(node: &Node) -> Option<String> {
 
 /// A storm, and the calm after it; a digest of all that the engines said, and what happened.
 fn storm(seed: u64) -> (u128, Tally, Lies) {
+    storm_seen(seed, false)
+}
+
+/// `outside`: see [`Audit::outside`].
+fn storm_seen(seed: u64, outside: bool) -> (u128, Tally, Lies) {
     let _named = Named(seed);
     let nodes = 3 + (seed % 4) as usize;
     let mut world = World::new(seed, nodes);
-    world.audit = Some(Audit::default());
+    world.audit = Some(Audit::new(outside));
     world.dropped_notifications = seed % 4 * 10;
     world.failing_saves = seed % 3 * 10;
     world.multicast = !seed.is_multiple_of(5);
@@ -205,6 +212,7 @@ fn calm(world: &mut World) {
             world.command(n, world.next, command);
         }
     }
+    world.audit.as_mut().expect("kept").calm = true;
     let mut settled = false;
     for _ in 0..10 {
         world.sight_all();
@@ -225,9 +233,12 @@ fn storms(share: u64) {
         lies.claims += told.claims;
         lies.libraries += told.libraries;
         lies.unasked += told.unasked;
+        lies.greed += told.greed;
         lies.snapshots += told.snapshots;
         sum.moves += tally.moves;
         sum.liars_banned += tally.liars_banned;
+        sum.duplicates += tally.duplicates;
+        sum.calmed += tally.calmed;
         sum.finished += tally.finished;
         sum.failed += tally.failed;
         sum.banned += tally.banned;
@@ -239,10 +250,10 @@ fn storms(share: u64) {
     if seeds.len() < 100 {
         return eprintln!("{} storms: {sum:?} {lies:?}", seeds.len());
     }
-    let rare = [sum.failed, sum.banned, sum.swarm_sends, sum.moves, sum.liars_banned];
+    let rare = [sum.failed, sum.banned, sum.swarm_sends, sum.moves, sum.liars_banned, sum.duplicates, sum.calmed];
     assert!(sum.finished > 100 && sum.sends > 100 && rare.iter().all(|count| *count > 0), "too calm: {sum:?}");
-    let Lies { bad_chunks, manifests, refusals, claims, libraries, unasked, snapshots } = lies;
-    let told = [bad_chunks, manifests, refusals, claims, libraries, unasked, snapshots];
+    let Lies { bad_chunks, manifests, refusals, claims, libraries, unasked, greed, snapshots } = lies;
+    let told = [bad_chunks, manifests, refusals, claims, libraries, unasked, greed, snapshots];
     assert!(told.iter().all(|count| *count > 0), "too honest: {lies:?}");
     eprintln!("{} storms: {sum:?} {lies:?}", seeds.len());
     assert_eq!(sum.buffers, 5, "the landing buffers were never all in use: {sum:?}");
@@ -273,4 +284,45 @@ fn the_same_storm_comes_twice() {
     for seed in 0..6 {
         assert_eq!(storm(seed).0, storm(seed).0, "seed {seed}");
     }
+}
+
+/// The first storm that finds a planted bug, and what it says.
+fn find(bug: Bug) -> Option<(u64, String)> {
+    (0..300).find_map(|seed| {
+        let outside = || storm_seen(seed, true);
+        let found = catch_unwind(AssertUnwindSafe(|| planted::with(bug, outside))).err()?;
+        let text = found.downcast_ref::<String>().cloned();
+        Some((seed, text.unwrap_or_else(|| found.downcast_ref::<&str>().copied().unwrap_or_default().to_owned())))
+    })
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let bugs = [
+        Bug::BadChunkCounts,
+        Bug::LostNotWanted,
+        Bug::LandedWantedAgain,
+        Bug::QuietIsStarved,
+        Bug::BuffersStay,
+        Bug::BanForgotten,
+        Bug::UnverifiedServed,
+        Bug::MisfitApplied,
+        Bug::AnsweredTwice,
+        Bug::NeverAnswered,
+        Bug::CancelUntold,
+        Bug::LoserGoesOn,
+        Bug::ServedWhileRemoved,
+        Bug::ServedAfterRemoval,
+    ];
+    let missed: Vec<_> = bugs
+        .into_iter()
+        .filter(|bug| match find(*bug) {
+            Some((seed, what)) => {
+                eprintln!("{bug:?}: {seed}: {what:.300}");
+                false
+            }
+            None => true,
+        })
+        .collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
 }

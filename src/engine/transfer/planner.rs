@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::RequestId;
+use super::super::planted::{self, Bug};
 use crate::types::{Batch, ChunkIndex, ChunkRange, DownloadPlan, Manifest, PeerId};
 
 /// Extents that are looked at to find a region for a source: bounds the work when a game is in tatters.
@@ -274,7 +275,7 @@ impl Planner {
         for index in range.iter() {
             let bytes = self.plan.manifest.chunk(index).map_or(0, |chunk| u64::from(chunk.len));
             let one = ChunkRange { first: index.0, count: 1 };
-            if bad.contains(&index) {
+            if bad.contains(&index) && !planted::is(Bug::BadChunkCounts) {
                 batch.bad_bytes += bytes;
                 batch.bad.push(index);
                 self.want(one);
@@ -294,11 +295,12 @@ impl Planner {
     /// run is after it as well. `None`: all of it had landed, or it was given up before.
     pub(super) fn lost(&mut self, request: RequestId) -> Option<PeerId> {
         let run = self.runs.remove(&request)?;
-        self.in_flight_buffers -= run.buffers;
+        self.in_flight_buffers -= if planted::is(Bug::BuffersStay) { 0 } else { run.buffers };
         let others: Vec<_> = self.runs.values().filter(|other| other.overlaps(run.rest())).copied().collect();
         // What is no longer in flight was landed by the run that this one lost against.
         let orphan = |planner: &Self, chunk: u32| {
-            planner.states.get(chunk as usize) == Some(&ChunkState::InFlight)
+            let in_flight = planner.states.get(chunk as usize) == Some(&ChunkState::InFlight);
+            (in_flight || planted::is(Bug::LandedWantedAgain))
                 && !others.iter().any(|other| (other.next..other.end).contains(&chunk))
         };
         let mut first = run.next;
@@ -307,7 +309,7 @@ impl Planner {
             while end < run.end && orphan(self, end) {
                 end += 1;
             }
-            if end > first {
+            if end > first && !planted::is(Bug::LostNotWanted) {
                 self.want(ChunkRange { first, count: end - first });
             }
             first = end + 1;

@@ -4,7 +4,7 @@
 //!             busy, failed                refused: not served, changed
 //!   Good ◀──────────────▶ BackingOff    Good ──────────────▶ Left
 //!     ▲   the time is up                  ▲   its library changed, it connected again,
-//!     │                                   │   or (not served) some time passed
+//!     │                                   │   or some time passed
 //!     └── connected and listed            └──────────────────────────────────
 //!   any ──two bad chunks, a lie, nothing but failures──▶ Banned (for this download)
 //! ```
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::super::ConnId;
 use super::super::context::Source;
+use super::super::planted::{self, Bug};
 use super::LocalView;
 use super::progress::per_second;
 use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId};
@@ -27,6 +28,9 @@ const FAILURE_BACK_OFF: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// A source that does not serve the game any more is asked again after this time, if its library says that it does.
 const NOT_SERVED_PAUSE: Duration = Duration::from_secs(2);
+/// The same for one whose files had changed: they may have changed back before its library told anybody. Less than
+/// [`Timers::source_wait`](crate::config::Timers::source_wait).
+const CHANGED_PAUSE: Duration = Duration::from_secs(5);
 /// Failures in a row, without one verified byte between them, after which a source is given up.
 const MAX_FAILURES: u32 = 8;
 /// The same for `busy`.
@@ -168,7 +172,7 @@ pub(super) enum Ban {
 enum Standing {
     Good,
     BackingOff { until: Instant },
-    Left { until: Option<Instant> },
+    Left { until: Instant },
     Banned(Ban),
 }
 
@@ -319,7 +323,8 @@ impl Roster {
                 member.partial = false;
             }
             let news = member.summary.as_ref() != Some(&source.summary);
-            if (reconnected || news) && !matches!(member.standing, Standing::Banned(_)) {
+            let banned = matches!(member.standing, Standing::Banned(_)) && !planted::is(Bug::BanForgotten);
+            if (reconnected || news) && !banned {
                 member.standing = Standing::Good;
             }
             self.content_changed |= !matches && member.was_listed;
@@ -403,7 +408,7 @@ impl Roster {
         let mut woken = false;
         for member in self.members.values_mut() {
             match member.standing {
-                Standing::BackingOff { until } | Standing::Left { until: Some(until) } if until <= now => {
+                Standing::BackingOff { until } | Standing::Left { until } if until <= now => {
                     member.standing = Standing::Good;
                     woken = true;
                 }
@@ -416,8 +421,7 @@ impl Roster {
     /// When the next pause is over.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let until = |member: &Member| match member.standing {
-            Standing::BackingOff { until } => Some(until),
-            Standing::Left { until } => until,
+            Standing::BackingOff { until } | Standing::Left { until } => Some(until),
             Standing::Good | Standing::Banned(_) => None,
         };
         self.members.values().filter_map(until).min()
@@ -500,9 +504,12 @@ impl Roster {
             }
             Trouble::NotServed => {
                 member.failures += 1;
-                member.standing = Standing::Left { until: Some(now + NOT_SERVED_PAUSE) };
+                member.standing = Standing::Left { until: now + NOT_SERVED_PAUSE };
             }
-            Trouble::Changed => member.standing = Standing::Left { until: None },
+            Trouble::Changed => {
+                member.failures += 1;
+                member.standing = Standing::Left { until: now + CHANGED_PAUSE };
+            }
         }
         member.failures >= MAX_FAILURES || member.busy >= MAX_BUSY
     }

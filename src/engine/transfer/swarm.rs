@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::super::context::Cx;
+use super::super::planted::{self, Bug};
 use super::super::{ConnId, Output};
 use super::chunk_set::ChunkSet;
 use super::planner::{Planner, Portion};
@@ -111,7 +112,9 @@ impl Swarm {
     pub(super) fn serves(&self, planner: &Planner, content: Option<ContentHash>, range: ChunkRange) -> bool {
         content.is_some()
             && content == self.content
-            && range.iter().all(|index| !self.withheld.contains(&index.0) && planner.has(index))
+            && range.iter().all(|index| {
+                !self.withheld.contains(&index.0) && (planner.has(index) || planted::is(Bug::UnverifiedServed))
+            })
     }
 
     /// Tells peers that this download exists, those that were not told over this connection; they answer what they have.

@@ -11,6 +11,7 @@ use self::sim::{Local, Offer, Sim, game, offer, peer_id};
 use super::TransferEffect;
 use crate::api::{ErrorCode, PeerEvent, SourceBytes};
 use crate::engine::context::Ids;
+use crate::engine::planted::{self, Bug};
 use crate::engine::{ConnId, InboundId, RunFailure};
 use crate::proto::{Answer, GetChunks, Request, StreamCode, WireError, WireErrorCode};
 use crate::types::{CHUNK_SIZE, InterfaceKind, Job, JobError, JobErrorKind};
@@ -649,6 +650,27 @@ fn a_lying_manifest_bans_its_source_and_the_next_is_asked() {
         answers.push(finished(&sim)[0].peer_id);
     }
     assert_eq!(answers, [peer_id(2); 5]);
+}
+
+#[test]
+fn a_ban_outlasts_the_choice_of_another_content_a_new_connection_and_a_new_library() {
+    let (old, new) = (offer("g", "1", &[8 * MIB], 0), offer("g", "2", &[8 * MIB], 1));
+    let run = || {
+        let mut sim = Sim::new(1);
+        sim.peer(1, &new).manifest_override = Some(Ok((Answer::Pong { nonce: 0 }, Vec::new())));
+        sim.peer(2, &old).rate = 1e6;
+        sim.download("g").unwrap();
+        sim.run_until(|sim| sim.written() > 2);
+        assert_eq!(banned(&sim), [peer_id(1)]);
+        sim.disconnect(1);
+        sim.peer(1, &old).manifest_override = None;
+        sim.connect(1);
+        sim.run();
+        finished(&sim);
+        sim.peers[&peer_id(1)].requests
+    };
+    assert_eq!(run(), 0, "it was asked again");
+    assert!(planted::with(Bug::BanForgotten, run) > 0);
 }
 
 #[test]

@@ -374,7 +374,7 @@ fn a_far_source_of_everything_is_asked_when_the_near_one_is_not_and_nothing_else
         complete,
         rate: reach,
         reach,
-        seems_far: false,
+        seems_far: None,
         bad_chunk: None,
         failures: 0,
     };
