@@ -48,6 +48,7 @@ pub(crate) use pace::Pace;
 #[doc(hidden)]
 pub use transfer::bench as planner_bench;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,8 @@ pub struct Engine {
     sent_live: u64,
     /// How fast games may go out and come in.
     limits: LimitState,
+    /// What [`Engine::poll_timeout`] found since the last input: it is asked far more often than anything changes.
+    timeout: Cell<Option<Option<Instant>>>,
 }
 
 /// The life of a daemon.
@@ -189,6 +192,7 @@ impl Engine {
             parked: VecDeque::new(),
             sent_live: 0,
             limits: LimitState { max_upload: config.rates.max_upload, max_download: config.rates.max_download },
+            timeout: Cell::new(None),
             config,
             catalog,
         }
@@ -199,6 +203,7 @@ impl Engine {
         if matches!(self.phase, Phase::Stopped) {
             return;
         }
+        self.timeout.set(None);
         match input {
             Input::Command { id, command } => self.command(id, command, now),
             Input::Listening { addrs } => self.listening(addrs, now),
@@ -279,6 +284,15 @@ impl Engine {
 
     /// When [`Input::Timeout`] is wanted next. May lie in the past: then at once.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(known) = self.timeout.get() {
+            return known;
+        }
+        let next = self.next_timeout();
+        self.timeout.set(Some(next));
+        next
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
         let leaving = match self.phase {
             Phase::Stopped => return None,
             Phase::Leaving { until, .. } => Some(until),
