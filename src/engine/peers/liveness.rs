@@ -59,6 +59,14 @@ impl Peers {
         }
     }
 
+    /// A peer is alive: it is looked at again after the next silence, and not when its ping would have been repeated.
+    pub(super) fn answered_ping(&mut self, cx: &Cx<'_>, peer: PeerId) {
+        let Some(row) = self.rows.get_mut(&peer) else { return };
+        let super::Presence::Connected(session) = &mut row.presence else { return };
+        session.probes = 0;
+        self.timers.set(Due::Alive(peer), cx.now + cx.config.timers.ping_after);
+    }
+
     /// Lets [`Self::check_alive`] look now at everybody who has been silent for so long and whom nobody pings yet.
     fn ping_others_too(&mut self, now: Instant, silence: Duration) {
         for (&peer, row) in self.rows.range(self.me..) {

@@ -279,6 +279,7 @@ impl Peers {
                 if let (Ok(Answer::Pong { .. }), Some(conn)) = (result, self.session(&peer).map(|session| session.conn))
                 {
                     self.heard(conn, cx.now);
+                    self.answered_ping(cx, peer);
                 }
             }
             Some(Ask::Library(peer)) => {

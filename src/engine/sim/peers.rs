@@ -262,6 +262,8 @@ fn silent_peers_are_pinged_together() {
         for (request, nonce) in pings {
             solo.answer(request, Answer::Pong { nonce });
         }
+        let next = solo.engine.poll_timeout().expect("the next ping");
+        assert!(next > solo.now + Duration::from_secs(10), "round {round}: nothing to do until the next silence");
     }
 }
 
