@@ -17,6 +17,7 @@
 mod addresses;
 mod fetch;
 mod frames;
+mod linger;
 mod mailbox;
 mod metrics;
 mod mirrors;
@@ -43,12 +44,13 @@ use crate::fs::DirLock;
 use crate::identity::Identity;
 use crate::index::watch::{Degraded, FsEvent, Watcher};
 use crate::mirror::{self, Mirrors};
-use crate::proto::{CloseCode, PROTO_VER};
+use crate::proto::{CloseCode, PROTO_VER, Request};
 use crate::queue;
 use crate::quic::{ConnHandle as Conn, Endpoint, Event};
 use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKind};
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
+use linger::Linger;
 pub(crate) use mailbox::{Mailbox, Wake};
 use metrics::Measures;
 use sleep::Sleep;
@@ -173,6 +175,7 @@ pub(crate) fn start(
         trim_at: None,
         lost_events: 0,
         measures: Measures::new(now_outside_the_engine()),
+        linger: Linger::new(now_outside_the_engine()),
         watcher: None,
         watching: true,
         wake,
@@ -258,6 +261,7 @@ struct Reactor {
     events: Sender<PeerEvent>,
     lost_events: u64,
     measures: Measures,
+    linger: Linger,
     /// When to close what is left, once the engine has stopped.
     stopping: Option<Instant>,
     /// Why the engine stopped by itself.
@@ -298,6 +302,9 @@ impl Reactor {
             if slept >= self.config.timers.sleep_least {
                 self.woke(slept, now);
             }
+            if events.iter().any(|event| event.token() != WAKER) {
+                now = self.linger_if_idle(now);
+            }
             for event in &events {
                 if event.token() != WAKER {
                     self.endpoint.on_ready(event.token().0, event.is_readable(), event.is_writable());
@@ -330,6 +337,20 @@ impl Reactor {
         if let Some(discovery) = &self.discovery {
             discovery.look_again();
         }
+    }
+
+    /// Packets have come. While nothing is going on, more are waited for; answers the time then.
+    fn linger_if_idle(&self, now: Instant) -> Instant {
+        if self.streams.is_moving() || self.endpoint.stats().half_open > 0 {
+            return now;
+        }
+        let Some(moment) = self.linger.moment(now) else { return now };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "3 ms in which an idle PC sleeps instead of waking up for each packet"
+        )]
+        std::thread::sleep(moment);
+        now_outside_the_engine()
     }
 
     /// How long to poll at most; `None`: until something happens.
@@ -446,6 +467,9 @@ impl Reactor {
             }
         }
         streams.read_ahead_all(&mut shell);
+        if let Some(discovery) = &self.discovery {
+            discovery.connected(self.streams.connection_count());
+        }
         self.submit();
     }
 
@@ -530,6 +554,11 @@ impl Reactor {
         }
         while let Some(input) = self.inputs.pop_front() {
             tracing::trace!(?input, "engine");
+            match &input {
+                Input::Request { request: Request::Ping { .. }, .. } => {}
+                Input::Request { .. } | Input::Command { .. } | Input::ConnectionUp { .. } => self.linger.lively(now),
+                _ => {}
+            }
             self.engine.handle(input, now);
             while let Some(output) = self.engine.poll_output() {
                 self.perform(output, now);
@@ -548,7 +577,10 @@ impl Reactor {
                     reply(Ok(CommandData::Metrics(metrics)));
                 }
             }
-            Output::Dial { dial, addr, expect } => self.endpoint.dial(dial.0, addr, expect, now),
+            Output::Dial { dial, addr, expect } => {
+                self.linger.lively(now);
+                self.endpoint.dial(dial.0, addr, expect, now);
+            }
             Output::Close { conn, code, reason } => {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));
@@ -556,7 +588,12 @@ impl Reactor {
             Output::Ask { request, conn, body } if conn.as_mirror().is_some() => {
                 self.ask_mirror(conn.as_mirror().unwrap_or_default(), request, *body);
             }
-            Output::Ask { request, conn, body } => streams.ask(&mut shell, request, conn, &body),
+            Output::Ask { request, conn, body } => {
+                streams.ask(&mut shell, request, conn, &body);
+                if !matches!(*body, Request::Ping { .. }) {
+                    self.linger.lively(now);
+                }
+            }
             Output::Fetch { request, conn, download, range, .. } if conn.as_mirror().is_some() => {
                 self.fetch_from_mirror(conn.as_mirror().unwrap_or_default(), request, download, range);
             }

@@ -16,8 +16,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// Up to so many peers the pause is as configured.
 const FEW: f64 = 8.0;
-/// Longest mean pause, however many peers there are.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Longest mean pause, however many peers there are: with so many, somebody browses every few minutes all the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4 * 3600);
 
 /// What to do with the browser now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +31,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Browsing { since: Instant, until: Instant },
-    Paused { until: Instant },
+    Paused { since: Instant, spread: f64, until: Instant },
 }
 
 #[derive(Debug)]
@@ -56,29 +56,37 @@ impl DutyCycle {
     /// When [`DutyCycle::poll`] has something to say.
     pub(super) fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Browsing { until, .. } | Phase::Paused { until } => until,
+            Phase::Browsing { until, .. } | Phase::Paused { until, .. } => until,
         }
     }
 
     /// `spread` in 0..=1 places the next pause between 50 % and 150 % of its mean, so that daemons that were started
-    /// together do not browse together for ever. `peers`: how many were seen. Each window makes all of them answer, and
-    /// all hear all answers, so the mean grows with their square.
+    /// together do not browse together for ever. `peers`: how many are known; a pause that began among fewer grows with
+    /// them. Each window makes all of them answer, and all hear all answers, so the mean grows with their square.
     pub(super) fn poll(&mut self, now: Instant, spread: f64, peers: usize) -> Option<Step> {
         if now < self.deadline() {
             return None;
         }
         match self.phase {
             Phase::Browsing { .. } => {
-                let crowd = (peers as f64 / FEW).max(1.0).powi(2);
-                let mean = self.pause.mul_f64(crowd.min(1e6)).min(LONGEST_PAUSE.max(self.pause));
-                self.phase = Phase::Paused { until: now + mean.mul_f64(0.5 + spread.clamp(0.0, 1.0)) };
+                let spread = 0.5 + spread.clamp(0.0, 1.0);
+                self.phase = Phase::Paused { since: now, spread, until: now + self.mean_pause(peers).mul_f64(spread) };
                 Some(Step::Stop)
+            }
+            Phase::Paused { since, spread, .. } if now < since + self.mean_pause(peers).mul_f64(spread) => {
+                self.phase = Phase::Paused { since, spread, until: since + self.mean_pause(peers).mul_f64(spread) };
+                None
             }
             Phase::Paused { .. } => {
                 self.phase = Phase::Browsing { since: now, until: now + self.window };
                 Some(Step::Browse)
             }
         }
+    }
+
+    fn mean_pause(&self, peers: usize) -> Duration {
+        let crowd = (peers as f64 / FEW).max(1.0).powi(2);
+        self.pause.mul_f64(crowd.min(1e6)).min(LONGEST_PAUSE.max(self.pause))
     }
 
     /// The system's addresses changed, or the adapter was restarted.
@@ -126,7 +134,21 @@ mod tests {
             duty.poll(t0 + Duration::from_secs(10), 0.5, peers);
             (duty.deadline() - t0).as_secs() - 10
         };
-        assert_eq!([0, 1, 8, 16, 50, 10_000].map(pause_among), [300, 300, 300, 1200, 3600, 3600]);
+        assert_eq!([0, 1, 8, 16, 50, 10_000].map(pause_among), [300, 300, 300, 1200, 11_718, 14_400]);
+    }
+
+    #[test]
+    fn a_pause_that_began_among_few_grows_with_those_who_came() {
+        let s = Duration::from_secs;
+        let (mut duty, t0) = start();
+        duty.poll(t0 + s(10), 0.5, 2);
+        assert_eq!(duty.poll(t0 + s(310), 0.5, 16), None);
+        assert_eq!(duty.deadline(), t0 + s(1210));
+        assert_eq!(
+            duty.poll(t0 + s(1210), 0.5, 8),
+            Some(Step::Browse),
+            "those who left do not shorten what has passed"
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod tests;
 mod txt;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -169,6 +169,8 @@ struct Shared {
     dropped: AtomicU64,
     /// How often somebody asked for a new look.
     looks: AtomicU64,
+    /// Peers that this PC is connected with.
+    connected: AtomicUsize,
     restarts: AtomicU64,
 }
 
@@ -211,6 +213,11 @@ impl Discovery {
     pub fn look_again(&self) {
         self.shared.looks.fetch_add(1, Ordering::Relaxed);
         let _ = self.wake.try_send(());
+    }
+
+    /// How many peers this PC is connected with: the more, the less often others are looked for. Never blocks, wakes nobody.
+    pub fn connected(&self, peers: usize) {
+        self.shared.connected.store(peers, Ordering::Relaxed);
     }
 
     /// Events of mDNS that were shed because they came faster than they could be read.

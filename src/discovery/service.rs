@@ -165,7 +165,8 @@ impl Service {
         if std::mem::replace(&mut self.looks, looks) != looks && self.duty.restart(now) == Some(Step::Browse) {
             self.start_browse();
         }
-        match self.duty.poll(now, random(), self.seen.len()) {
+        let peers = self.seen.len().max(self.shared.connected.load(Ordering::Relaxed));
+        match self.duty.poll(now, random(), peers) {
             Some(Step::Browse) => self.start_browse(),
             Some(Step::Stop) => self.stop_browse(),
             None => {}

@@ -296,6 +296,16 @@ impl Streams {
         self.conns.entry(conn).or_insert_with(|| Connection::new(dialled, now));
     }
 
+    /// How many connections stand.
+    pub(super) fn connection_count(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Whether chunks are on their way, in or out.
+    pub(super) fn is_moving(&self) -> bool {
+        self.counters.fetching > 0 || !self.senders.is_empty()
+    }
+
     /// Every connection that stands, oldest first.
     pub(super) fn connections(&self) -> Vec<Conn> {
         let mut conns: Vec<Conn> = self.conns.keys().copied().collect();

@@ -1,6 +1,6 @@
 //! Who is still there: pings after silence, and the verdict when nothing comes back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Ask, Due, Peers};
 use crate::engine::Output;
@@ -15,16 +15,9 @@ pub(super) const PROBES: u32 = 3;
 impl Peers {
     /// Pings a silent peer, or gives it up. The timer is armed once per silence, not moved at every message: it looks
     /// at what was heard since, and sleeps on.
-    ///
-    /// Whoever pings one peer pings all that have been silent for half of that time: one wake-up a minute instead of one
-    /// for each of them.
-    ///
-    /// With each ping both sides state their libraries once more: a push may have been dropped, and so may its
-    /// confirmation.
     pub(super) fn check_alive(&mut self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
         let timers = &cx.config.timers;
         let pings = self.me < peer;
-        let patience = if self.pinging_at == Some(cx.now) { timers.ping_after / 2 } else { timers.ping_after };
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let Some(heard) = row.heard else { return };
         let super::Presence::Connected(session) = &mut row.presence else { return };
@@ -38,24 +31,13 @@ impl Peers {
         if silence < timers.ping_after {
             session.probes = 0;
         }
-        let next = if !pings || session.probes >= PROBES {
-            stale_at
-        } else if silence < patience {
-            heard + timers.ping_after
+        if !pings || session.probes >= PROBES {
+            self.timers.set(Due::Alive(peer), stale_at);
+        } else if silence < timers.ping_after {
+            self.timers.set(Due::Alive(peer), (heard + timers.ping_after).min(stale_at));
         } else {
-            session.probes += 1;
-            let request = cx.ids.request();
-            let nonce = cx.ids.random();
-            self.asks.insert(request, Ask::Ping(peer));
-            cx.emit(Output::Ask { request, conn, body: Box::new(Request::Ping { nonce }) });
-            self.confirm(cx, library, peer);
-            cx.now + timers.ping_retry
-        };
-        let begins = next != stale_at && silence >= patience && self.pinging_at != Some(cx.now);
-        self.timers.set(Due::Alive(peer), next.min(stale_at));
-        if begins {
-            self.pinging_at = Some(cx.now);
-            self.ping_others_too(cx.now, timers.ping_after / 2);
+            self.ping(cx, library, peer);
+            self.ping_others(cx, library, timers.ping_after / 2);
         }
     }
 
@@ -67,13 +49,40 @@ impl Peers {
         self.timers.set(Due::Alive(peer), cx.now + cx.config.timers.ping_after);
     }
 
-    /// Lets [`Self::check_alive`] look now at everybody who has been silent for so long and whom nobody pings yet.
-    fn ping_others_too(&mut self, now: Instant, silence: Duration) {
-        for (&peer, row) in self.rows.range(self.me..) {
-            let super::Presence::Connected(session) = &row.presence else { continue };
-            if session.probes == 0 && row.heard.is_some_and(|heard| now.saturating_duration_since(heard) >= silence) {
-                self.timers.set(Due::Alive(peer), now);
-            }
+    /// Somebody pings this PC, which is awake now: those it would have to wake up for soon are pinged at once. So the pings of
+    /// a whole LAN come to fall into the same moment.
+    pub(in crate::engine) fn pinged(&mut self, cx: &mut Cx<'_>, library: &Library) {
+        self.ping_others(cx, library, cx.config.timers.ping_after / 4);
+    }
+
+    /// Pings everybody who has been silent for so long, and is not being pinged yet: one wake-up for all of them.
+    fn ping_others(&mut self, cx: &mut Cx<'_>, library: &Library, silence: Duration) {
+        let is_silent = |row: &super::Peer| {
+            let super::Presence::Connected(session) = &row.presence else { return false };
+            session.probes == 0 && row.heard.is_some_and(|heard| cx.now.saturating_duration_since(heard) >= silence)
+        };
+        let above = self.rows.range(self.me..);
+        let silent: Vec<PeerId> = above.filter(|(_, row)| is_silent(row)).map(|(peer, _)| *peer).collect();
+        for peer in silent {
+            self.ping(cx, library, peer);
         }
+    }
+
+    /// Asks a peer for a sign of life, and looks again when the answer is late.
+    ///
+    /// With each ping both sides state their libraries once more: a push may have been dropped, and so may its
+    /// confirmation.
+    pub(super) fn ping(&mut self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
+        let timers = &cx.config.timers;
+        let Some(row) = self.rows.get_mut(&peer) else { return };
+        let super::Presence::Connected(session) = &mut row.presence else { return };
+        session.probes += 1;
+        let conn = session.conn;
+        let stale_at = row.heard.map_or(cx.now, |heard| heard + timers.stale_after);
+        let (request, nonce) = (cx.ids.request(), cx.ids.random());
+        self.asks.insert(request, Ask::Ping(peer));
+        cx.emit(Output::Ask { request, conn, body: Box::new(Request::Ping { nonce }) });
+        self.confirm(cx, library, peer);
+        self.timers.set(Due::Alive(peer), stale_at.min(cx.now + timers.ping_retry));
     }
 }

@@ -72,8 +72,6 @@ pub(super) struct Peers {
     interner: Interner,
     timers: TimerSet<Due>,
     facts: Vec<Fact>,
-    /// When peers were pinged last.
-    pinging_at: Option<Instant>,
     /// Goodbye was said: nothing begins any more.
     leaving: bool,
 }
@@ -228,7 +226,6 @@ impl Peers {
             interner: Interner::default(),
             timers: TimerSet::new(),
             facts: Vec::new(),
-            pinging_at: None,
             leaving: false,
         }
     }

@@ -1,11 +1,9 @@
 //! The PC slept: who is still there?
 
 use super::liveness::PROBES;
-use super::{Ask, Due, Peers, Presence, dial};
-use crate::engine::Output;
+use super::{Due, Peers, Presence, dial};
 use crate::engine::context::Cx;
 use crate::engine::library::Library;
-use crate::proto::Request;
 
 impl Peers {
     /// Nothing is known of the time that was slept through. Every session is asked for a sign of life, and lost after a few
@@ -23,13 +21,9 @@ impl Peers {
             let Some(row) = self.rows.get_mut(&peer) else { continue };
             match &mut row.presence {
                 Presence::Connected(session) => {
-                    let conn = session.conn;
-                    session.probes = 1;
+                    session.probes = 0;
                     row.heard = Some(heard);
-                    let (request, nonce) = (cx.ids.request(), cx.ids.random());
-                    self.asks.insert(request, Ask::Ping(peer));
-                    cx.emit(Output::Ask { request, conn, body: Box::new(Request::Ping { nonce }) });
-                    self.timers.set(Due::Alive(peer), cx.now + timers.ping_retry);
+                    self.ping(cx, library, peer);
                 }
                 Presence::Discovered | Presence::Missing | Presence::Remembered => {
                     if matches!(row.presence, Presence::Missing) {
