@@ -196,7 +196,7 @@ pub struct Timers {
     pub delta_coalesce: Duration,
     /// A sighting with a new revision waits this long for the push before it asks.
     pub sighting_grace: Duration,
-    /// Time between two scans of the whole game directory.
+    /// Time between two scans of the whole game directory while some games are not watched; twelve times as long while all are.
     pub rescan_every: Duration,
     /// Time between two looks at the catalog's file or URL.
     pub catalog_refresh: Duration,

@@ -22,6 +22,9 @@ use crate::api::{ErrorCode, PeerEvent};
 use crate::catalog::Catalog;
 use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame};
 
+/// While every game is watched, the scan of everything is only for what a file system does not report, and comes so many times more
+/// rarely: it reads a directory for each game, and wakes an idle PC up as often.
+const WATCHED_FACTOR: u32 = 12;
 /// Scans of single games under way at once; the rest wait, so that a burst of events does not fill the workers' queue.
 const MAX_SCANS: usize = 4;
 /// First pause before a game is hashed again whose files would not keep still; doubles up to `MAX_HASH_PAUSE`.
@@ -48,6 +51,8 @@ pub(super) struct Gate {
     /// Games whose hashing failed: not again before this time, and the pause that led to it.
     put_off: BTreeMap<GameId, (Instant, Duration)>,
     timers: TimerSet<Due>,
+    /// Some games are not watched: what changes in them only the scans see.
+    polling: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,7 +119,22 @@ impl Gate {
             hash_check: false,
             put_off: BTreeMap::new(),
             timers: TimerSet::new(),
+            polling: false,
         }
+    }
+
+    /// Some games are not watched, or all of them are again.
+    pub(super) fn set_polling(&mut self, cx: &mut Cx<'_>, polling: bool) {
+        self.polling = polling;
+        if self.open {
+            self.arm_fallback(cx);
+        }
+    }
+
+    /// The next scan of everything though nothing was seen to change.
+    fn arm_fallback(&mut self, cx: &Cx<'_>) {
+        let every = cx.config.timers.rescan_every;
+        self.timers.set(Due::Fallback, cx.now + if self.polling { every } else { every * WATCHED_FACTOR });
     }
 
     /// A directory is open: watch its games. One sweep follows, for what changed between its scan and its watches.
@@ -125,7 +145,7 @@ impl Gate {
             self.watch(cx, game);
         }
         self.timers.set(Due::Sweep, cx.now + cx.config.timers.fs_coalesce);
-        self.timers.set(Due::Fallback, cx.now + cx.config.timers.rescan_every);
+        self.arm_fallback(cx);
     }
 
     /// Begins nothing new, so that the directory can be exchanged when [`Gate::is_quiet`].
@@ -266,7 +286,7 @@ impl Gate {
                 }
             }
         }
-        self.timers.set(Due::Fallback, cx.now + cx.config.timers.rescan_every);
+        self.arm_fallback(cx);
         if again && self.open {
             self.sweep(cx, library);
         }
@@ -458,7 +478,7 @@ impl Gate {
         match &mut self.sweep {
             Sweep::Running { again, .. } => *again = true,
             Sweep::Idle => {
-                self.timers.set(Due::Fallback, cx.now + cx.config.timers.rescan_every);
+                self.arm_fallback(cx);
                 self.sweep = Sweep::Running { seen: BTreeSet::new(), again: false };
                 cx.job(Job::ScanAll { known: library.games().values().cloned().collect() });
             }

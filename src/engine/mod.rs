@@ -523,6 +523,7 @@ impl Engine {
 
     fn watch_degraded(&mut self, message: Option<String>, now: Instant) {
         self.watch = if message.is_some() { WatchState::Polling } else { WatchState::Watching };
+        self.gate.set_polling(cx!(self, now), message.is_some());
         if let Some(message) = message {
             (cx!(self, now)).event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
         }

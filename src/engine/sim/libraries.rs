@@ -299,3 +299,26 @@ fn an_advertised_revision_that_is_not_pushed_is_asked_for_once() {
     solo.feed(Input::Sighting(sighting(1, 6)));
     assert!(asks(&solo.pass(Duration::from_secs(5))).is_empty(), "the advertisement is a hint, not a command");
 }
+
+#[test]
+fn everything_is_scanned_rarely_while_all_of_it_is_watched() {
+    let mut solo = Solo::new(&[], None);
+    let scans = |solo: &mut Solo, seconds: usize| {
+        let mut scans = 0;
+        for _ in 0..seconds / 10 {
+            let outputs = solo.pass(Duration::from_secs(10));
+            if outputs.iter().any(|output| matches!(output, Output::Job(Job::ScanAll { .. }))) {
+                scans += 1;
+                solo.feed(Input::JobDone(JobDone::AllScanned(Ok(Vec::new()))));
+            }
+        }
+        scans
+    };
+    assert_eq!(scans(&mut solo, 10), 1, "what changed between the first look and the watches");
+    assert_eq!(scans(&mut solo, 3_580), 0);
+    assert_eq!(scans(&mut solo, 30), 1);
+    solo.feed(Input::WatchDegraded { message: Some("no watches are left".to_owned()) });
+    assert_eq!(scans(&mut solo, 3_030), 10);
+    solo.feed(Input::WatchDegraded { message: None });
+    assert_eq!(scans(&mut solo, 3_590), 0);
+}
