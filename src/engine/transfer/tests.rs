@@ -506,6 +506,24 @@ fn an_idle_source_takes_over_the_tail_of_a_slow_one() {
 }
 
 #[test]
+fn the_faster_a_source_was_the_sooner_it_loses_its_chunks_when_it_falls_silent() {
+    let held_for = |rate: f64| {
+        let game = offer("g", "1", &[4_000 * MIB], 0);
+        let mut sim = Sim::new(1);
+        sim.peer(1, &game).rate = rate;
+        sim.peer(2, &game).rate = 20e6;
+        sim.download("g").unwrap();
+        let measured = sim.now + Duration::from_secs(20);
+        sim.run_until(|sim| sim.now > measured);
+        sim.peer(1, &game).rate = 1.0;
+        let begin = sim.now;
+        sim.run_until(|sim| !sim.is_asked(1));
+        (sim.now - begin).as_secs()
+    };
+    assert_eq!([50e6, 4e6, 0.5e6].map(held_for), [2, 4, 10]);
+}
+
+#[test]
 fn a_very_slow_source_is_better_than_none() {
     let mut sim = Sim::new(1);
     sim.peer(1, &offer("g", "1", &[4 * MIB], 0)).rate = 20e3;

@@ -290,6 +290,11 @@ impl Sim {
         peer
     }
 
+    /// Whether a peer was asked for something that it has not sent yet.
+    pub(super) fn is_asked(&self, n: u8) -> bool {
+        !self.peers[&peer_id(n)].queue.is_empty()
+    }
+
     pub(super) fn disconnect(&mut self, n: u8) {
         let peer = self.peers.get_mut(&peer_id(n)).unwrap();
         let Some(conn) = peer.conn.take() else { return };
