@@ -407,6 +407,7 @@ impl Engine {
             JobDone::DownloadPrepared { download, result } => {
                 transfers!(self, now, download_prepared, download, result);
             }
+            JobDone::ContentLearned { download, result } => transfers!(self, now, content_learned, download, result),
             JobDone::DownloadCommitted { download, result } => {
                 transfers!(self, now, download_committed, download, result);
             }

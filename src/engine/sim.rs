@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) dropped_notifications: u64,
     /// Of 100 saves, how many fail.
     pub(super) failing_saves: u64,
+    /// Milliseconds that the hashing of a game takes at most.
+    pub(super) slow_hashes: u64,
     /// What goes wrong with downloads.
     faults: landing::Faults,
     /// Nodes that lie.
@@ -74,6 +76,8 @@ pub(super) struct Node {
     shelf: BTreeMap<PathBuf, Disk>,
     /// How often it was changed.
     moves: u64,
+    /// Downloads whose content became known while they were running.
+    pub(super) learned: u64,
     /// Saves of the index that are under way.
     saving: usize,
     pub(super) config: Config,
@@ -176,6 +180,7 @@ impl World {
                 dir: config.game_dir.clone(),
                 shelf: BTreeMap::new(),
                 moves: 0,
+                learned: 0,
                 saving: 0,
                 config,
                 catalog: Catalog::open_to_all(),
@@ -209,6 +214,7 @@ impl World {
             multicast: true,
             dropped_notifications: 0,
             failing_saves: 0,
+            slow_hashes: 0,
             faults: landing::Faults::default(),
             liars: BTreeSet::new(),
             lies: liars::Lies::default(),
@@ -688,11 +694,15 @@ impl World {
                     node.disk.games.insert(game.clone(), Arc::new(hashed));
                 }
                 let changed = || JobError::new(JobErrorKind::Changed, "changed");
-                JobDone::GameHashed { game, manifest_hash, result: result.ok_or_else(changed) }
+                let done = JobDone::GameHashed { game, manifest_hash, result: result.ok_or_else(changed) };
+                let (slow, life) = (self.random(1 + self.slow_hashes), self.nodes[n].life);
+                let at = self.now + self.delay() + Duration::from_millis(slow);
+                return self.at(at, Happening::Input { node: n, life, input: Input::JobDone(done) });
             }
-            Job::PrepareDownload { .. } | Job::CommitDownload { .. } | Job::AbandonDownload { .. } => {
-                return self.download_job(n, job);
-            }
+            Job::PrepareDownload { .. }
+            | Job::LearnContent { .. }
+            | Job::CommitDownload { .. }
+            | Job::AbandonDownload { .. } => return self.download_job(n, job),
             Job::Install { ref game }
             | Job::Uninstall { ref game }
             | Job::RemoveFiles { ref game }
@@ -717,7 +727,13 @@ impl World {
 
     /// A job is done with the disk, or failed without having changed it.
     fn worked(&mut self, n: usize, job: Job) {
-        if matches!(job, Job::PrepareDownload { .. } | Job::CommitDownload { .. } | Job::AbandonDownload { .. }) {
+        if matches!(
+            job,
+            Job::PrepareDownload { .. }
+                | Job::LearnContent { .. }
+                | Job::CommitDownload { .. }
+                | Job::AbandonDownload { .. }
+        ) {
             return self.download_worked(n, job);
         }
         let node = &mut self.nodes[n];

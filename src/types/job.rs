@@ -184,6 +184,14 @@ pub enum Job {
         /// What it will write.
         plan: Arc<DownloadPlan>,
     },
+    /// The content of a running download that its source had not hashed is known now: hold what was written, and what will
+    /// be, against it.
+    LearnContent {
+        /// Which.
+        download: DownloadId,
+        /// One hash for each chunk of its plan.
+        content: Arc<KnownContent>,
+    },
     /// Make everything durable, then the sentinel.
     CommitDownload {
         /// Which.
@@ -268,6 +276,13 @@ pub enum JobDone {
         manifest_hash: ManifestHash,
         /// Names the bytes. [`JobErrorKind::Changed`]: scan again. [`JobErrorKind::Cancelled`]: on request.
         result: Result<ContentHash, JobError>,
+    },
+    /// To [`Job::LearnContent`].
+    ContentLearned {
+        /// Which.
+        download: DownloadId,
+        /// The chunks that were written and are other bytes, ascending: they count as missing now.
+        result: Result<Vec<ChunkIndex>, JobError>,
     },
     /// To [`Job::PrepareDownload`].
     DownloadPrepared {

@@ -90,6 +90,10 @@ impl Context {
                 });
                 JobDone::FilesVerified { game, result }
             }
+            Job::LearnContent { download, content } => {
+                let result = self.download(download).and_then(|to| to.landing.learn(content));
+                JobDone::ContentLearned { download, result }
+            }
             Job::CommitDownload { download } => JobDone::DownloadCommitted { download, result: self.commit(download) },
             Job::AbandonDownload { download, keep } => {
                 JobDone::DownloadAbandoned { download, result: self.abandon(download, keep) }
@@ -112,7 +116,7 @@ impl Context {
         let result = match download {
             Some(download) => self.download(download).and_then(|to| {
                 let root = to.home.root(&game)?;
-                Ok(Arc::new(ServedGame::in_progress(root, to.landing.plan())))
+                Ok(Arc::new(ServedGame::in_progress(root, to.landing.plan(), to.landing.content_hash())))
             }),
             None => self.home().and_then(|home| {
                 let listed = home.read_manifest(&game, manifest_hash)?;

@@ -16,7 +16,7 @@ mod reuse;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use self::prepare::Present;
 pub use self::reuse::Watch;
@@ -24,8 +24,8 @@ use super::handles::Handles;
 use crate::fs::{Dir, File, SpaceReservation};
 use crate::index::ServedManifest;
 use crate::types::{
-    Batch, CHUNK_SIZE, Chunk, ChunkHash, ChunkIndex, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, Manifest,
-    RelPath,
+    Batch, CHUNK_SIZE, Chunk, ChunkHash, ChunkIndex, ContentHash, DownloadPlan, FileEntry, GameId, JobError,
+    JobErrorKind, KnownContent, Manifest, RelPath,
 };
 
 /// The sentinel: a game that has it is complete.
@@ -41,6 +41,8 @@ const WRITEBACK_EVERY: u64 = 8 << 20;
 #[derive(Debug)]
 pub struct Landing {
     plan: Arc<DownloadPlan>,
+    /// What the plan did not know yet.
+    learned: OnceLock<Arc<KnownContent>>,
     game_dir: Dir,
     root: Dir,
     /// Index of the sentinel in the manifest.
@@ -127,7 +129,7 @@ impl Landing {
             let (bytes, tail) =
                 rest.split_at_checked(chunk.len as usize).ok_or_else(|| self.not_of_this_plan(batch))?;
             rest = tail;
-            let expected = match &self.plan.content {
+            let expected = match self.content() {
                 Some(content) => content.chunks.get(index.0 as usize),
                 None => hashes.and_then(|hashes| hashes.get(nth)),
             };
@@ -148,6 +150,45 @@ impl Landing {
             self.progress().set_written(index, hash);
         }
         Ok(bad)
+    }
+
+    /// The content is known now, which the plan did not say: from here on chunks are held against it, and those that were
+    /// written before and do not match count as missing. Returns them.
+    ///
+    /// # Errors
+    /// When the plan knew another content, or has another number of chunks; [`JobErrorKind::Cancelled`] after the end of the
+    /// download.
+    pub fn learn(&self, content: Arc<KnownContent>) -> Result<Vec<ChunkIndex>, JobError> {
+        // No batch is half-way between the old measure and the new one.
+        let phase = self.ending();
+        if *phase != Phase::Writing {
+            return Err(self.is_over());
+        }
+        let mut progress = self.progress();
+        let is_of_this_plan = content.chunks.len() == progress.written.len();
+        let Some(hashes) = progress.hashes.take_if(|_| is_of_this_plan) else {
+            let message = format!("the content of {} is another one", self.game());
+            return Err(JobError::new(JobErrorKind::Io, message));
+        };
+        let mut bad = Vec::new();
+        for ((number, hash), expected) in (0u32..).zip(&hashes).zip(&content.chunks) {
+            if hash != expected && progress.forget(ChunkIndex(number)) {
+                bad.push(ChunkIndex(number));
+            }
+        }
+        // It was empty.
+        let _ = self.learned.set(content);
+        Ok(bad)
+    }
+
+    /// What every chunk must hash to, if that is known.
+    fn content(&self) -> Option<&KnownContent> {
+        self.plan.content.as_ref().or_else(|| self.learned.get().map(Arc::as_ref))
+    }
+
+    /// Names the bytes, if they are known.
+    pub fn content_hash(&self) -> Option<ContentHash> {
+        self.content().map(|content| content.hash)
     }
 
     /// Puts verified bytes where they belong.
@@ -208,8 +249,12 @@ impl Landing {
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
         match *phase {
             Phase::Writing => Ok(phase),
-            _ => Err(JobError::new(JobErrorKind::Cancelled, format!("the download of {} is over", self.game()))),
+            _ => Err(self.is_over()),
         }
+    }
+
+    fn is_over(&self) -> JobError {
+        JobError::new(JobErrorKind::Cancelled, format!("the download of {} is over", self.game()))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -253,6 +298,13 @@ impl Progress {
                 *slot = hash;
             }
         }
+    }
+
+    /// A chunk is missing after all. Whether it was there.
+    fn forget(&mut self, index: ChunkIndex) -> bool {
+        let was_there = self.written.get_mut(index.0 as usize).is_some_and(std::mem::take);
+        self.missing += u32::from(was_there);
+        was_there
     }
 
     /// Whether the file is used for the first time.

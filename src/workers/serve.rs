@@ -26,9 +26,9 @@ impl ServedGame {
     }
 
     /// A game that a download is still writing: only what it has verified may be read, and files change all the time.
-    pub fn in_progress(root: Dir, plan: &DownloadPlan) -> Self {
+    pub fn in_progress(root: Dir, plan: &DownloadPlan, content_hash: Option<ContentHash>) -> Self {
         // Nobody is handed its manifest: the hashes of its chunks stay where they are.
-        let content = plan.content.as_ref().map(|content| KnownContent { hash: content.hash, chunks: Vec::new() });
+        let content = content_hash.map(|hash| KnownContent { hash, chunks: Vec::new() });
         let listed = ServedManifest { manifest: plan.manifest.clone(), mtimes_ns: Vec::new(), content };
         Self { manifest_hash: plan.manifest_hash, game: plan.game.clone(), listed, root, handles: Handles::default() }
     }

@@ -88,3 +88,35 @@ fn a_liar_among_the_downloaders_is_found_and_the_rest_comes_from_the_honest_sour
     assert_eq!(shares(&end), [(a.peer_id.clone(), 24 * CHUNK - 7 + 4)]);
     assert_same_tree(&home_a.game("doom"), &home.game("doom"));
 }
+
+#[test]
+fn those_who_begin_before_the_source_has_hashed_serve_each_other_once_it_has() {
+    let name = "those_who_begin_before_the_source_has_hashed_serve_each_other_once_it_has";
+    if !available(name, &["netns"]) {
+        return;
+    }
+    let lan = Lan::new();
+    let home_a = Home::new();
+    // Hashed first, which takes some seconds; on the disk it takes no room.
+    std::fs::create_dir_all(home_a.game("aaa")).unwrap();
+    std::fs::File::create(home_a.game("aaa").join("a.eti")).unwrap().set_len(6 << 30).unwrap();
+    std::fs::write(home_a.game("aaa").join("version.ini"), "1").unwrap();
+    spec(160).write(&home_a.games());
+    let hosts = [lan.host("a"), lan.host("b"), lan.host("c")];
+    hosts.iter().for_each(|host| host.shape_mbit(80));
+    let a = Daemon::start(&home_a, &Options::on(&hosts[0]));
+    let (home_b, home_c) = (Home::new(), Home::new());
+    let (b, c) = (Daemon::start(&home_b, &Options::on(&hosts[1])), Daemon::start(&home_c, &Options::on(&hosts[2])));
+    b.connect(&a);
+    c.connect(&a);
+    c.connect(&b);
+    [&b, &c].iter().for_each(|daemon| daemon.wait_peers(2));
+    let marks = [b.begin_download("doom"), c.begin_download("doom")];
+    assert!(b.games()["doom"]["content_hash"].is_null(), "it was hashed too soon for this test");
+    let (of_b, of_c) = (b.wait_download("doom", marks[0]), c.wait_download("doom", marks[1]));
+    for (end, home, other) in [(&of_b, &home_b, &c), (&of_c, &home_c, &b)] {
+        assert_eq!(end["event"], "download-finished", "{end}");
+        assert!(share_of(end, other) >= 8 * CHUNK, "{end}");
+        assert_same_tree(&home_a.game("doom"), &home.game("doom"));
+    }
+}

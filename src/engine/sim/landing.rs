@@ -206,6 +206,10 @@ impl World {
                 let landing = || format!("{:?} {:?}", node.fetches, node.writing);
                 assert!(!fetched && !written, "{job:?} while chunks land: {}", landing());
             }
+            Job::LearnContent { download, .. } => {
+                let plan = node.plans.get(download).expect("what is over learns nothing");
+                assert!(plan.content.is_none(), "{} is known already", plan.game);
+            }
             other => panic!("{other:?}"),
         }
         let (at, life) = (self.now + self.delay(), self.nodes[n].life);
@@ -238,6 +242,19 @@ impl World {
                     Ok(kept.into_iter().map(|chunk| ChunkRange { first: chunk.0, count: 1 }).collect())
                 };
                 JobDone::DownloadPrepared { download, result }
+            }
+            Job::LearnContent { download, content } => {
+                let node = &mut self.nodes[n];
+                let result = match node.plans.get_mut(&download) {
+                    None => Err(JobError::new(JobErrorKind::Cancelled, "it is over")),
+                    Some(plan) => {
+                        node.learned += 1;
+                        let content = Some((*content).clone());
+                        *plan = Arc::new(DownloadPlan { content, ..(**plan).clone() });
+                        Ok(Vec::new())
+                    }
+                };
+                JobDone::ContentLearned { download, result }
             }
             Job::CommitDownload { download } if failing => {
                 JobDone::DownloadCommitted { download, result: Err(injected()) }

@@ -162,6 +162,7 @@ fn storm_seen(seed: u64, outside: bool) -> (u128, Tally, Lies) {
     world.dropped_notifications = seed % 4 * 10;
     world.failing_saves = seed % 3 * 10;
     world.multicast = !seed.is_multiple_of(5);
+    world.slow_hashes = if seed % 9 < 4 { 20_000 } else { 0 };
     if !seed.is_multiple_of(7) {
         let (bad_batches, broken_runs, silent_runs) = (world.random(8), world.random(8), world.random(3));
         let (refused_writes, failing_jobs) = (world.random(3), world.random(10));
@@ -190,6 +191,7 @@ fn storm_seen(seed: u64, outside: bool) -> (u128, Tally, Lies) {
     calm(&mut world);
     let mut tally = world.audit.as_ref().expect("kept").tally;
     tally.moves = world.nodes.iter().map(|node| node.moves).sum();
+    tally.learned = world.nodes.iter().map(|node| node.learned).sum();
     (world.trace.digest128(), tally, world.lies)
 }
 
@@ -236,6 +238,7 @@ fn storms(share: u64) {
         lies.greed += told.greed;
         lies.snapshots += told.snapshots;
         sum.moves += tally.moves;
+        sum.learned += tally.learned;
         sum.liars_banned += tally.liars_banned;
         sum.duplicates += tally.duplicates;
         sum.calmed += tally.calmed;
@@ -250,7 +253,8 @@ fn storms(share: u64) {
     if seeds.len() < 100 {
         return eprintln!("{} storms: {sum:?} {lies:?}", seeds.len());
     }
-    let rare = [sum.failed, sum.banned, sum.swarm_sends, sum.moves, sum.liars_banned, sum.duplicates, sum.calmed];
+    let Tally { failed, banned, swarm_sends, moves, learned, liars_banned, duplicates, calmed, .. } = sum;
+    let rare = [failed, banned, swarm_sends, moves, learned, liars_banned, duplicates, calmed];
     assert!(sum.finished > 100 && sum.sends > 100 && rare.iter().all(|count| *count > 0), "too calm: {sum:?}");
     let Lies { bad_chunks, manifests, refusals, claims, libraries, unasked, greed, snapshots } = lies;
     let told = [bad_chunks, manifests, refusals, claims, libraries, unasked, greed, snapshots];

@@ -27,7 +27,7 @@ pub(super) use runs::runs_in_flight;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::context::{Cx, SourceDirectory};
+use super::super::context::{Cx, Source, SourceDirectory};
 use super::super::planted::{self, Bug};
 use super::super::{ConnId, Output, RequestId, RunFailure, error_code};
 use super::LocalView;
@@ -41,8 +41,8 @@ use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
 use crate::proto::{Answer, GetChunks, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, PeerId,
-    ScannedGame,
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind,
+    PeerId, ScannedGame,
 };
 
 /// How a download ends that does not come to its end.
@@ -60,6 +60,17 @@ struct Asked {
     request: RequestId,
     source: PeerId,
     at: Instant,
+}
+
+/// The way from a content that only its owner can tell to one that is known. Chunks come meanwhile.
+#[derive(Clone, Copy, Debug)]
+enum Learning {
+    /// Nothing to learn, or nobody to learn it from yet.
+    NotYet,
+    /// Its owner has hashed it, and is asked for the hashes.
+    Asked { request: RequestId, owner: PeerId, hash: ContentHash },
+    /// What was written is held against them.
+    Checking { owner: PeerId, hash: ContentHash },
 }
 
 #[derive(Debug)]
@@ -111,6 +122,7 @@ pub(super) struct Download {
     game: GameId,
     only: Option<Only>,
     phase: Phase,
+    learning: Learning,
     roster: Roster,
     account: Account,
     /// When it was told last how far the disk was looked through.
@@ -134,6 +146,7 @@ impl Download {
             game,
             only,
             phase: Phase::Seeking,
+            learning: Learning::NotYet,
             roster: Roster::default(),
             account: Account::new(commanded, cx.now),
             checked_at: None,
@@ -159,6 +172,10 @@ impl Download {
             swarm.connection_down(conn);
         }
         for peer_id in self.roster.connection_down(conn) {
+            // Its answer is not waited for any more.
+            if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
+                self.learning = Learning::NotYet;
+            }
             match &mut self.phase {
                 Phase::Asking { asked, .. } => asked.retain(|asked| asked.source != peer_id),
                 Phase::Fetching { planner, .. } => {
@@ -230,6 +247,7 @@ impl Download {
     /// Whether this download waits for the answer to a request.
     pub(super) fn awaits_answer(&self, request: RequestId) -> bool {
         matches!(&self.phase, Phase::Asking { asked, .. } if asked.iter().any(|asked| asked.request == request))
+            || matches!(self.learning, Learning::Asked { request: asked, .. } if asked == request)
     }
 
     /// A source answered with its manifest, or not.
@@ -239,6 +257,11 @@ impl Download {
         request: RequestId,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
     ) {
+        if let Learning::Asked { request: asked, owner, hash } = self.learning
+            && asked == request
+        {
+            return self.hashes_answered(cx, owner, hash, result);
+        }
         let Phase::Asking { pin, asked } = &mut self.phase else { return };
         let Some(place) = asked.iter().position(|asked| asked.request == request) else { return };
         let peer_id = asked.swap_remove(place).source;
@@ -260,6 +283,64 @@ impl Download {
             }
             Err(Rejection::Lie(why)) => self.ban(cx, peer_id, Ban::Poison, &why, None),
             Err(Rejection::Failed(failure)) => self.failed(cx, peer_id, &failure),
+        }
+    }
+
+    /// Fetching what its owner had not hashed: once it has, it is asked for the hashes, so that others may join.
+    fn ask_for_hashes(&mut self, cx: &mut Cx<'_>, sources: &[Source]) {
+        let (Phase::Fetching { pin, .. }, Learning::NotYet) = (&self.phase, self.learning) else { return };
+        let Content::Unhashed(owner) = pin.content else { return };
+        if self.roster.usable().all(|usable| usable.peer_id != owner) {
+            return;
+        }
+        let hashed = sources.iter().find(|source| source.peer_id == owner && pin.matches(source));
+        if let Some((conn, hash)) = hashed.and_then(|source| Some((source.conn, source.summary.content_hash?))) {
+            let request = cx.ids.request();
+            let body = Request::GetManifest { game_id: self.game.clone(), manifest_hash: pin.manifest_hash };
+            cx.emit(Output::Ask { request, conn, body: Box::new(body) });
+            self.learning = Learning::Asked { request, owner, hash };
+        }
+    }
+
+    /// The owner answered with the hashes, or not.
+    fn hashes_answered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        owner: PeerId,
+        hash: ContentHash,
+        result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
+    ) {
+        self.learning = Learning::NotYet;
+        let Phase::Fetching { pin, .. } = &self.phase else { return };
+        match manifest::check(&self.game, pin.manifest_hash, Some(hash), result) {
+            Ok((_, Some(content))) => {
+                cx.job(Job::LearnContent { download: self.id, content: Arc::new(content) });
+                self.learning = Learning::Checking { owner, hash };
+            }
+            Ok((_, None)) => {}
+            Err(Rejection::Lie(why)) => self.ban(cx, owner, Ban::Poison, &why, None),
+            // After its pause it is asked again.
+            Err(Rejection::Failed(failure)) => self.failed(cx, owner, &failure),
+        }
+    }
+
+    /// What was written is held against the hashes, and what comes will be: now everybody counts who has the same content.
+    pub(super) fn content_learned(&mut self, cx: &mut Cx<'_>, result: Result<Vec<ChunkIndex>, JobError>) {
+        let Learning::Checking { owner, hash } = std::mem::replace(&mut self.learning, Learning::NotYet) else {
+            return;
+        };
+        let (Phase::Fetching { pin, planner, swarm }, Ok(bad)) = (&mut self.phase, result) else { return };
+        // Its files may have changed between the chunk and the hash: nobody is to blame.
+        self.account.taken_back(owner, planner.distrust(&bad));
+        pin.content = Content::Known(hash);
+        *swarm = Swarm::new(planner, Some(hash).filter(|_| cx.config.swarm), cx.now);
+        self.sources_dirty = true;
+    }
+
+    /// The hashes are not waited for any more.
+    fn stop_learning(&mut self, cx: &mut Cx<'_>) {
+        if let Learning::Asked { request, .. } = std::mem::replace(&mut self.learning, Learning::NotYet) {
+            cx.emit(Output::Cancel { request });
         }
     }
 
@@ -616,13 +697,14 @@ impl Download {
     fn supervise(&mut self, cx: &mut Cx<'_>) {
         let timers = &cx.config.timers;
         let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
-        if planner.is_complete() {
+        if planner.is_complete() && !matches!(self.learning, Learning::Checking { .. }) {
             cx.job(Job::CommitDownload { download: self.id });
             // The others hear of the last chunks before the commit, which may take a while.
             swarm.announce(cx, planner);
             if let Phase::Fetching { planner, swarm, .. } = std::mem::replace(&mut self.phase, Phase::Seeking) {
                 self.phase = Phase::Committing { planner, swarm };
             }
+            self.stop_learning(cx);
             return;
         }
         swarm.announce(cx, planner);
@@ -680,7 +762,8 @@ impl Download {
             | Phase::Fetching { pin, .. } => pin,
             _ => return,
         };
-        let given_up = self.roster.refresh(&sources.sources(&self.game), pin, cx.now);
+        let all = sources.sources(&self.game);
+        let given_up = self.roster.refresh(&all, pin, cx.now);
         for peer_id in given_up {
             self.give_up_runs(cx, peer_id);
             if let Phase::Fetching { swarm, .. } = &mut self.phase {
@@ -693,6 +776,7 @@ impl Download {
                 sources.swarm().into_iter().filter(|(peer_id, _)| !self.roster.is_complete(*peer_id)).collect();
             swarm.introduce(cx, planner, &peers);
         }
+        self.ask_for_hashes(cx, &all);
     }
 
     /// Something went wrong with a source.
@@ -759,6 +843,9 @@ impl Download {
 
     /// Cancels whatever a source was asked for.
     fn give_up_runs(&mut self, cx: &mut Cx<'_>, peer_id: PeerId) {
+        if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
+            self.stop_learning(cx);
+        }
         match &mut self.phase {
             Phase::Asking { asked, .. } => {
                 for Asked { request, .. } in asked.extract_if(.., |asked| asked.source == peer_id) {
@@ -789,6 +876,7 @@ impl Download {
                 self.phase = Phase::Ending { end, preparing: true, planner: None };
             }
             Phase::Fetching { mut planner, .. } => {
+                self.stop_learning(cx);
                 cx.emit(Output::StopSending { game: self.game.clone() });
                 let runs: Vec<_> = planner.runs().map(|run| run.request).collect();
                 for request in runs {

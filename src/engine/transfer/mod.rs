@@ -506,6 +506,21 @@ impl Transfers {
         }
     }
 
+    /// `LearnContent` is done.
+    pub(super) fn content_learned(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sources: &dyn SourceDirectory,
+        local: &dyn LocalView,
+        download: DownloadId,
+        result: Result<Vec<ChunkIndex>, JobError>,
+    ) -> Effects {
+        if let Some(running) = self.running.get_mut(&download) {
+            running.download.content_learned(cx, result);
+        }
+        self.settle(cx, sources, local)
+    }
+
     /// `CommitDownload` is done.
     pub(super) fn download_committed(
         &mut self,

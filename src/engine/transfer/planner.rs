@@ -15,7 +15,7 @@
 //!
 //! Wanted chunks are kept as maximal extents: finding the next run costs a few map look-ups, however large the game.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -145,6 +145,8 @@ pub(super) struct Planner {
     in_flight_buffers: usize,
     /// Where each source goes on: behind its last run, for the sake of the disks at both ends.
     cursors: BTreeMap<PeerId, u32>,
+    /// Chunks of which a worker will still say that they are good, and which are not.
+    doubted: BTreeSet<u32>,
 }
 
 impl Planner {
@@ -179,6 +181,7 @@ impl Planner {
             writing: BTreeMap::new(),
             in_flight_buffers: 0,
             cursors: BTreeMap::new(),
+            doubted: BTreeSet::new(),
         }
     }
 
@@ -275,7 +278,8 @@ impl Planner {
         for index in range.iter() {
             let bytes = self.plan.manifest.chunk(index).map_or(0, |chunk| u64::from(chunk.len));
             let one = ChunkRange { first: index.0, count: 1 };
-            if bad.contains(&index) && !planted::is(Bug::BadChunkCounts) {
+            let doubted = self.doubted.remove(&index.0);
+            if (bad.contains(&index) || doubted) && !planted::is(Bug::BadChunkCounts) {
                 batch.bad_bytes += bytes;
                 batch.bad.push(index);
                 self.want(one);
@@ -289,6 +293,26 @@ impl Planner {
             }
         }
         Some(batch)
+    }
+
+    /// Chunks that were written turn out to be other bytes than what is wanted: they are wanted again. Answers the bytes that
+    /// counted already.
+    pub(super) fn distrust(&mut self, chunks: &[ChunkIndex]) -> u64 {
+        let mut taken_back = 0;
+        for &index in chunks {
+            match self.states.get(index.0 as usize) {
+                Some(ChunkState::Have) => {
+                    let bytes = self.plan.manifest.chunk(index).map_or(0, |chunk| u64::from(chunk.len));
+                    self.have_chunks -= 1;
+                    self.have_bytes -= bytes;
+                    taken_back += bytes;
+                    self.want(ChunkRange { first: index.0, count: 1 });
+                }
+                Some(ChunkState::Writing) => drop(self.doubted.insert(index.0)),
+                _ => {}
+            }
+        }
+        taken_back
     }
 
     /// A run failed, was cancelled or went down with its connection: what did not land is wanted again, unless another

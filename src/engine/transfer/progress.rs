@@ -84,6 +84,14 @@ impl Account {
         }
     }
 
+    /// Bytes of a source that counted turned out to be others than those that are wanted.
+    pub(super) fn taken_back(&mut self, source: PeerId, bytes: u64) {
+        if let Some(verified) = self.verified.get_mut(&source) {
+            *verified = verified.saturating_sub(bytes);
+        }
+        self.refetched += bytes;
+    }
+
     /// When there will be something to report: `None` while no byte moved since the last report.
     pub(super) fn next_report(&self, have: u64, every: Duration) -> Option<Instant> {
         let from = self.reported_at.unwrap_or(self.commanded);

@@ -14,7 +14,7 @@ use crate::engine::context::Ids;
 use crate::engine::planted::{self, Bug};
 use crate::engine::{ConnId, InboundId, RunFailure};
 use crate::proto::{Answer, GetChunks, Request, StreamCode, WireError, WireErrorCode};
-use crate::types::{CHUNK_SIZE, InterfaceKind, Job, JobError, JobErrorKind};
+use crate::types::{CHUNK_SIZE, ChunkIndex, InterfaceKind, Job, JobError, JobErrorKind};
 
 const MIB: u64 = CHUNK_SIZE;
 
@@ -602,6 +602,89 @@ fn an_unhashed_source_is_used_alone_and_joins_once_its_content_is_known_to_match
     let sources = finished(&sim);
     assert_eq!(sources.len(), 2);
     assert!(sources[0].bytes > 15 * MIB);
+}
+
+/// A download from one that has not hashed it; then others come that have, and in the end it has as well: its library says so when
+/// the sources are looked at again.
+fn begun_unhashed(game: &Offer, others: &[u8]) -> Sim {
+    let mut sim = Sim::new(1);
+    sim.peer(1, &game.unhashed());
+    sim.download("g").unwrap();
+    sim.run_until(|sim| sim.written() > 10);
+    for &other in others {
+        sim.peer(other, game);
+    }
+    sim.sources_changed();
+    sim.run_until(|sim| sim.written() > 12);
+    sim.peer(1, game);
+    sim
+}
+
+#[test]
+fn a_download_from_one_that_has_not_hashed_is_joined_by_others_when_it_has() {
+    let game = offer("g", "1", &[120 * MIB], 0);
+    let mut sim = begun_unhashed(&game, &[2, 3]);
+    sim.sources_changed();
+    sim.run();
+    let sources = finished(&sim);
+    assert_eq!(sources.len(), 3, "{sources:?}");
+    assert!(sources.iter().all(|source| source.bytes > 15 * MIB), "{sources:?}");
+    assert_eq!(sources.iter().map(|source| source.bytes).sum::<u64>(), game.manifest.bytes());
+    let learned = |job: &&Job| matches!(job, Job::LearnContent { .. });
+    assert_eq!(sim.jobs.iter().filter(learned).count(), 1);
+    let begun = |event: &&PeerEvent| matches!(event, PeerEvent::DownloadBegin { .. });
+    assert_eq!(sim.log.iter().filter(begun).count(), 1);
+}
+
+#[test]
+fn what_was_written_of_another_content_is_fetched_again_when_the_content_is_known() {
+    let game = offer("g", "1", &[120 * MIB], 0);
+    let mut sim = begun_unhashed(&game, &[2]);
+    sim.unlike = vec![ChunkIndex(0), ChunkIndex(3)];
+    sim.sources_changed();
+    sim.run();
+    let sources = finished(&sim);
+    assert_eq!(sources.iter().map(|source| source.bytes).sum::<u64>(), game.manifest.bytes(), "each byte counts once");
+    let refetched = sim.log.iter().find_map(|event| match event {
+        PeerEvent::DownloadFinished { refetched_bytes, .. } => Some(*refetched_bytes),
+        _ => None,
+    });
+    assert_eq!(refetched, Some(2 * MIB));
+}
+
+#[test]
+fn hashes_that_are_not_those_of_the_content_ban_their_owner() {
+    let game = offer("g", "1", &[120 * MIB], 0);
+    let mut sim = begun_unhashed(&game, &[2]);
+    let mut chunks = game.chunks.clone();
+    chunks.swap(0, 1);
+    let manifest = crate::proto::ManifestAnswer {
+        game_id: game.summary.id.clone(),
+        manifest_hash: game.summary.manifest_hash,
+        files: game.manifest.files().to_vec(),
+        chunk_size: CHUNK_SIZE,
+        chunk_count: game.manifest.chunk_count(),
+        content_hash: Some(game.content()),
+    };
+    sim.peer(1, &game).manifest_override = Some(Ok((Answer::Manifest(manifest), chunks)));
+    sim.sources_changed();
+    sim.run();
+    assert_eq!(banned(&sim), [peer_id(1)]);
+}
+
+#[test]
+fn nothing_is_waited_for_by_a_download_that_ends_while_it_learns_its_content() {
+    let game = offer("g", "1", &[120 * MIB], 0);
+    let mut sim = begun_unhashed(&game, &[]);
+    sim.sources_changed();
+    sim.cancel("g").unwrap();
+    sim.run();
+    assert_eq!(failed(&sim), ErrorCode::Cancelled);
+    let mut sim = begun_unhashed(&game, &[]);
+    sim.sources_changed();
+    sim.disconnect(1);
+    sim.run_until(|sim| sim.log.iter().any(is_terminal));
+    assert_eq!(failed(&sim), ErrorCode::NoSources);
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Landing {
         if let (Ok(Some(entry)), Some(mtime)) = (self.root.entry(SENTINEL), mtimes_ns.get_mut(self.sentinel)) {
             *mtime = entry.mtime_ns;
         }
-        let content = self.content();
+        let content = self.landed_content();
         Ok(Landed { manifest: self.manifest().clone(), mtimes_ns, content })
     }
 
@@ -195,15 +195,15 @@ impl Landing {
         result
     }
 
-    fn content(&self) -> Option<KnownContent> {
-        if let Some(content) = &self.plan.content {
+    fn landed_content(&self) -> Option<KnownContent> {
+        if let Some(content) = self.content() {
             return Some(content.clone());
         }
         let chunks = self.progress().hashes.take()?;
         Some(KnownContent { hash: content_hash(self.manifest(), &chunks), chunks })
     }
 
-    fn ending(&self) -> RwLockWriteGuard<'_, Phase> {
+    pub(super) fn ending(&self) -> RwLockWriteGuard<'_, Phase> {
         self.phase.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::reuse::{Watch, keep_in_place};
 use super::{DISCARDED, Handles, Landing, MAX_SENTINEL, Phase, Progress, SENTINEL, Undo};
@@ -61,6 +61,7 @@ impl Landing {
             return Err(error);
         }
         let landing = Self {
+            learned: OnceLock::new(),
             game_dir: game_dir.clone(),
             root,
             sentinel,

@@ -230,6 +230,54 @@ fn a_full_disk_is_told_before_anything_changes() {
 }
 
 #[test]
+fn what_was_written_before_the_content_was_known_is_held_against_it() {
+    let (disk, game) = (disk(), new_game());
+    let plan = plan(&game, true);
+    let content = plan.content.clone().unwrap();
+    let unknown = Arc::new(DownloadPlan { content: None, ..(*plan).clone() });
+    let prepare = || Landing::prepare(&disk.dir, unknown.clone(), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare();
+    let batches = batches(&plan.manifest);
+    let write = |batch: Batch, bytes: &[u8]| {
+        let chunks = batch.range.iter().map(|index| plan.manifest.chunk(index).unwrap().len as usize);
+        let mut rest = bytes;
+        let hashes: Vec<_> = chunks
+            .map(|len| {
+                let (chunk, tail) = rest.split_at(len);
+                rest = tail;
+                ChunkHash::of(chunk)
+            })
+            .collect();
+        landing.write(batch, bytes, Some(&hashes)).unwrap()
+    };
+    // The first batch as it is, the second with another byte, of which its source said the right hash.
+    write(batches[0], &batch_bytes(&game, &plan.manifest, batches[0]));
+    let mut other = batch_bytes(&game, &plan.manifest, batches[1]);
+    other[0] ^= 1;
+    assert!(write(batches[1], &other).is_empty());
+    let short = KnownContent { hash: content.hash, chunks: content.chunks[1..].to_vec() };
+    assert!(landing.learn(Arc::new(short)).unwrap_err().message.contains("quake"));
+    let bad = ChunkIndex(batches[1].range.first);
+    assert_eq!(landing.learn(Arc::new(content.clone())), Ok(vec![bad]));
+    assert_eq!(landing.content_hash(), Some(content.hash));
+    assert!(landing.learn(Arc::new(content.clone())).is_err(), "it is known");
+    // From now on no hash that comes along counts.
+    assert_eq!(write(batches[1], &other), [bad]);
+    assert!(landing.commit().is_err(), "a chunk is missing");
+    landing.abandon(true).unwrap();
+    assert_eq!(landing.learn(Arc::new(content.clone())).unwrap_err().kind, JobErrorKind::Cancelled);
+
+    let landing = prepare();
+    assert_eq!(landing.learn(Arc::new(content.clone())), Ok(vec![]));
+    for batch in batches {
+        assert!(landing.write(batch, &batch_bytes(&game, &plan.manifest, batch), None).unwrap().is_empty());
+    }
+    let landed = landing.commit().unwrap();
+    assert_eq!(landed.content, Some(content));
+    assert_eq!(without_directories(stored(&disk.root)), game);
+}
+
+#[test]
 fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
     let disk = disk();
     let old = files(&[

@@ -211,6 +211,8 @@ pub(super) struct Sim {
     pub(super) sends: BTreeMap<InboundId, GameId>,
     /// What the disk answers from now on.
     pub(super) disk_error: Option<JobError>,
+    /// Written chunks that do not match the content when it is learned.
+    pub(super) unlike: Vec<ChunkIndex>,
     /// What the next preparations find on the disk.
     pub(super) kept: Vec<ChunkRange>,
     pub(super) keep_sends: bool,
@@ -254,6 +256,7 @@ impl Sim {
             disk_free_at: now,
             sends: BTreeMap::new(),
             disk_error: None,
+            unlike: Vec::new(),
             kept: Vec::new(),
             keep_sends: false,
             log: Vec::new(),
@@ -533,6 +536,17 @@ impl Sim {
                 assert!(self.landings.insert(download, landing).is_none());
                 JobDone::DownloadPrepared { download, result: result.map(|()| self.kept.clone()) }
             }
+            Job::LearnContent { download, content } => {
+                let result = self.landings.get_mut(&download).map(|landing| {
+                    landing.plan =
+                        Arc::new(DownloadPlan { content: Some((*content).clone()), ..(*landing.plan).clone() });
+                    let bad = std::mem::take(&mut self.unlike);
+                    bad.iter().for_each(|chunk| landing.written[chunk.0 as usize] = false);
+                    bad
+                });
+                let over = JobError::new(JobErrorKind::Cancelled, "it is over");
+                JobDone::ContentLearned { download, result: result.ok_or(over) }
+            }
             Job::CommitDownload { download } => {
                 let landing = &self.landings[&download];
                 assert!(landing.written.iter().all(|written| *written) && landing.writing == 0);
@@ -621,6 +635,9 @@ impl Sim {
             Happening::Job(done) => self.with(|transfers, cx, sources, local| match done {
                 JobDone::DownloadPrepared { download, result } => {
                     transfers.download_prepared(cx, sources, local, download, result)
+                }
+                JobDone::ContentLearned { download, result } => {
+                    transfers.content_learned(cx, sources, local, download, result)
                 }
                 JobDone::DownloadCommitted { download, result } => {
                     transfers.download_committed(cx, sources, local, download, result)
