@@ -1,15 +1,15 @@
 //! An idle PC is woken once for a handful of packets, not once for each of them.
 //!
-//! The pings of a LAN come in swarms: one PC begins, all that are awake by it follow. While nothing else is going on, the
-//! reactor therefore waits for a moment before it reads what has woken it. Nobody waits for what comes of it; as soon as
-//! somebody may, it reads at once. Of transfers it must never be late: their acknowledgements are what the sender's estimate of
+//! The pings of a LAN come in swarms: one PC begins, all that are awake by it follow. Whoever has seen to a packet while nothing
+//! else is going on therefore sleeps for a moment before it looks for the next. Nobody waits for what comes of it; as soon as
+//! somebody may, it looks at once. Of transfers it must never be late: their acknowledgements are what the sender's estimate of
 //! the path is made of.
 
 use std::time::{Duration, Instant};
 
 /// What is waited for more packets. Below the delay of acknowledgements that this side has announced (5 ms), after which the other
 /// would send anew.
-const MOMENT: Duration = Duration::from_millis(3);
+const MOMENT: Duration = Duration::from_millis(4);
 /// Whoever has just asked for something, or come, is likely to go on.
 const LIVELY: Duration = Duration::from_secs(1);
 

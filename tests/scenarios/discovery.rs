@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Daemon, GameSpec, Home, Host, Lan, Options, available, eventually};
+use crate::support::{CHUNK, Daemon, GameSpec, Home, Host, Lan, Options, assert_same_tree, available, eventually};
 
 /// The one remote peer of a daemon, connected.
 fn only_peer(daemon: &Daemon) -> serde_json::Value {
@@ -359,4 +359,32 @@ fn an_address_that_comes_later_is_one_to_listen_on() {
     let added = host.command("ip").args(["addr", "add", "10.77.200.1/24", "dev", "eth0"]).status().unwrap();
     assert!(added.success());
     eventually("the status names the new address", 30, || listens_on("10.77.200.1").then_some(()));
+}
+
+#[test]
+fn a_download_goes_on_under_another_address_of_its_pc() {
+    if !available("a_download_goes_on_under_another_address_of_its_pc", &["netns"]) {
+        return;
+    }
+    let lan = Lan::new();
+    let (host_a, host_b) = (lan.host("a"), lan.host("b"));
+    host_a.shape_mbit(80);
+    let spec = GameSpec::new("doom").file("doom.eti", 60 * CHUNK);
+    let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
+    let a = Daemon::start(&home_a, &Options::on(&host_a));
+    a.wait_hashed();
+    // Whoever has not noticed within a minute would be found stale.
+    let b = Daemon::start(&home_b, &Options::on(&host_b).set("timers.interface_check", "1s"));
+    b.wait_peers(1);
+    let mark = b.begin_download("doom");
+    b.wait_record(mark, "the first bytes", 30, |record| record["event"] == "download-progress");
+    let _moved = host_b.move_to(200);
+    let end = b.wait_download("doom", mark);
+    assert_eq!(end["event"], "download-finished", "{end}");
+    assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
+    let stale = |daemon: &Daemon| daemon.events("peer-lost").iter().any(|lost| lost["reason"] == "stale");
+    assert!(!stale(&a) && !stale(&b), "the old connection was waited for");
+    let known = a.peers();
+    assert_eq!(known.len(), 1);
+    assert!(known[0]["addr"].as_str().unwrap().starts_with("10.77.0.200:"), "{known:?}");
 }

@@ -5,7 +5,7 @@
 //! (`connect`, static peers) are *errands*: resolved first, dialled without knowing who will answer.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::{Due, Peer, Peers, Presence};
@@ -172,9 +172,19 @@ impl Peer {
 }
 
 impl Peers {
-    /// The addresses of this host changed.
+    /// The addresses of this host changed. Connections from one that it has no longer carry nothing any more: their peers are
+    /// dialled again at once, over another address.
     pub(in crate::engine) fn listening(&mut self, cx: &mut Cx<'_>, library: &Library, addrs: Vec<SocketAddr>) {
-        self.listen = addrs;
+        let before = std::mem::replace(&mut self.listen, addrs);
+        let is_gone = |ip: IpAddr| {
+            before.iter().any(|addr| addr.ip() == ip) && self.listen.iter().all(|addr| addr.ip() != ip)
+        };
+        let gone: Vec<_> = self.conns.iter().filter(|(_, conn)| is_gone(conn.local.ip())).map(|(id, _)| *id).collect();
+        for conn in gone {
+            let reason = "this PC has another address now";
+            cx.emit(Output::Close { conn, code: CloseCode::Stale, reason });
+            self.connection_down(cx, library, conn, None, reason);
+        }
         for (index, peer) in self.statics.iter_mut().enumerate() {
             if std::mem::take(&mut peer.own) && library.is_announced() {
                 self.timers.set(Due::Static(index), cx.now);

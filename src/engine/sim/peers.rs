@@ -534,6 +534,22 @@ fn after_a_sleep_everybody_is_asked_for_a_sign_of_life_and_lost_ones_are_dialled
 }
 
 #[test]
+fn an_address_that_is_gone_takes_its_connections_along() {
+    let mut solo = Solo::new(&[], None);
+    let (conn, _) = solo.accepted(1, empty());
+    solo.feed(Input::Sighting(sighting(1, 1)));
+    // One more address says nothing about the others.
+    assert_eq!(closes(&solo.feed(Input::Listening { addrs: vec![addr(9), addr(77)] })), []);
+    let outputs = solo.feed(Input::Listening { addrs: vec![addr(77)] });
+    assert_eq!(closes(&outputs), [(conn, CloseCode::Stale)]);
+    assert!(lost(&outputs).is_empty() && !solo.peer_rows()[0].connected);
+    let outputs = solo.pass(Duration::from_millis(100));
+    assert_eq!(dials(&outputs).iter().map(|(_, addr)| *addr).collect::<Vec<_>>(), [addr(1)]);
+    solo.accepted(1, empty());
+    assert!(lost(&solo.pass(Duration::from_secs(20))).is_empty(), "it came back in time");
+}
+
+#[test]
 fn the_way_to_a_peer_is_told_while_its_connection_stands() {
     let mut solo = Solo::new(&[], None);
     let way = |solo: &mut Solo| {
