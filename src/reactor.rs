@@ -17,7 +17,6 @@
 mod addresses;
 mod fetch;
 mod frames;
-mod linger;
 mod mailbox;
 mod metrics;
 mod mirrors;
@@ -44,13 +43,12 @@ use crate::fs::DirLock;
 use crate::identity::Identity;
 use crate::index::watch::{Degraded, FsEvent, Watcher};
 use crate::mirror::{self, Mirrors};
-use crate::proto::{CloseCode, PROTO_VER, Request};
+use crate::proto::{CloseCode, PROTO_VER};
 use crate::queue;
 use crate::quic::{ConnHandle as Conn, Endpoint, Event};
 use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKind};
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
-use linger::Linger;
 pub(crate) use mailbox::{Mailbox, Wake};
 use metrics::Measures;
 use sleep::Sleep;
@@ -175,7 +173,6 @@ pub(crate) fn start(
         trim_at: None,
         lost_events: 0,
         measures: Measures::new(now_outside_the_engine()),
-        linger: Linger::new(now_outside_the_engine()),
         watcher: None,
         watching: true,
         wake,
@@ -261,7 +258,6 @@ struct Reactor {
     events: Sender<PeerEvent>,
     lost_events: u64,
     measures: Measures,
-    linger: Linger,
     /// When to close what is left, once the engine has stopped.
     stopping: Option<Instant>,
     /// Why the engine stopped by itself.
@@ -319,9 +315,6 @@ impl Reactor {
             self.take_measures(now);
             self.trim(now);
             more |= self.endpoint.wants_turn() || !self.inputs.is_empty();
-            if !more && events.iter().any(|event| event.token() != WAKER) {
-                now = self.linger_if_idle(now);
-            }
         }
         self.close(now);
     }
@@ -337,20 +330,6 @@ impl Reactor {
         if let Some(discovery) = &self.discovery {
             discovery.look_again();
         }
-    }
-
-    /// Packets came, and were seen to. While nothing else is going on, those that follow are collected; answers the time then.
-    fn linger_if_idle(&self, now: Instant) -> Instant {
-        if self.streams.is_moving() || self.endpoint.stats().half_open > 0 {
-            return now;
-        }
-        let Some(moment) = self.linger.moment(now) else { return now };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "4 ms in which an idle PC sleeps instead of waking up for each packet"
-        )]
-        std::thread::sleep(moment);
-        now_outside_the_engine()
     }
 
     /// How long to poll at most; `None`: until something happens.
@@ -554,11 +533,6 @@ impl Reactor {
         }
         while let Some(input) = self.inputs.pop_front() {
             tracing::trace!(?input, "engine");
-            match &input {
-                Input::Request { request: Request::Ping { .. }, .. } => {}
-                Input::Request { .. } | Input::Command { .. } | Input::ConnectionUp { .. } => self.linger.lively(now),
-                _ => {}
-            }
             self.engine.handle(input, now);
             while let Some(output) = self.engine.poll_output() {
                 self.perform(output, now);
@@ -577,10 +551,7 @@ impl Reactor {
                     reply(Ok(CommandData::Metrics(metrics)));
                 }
             }
-            Output::Dial { dial, addr, expect } => {
-                self.linger.lively(now);
-                self.endpoint.dial(dial.0, addr, expect, now);
-            }
+            Output::Dial { dial, addr, expect } => self.endpoint.dial(dial.0, addr, expect, now),
             Output::Close { conn, code, reason } => {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));
@@ -588,12 +559,7 @@ impl Reactor {
             Output::Ask { request, conn, body } if conn.as_mirror().is_some() => {
                 self.ask_mirror(conn.as_mirror().unwrap_or_default(), request, *body);
             }
-            Output::Ask { request, conn, body } => {
-                streams.ask(&mut shell, request, conn, &body);
-                if !matches!(*body, Request::Ping { .. }) {
-                    self.linger.lively(now);
-                }
-            }
+            Output::Ask { request, conn, body } => streams.ask(&mut shell, request, conn, &body),
             Output::Fetch { request, conn, download, range, .. } if conn.as_mirror().is_some() => {
                 self.fetch_from_mirror(conn.as_mirror().unwrap_or_default(), request, download, range);
             }

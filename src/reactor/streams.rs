@@ -301,11 +301,6 @@ impl Streams {
         self.conns.len()
     }
 
-    /// Whether chunks are on their way, in or out.
-    pub(super) fn is_moving(&self) -> bool {
-        self.counters.fetching > 0 || !self.senders.is_empty()
-    }
-
     /// Every connection that stands, oldest first.
     pub(super) fn connections(&self) -> Vec<Conn> {
         let mut conns: Vec<Conn> = self.conns.keys().copied().collect();

@@ -176,9 +176,8 @@ impl Peers {
     /// dialled again at once, over another address.
     pub(in crate::engine) fn listening(&mut self, cx: &mut Cx<'_>, library: &Library, addrs: Vec<SocketAddr>) {
         let before = std::mem::replace(&mut self.listen, addrs);
-        let is_gone = |ip: IpAddr| {
-            before.iter().any(|addr| addr.ip() == ip) && self.listen.iter().all(|addr| addr.ip() != ip)
-        };
+        let is_gone =
+            |ip: IpAddr| before.iter().any(|addr| addr.ip() == ip) && self.listen.iter().all(|addr| addr.ip() != ip);
         let gone: Vec<_> = self.conns.iter().filter(|(_, conn)| is_gone(conn.local.ip())).map(|(id, _)| *id).collect();
         for conn in gone {
             let reason = "this PC has another address now";

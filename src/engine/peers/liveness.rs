@@ -49,13 +49,8 @@ impl Peers {
         self.timers.set(Due::Alive(peer), cx.now + cx.config.timers.ping_after);
     }
 
-    /// Somebody pings this PC, which is awake now: those it would have to wake up for soon are pinged at once. So the pings of
-    /// a whole LAN come to fall into the same moment.
-    pub(in crate::engine) fn pinged(&mut self, cx: &mut Cx<'_>, library: &Library) {
-        self.ping_others(cx, library, cx.config.timers.ping_after / 4);
-    }
-
-    /// Pings everybody who has been silent for so long, and is not being pinged yet: one wake-up for all of them.
+    /// Pings everybody who has been silent for so long, and is not being pinged yet: one wake-up a minute instead of one for each
+    /// of them.
     fn ping_others(&mut self, cx: &mut Cx<'_>, library: &Library, silence: Duration) {
         let is_silent = |row: &super::Peer| {
             let super::Presence::Connected(session) = &row.presence else { return false };
