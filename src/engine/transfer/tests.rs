@@ -658,14 +658,7 @@ fn hashes_that_are_not_those_of_the_content_ban_their_owner() {
     let mut sim = begun_unhashed(&game, &[2]);
     let mut chunks = game.chunks.clone();
     chunks.swap(0, 1);
-    let manifest = crate::proto::ManifestAnswer {
-        game_id: game.summary.id.clone(),
-        manifest_hash: game.summary.manifest_hash,
-        files: game.manifest.files().to_vec(),
-        chunk_size: CHUNK_SIZE,
-        chunk_count: game.manifest.chunk_count(),
-        content_hash: Some(game.content()),
-    };
+    let manifest = game.answer();
     sim.peer(1, &game).manifest_override = Some(Ok((Answer::Manifest(manifest), chunks)));
     sim.sources_changed();
     sim.run();
@@ -727,14 +720,7 @@ fn a_lying_manifest_bans_its_source_and_the_next_is_asked() {
     for edit in 0..5 {
         let mut sim = Sim::new(1);
         sim.peer(1, &liar);
-        let manifest = crate::proto::ManifestAnswer {
-            game_id: game.summary.id.clone(),
-            manifest_hash: game.summary.manifest_hash,
-            files: game.manifest.files().to_vec(),
-            chunk_size: CHUNK_SIZE,
-            chunk_count: game.manifest.chunk_count(),
-            content_hash: Some(game.content()),
-        };
+        let manifest = game.answer();
         let mut lie = (manifest, game.chunks.clone());
         match edit {
             0 => lie.1.swap(0, 1),

@@ -60,6 +60,18 @@ impl Offer {
         content_hash(&self.manifest, &self.chunks)
     }
 
+    /// What an honest owner answers to `GetManifest`, but for the raw hashes.
+    pub(super) fn answer(&self) -> ManifestAnswer {
+        ManifestAnswer {
+            game_id: self.summary.id.clone(),
+            manifest_hash: self.summary.manifest_hash,
+            files: self.manifest.files().to_vec(),
+            chunk_size: CHUNK_SIZE,
+            chunk_count: self.manifest.chunk_count(),
+            content_hash: Some(self.content()),
+        }
+    }
+
     /// The same game before its owner has hashed it.
     pub(super) fn unhashed(&self) -> Self {
         let summary = GameSummary { content_hash: None, ..(*self.summary).clone() };
@@ -690,13 +702,6 @@ fn manifest_of(
         return Err(RunFailure::Refused(error));
     };
     let content_hash = offer.summary.content_hash;
-    let answer = ManifestAnswer {
-        game_id: game.clone(),
-        manifest_hash,
-        files: offer.manifest.files().to_vec(),
-        chunk_size: CHUNK_SIZE,
-        chunk_count: offer.manifest.chunk_count(),
-        content_hash,
-    };
+    let answer = ManifestAnswer { content_hash, ..offer.answer() };
     Ok((Answer::Manifest(answer), content_hash.map_or(Vec::new(), |_| offer.chunks.clone())))
 }
