@@ -421,7 +421,9 @@ impl Reactor {
         self.mirrors_done();
         let (mut shell, streams) = self.shell(now);
         streams.expire(&mut shell);
+        let mut connections_changed = false;
         while let Some(event) = shell.endpoint.poll_event() {
+            connections_changed |= matches!(event, Event::Up { .. } | Event::Down { .. });
             match event {
                 Event::Readable { conn, stream } => streams.readable(&mut shell, conn, stream),
                 Event::Writable { conn } => streams.writable(&mut shell, conn),
@@ -446,7 +448,7 @@ impl Reactor {
             }
         }
         streams.read_ahead_all(&mut shell);
-        if let Some(discovery) = &self.discovery {
+        if let Some(discovery) = self.discovery.as_ref().filter(|_| connections_changed) {
             discovery.connected(self.streams.connection_count());
         }
         self.submit();

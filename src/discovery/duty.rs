@@ -70,14 +70,16 @@ impl DutyCycle {
         match self.phase {
             Phase::Browsing { .. } => {
                 let spread = 0.5 + spread.clamp(0.0, 1.0);
-                self.phase = Phase::Paused { since: now, spread, until: now + self.mean_pause(peers).mul_f64(spread) };
+                let until = now + self.mean_pause(peers).mul_f64(spread);
+                self.phase = Phase::Paused { since: now, spread, until };
                 Some(Step::Stop)
             }
-            Phase::Paused { since, spread, .. } if now < since + self.mean_pause(peers).mul_f64(spread) => {
-                self.phase = Phase::Paused { since, spread, until: since + self.mean_pause(peers).mul_f64(spread) };
-                None
-            }
-            Phase::Paused { .. } => {
+            Phase::Paused { since, spread, .. } => {
+                let until = since + self.mean_pause(peers).mul_f64(spread);
+                if now < until {
+                    self.phase = Phase::Paused { since, spread, until };
+                    return None;
+                }
                 self.phase = Phase::Browsing { since: now, until: now + self.window };
                 Some(Step::Browse)
             }
