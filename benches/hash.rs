@@ -1,8 +1,11 @@
 //! What it costs to name one chunk's bytes: the content hash that every chunk is verified with, beside the hash that
-//! names lists of files and the one that most other programs use.
+//! names lists of files and the one that most other programs use; by itself, and as a pipeline of threads that are handed one
+//! chunk after the other in recycled buffers.
 //!
 //! `cargo bench --bench hash`
+#![allow(missing_docs, clippy::unwrap_used)]
 
+use crossbeam_channel::bounded;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use lanspread_peer::types::{CHUNK_SIZE, ChunkHash};
@@ -29,6 +32,55 @@ fn xxh3_128(bencher: Bencher<'_, '_>, len: usize) {
 #[divan::bench(args = LENGTHS)]
 fn sha256(bencher: Bencher<'_, '_>, len: usize) {
     run(bencher, len, |bytes| ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[0]);
+}
+
+/// Threads of a pipeline.
+const THREADS: [usize; 2] = [1, 2];
+
+#[divan::bench(args = THREADS)]
+fn pipeline_blake3(bencher: Bencher<'_, '_>, threads: usize) {
+    pipeline(bencher, threads, |bytes| ChunkHash::of(bytes).0[0]);
+}
+
+#[divan::bench(args = THREADS)]
+fn pipeline_xxh3_128(bencher: Bencher<'_, '_>, threads: usize) {
+    pipeline(bencher, threads, |bytes| xxhash_rust::xxh3::xxh3_128(bytes) as u8);
+}
+
+#[divan::bench(args = THREADS)]
+fn pipeline_sha256(bencher: Bencher<'_, '_>, threads: usize) {
+    pipeline(bencher, threads, |bytes| ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[0]);
+}
+
+/// Each chunk is copied into a free buffer, as it is when it lands, and goes to a thread that hashes it and hands the buffer back.
+fn pipeline(bencher: Bencher<'_, '_>, threads: usize, hash: impl Fn(&[u8]) -> u8 + Copy + Send) {
+    let len = CHUNK_SIZE as usize;
+    let bytes: Vec<u8> = (0..len * TURNS).map(|i| (i * 31 + i / 255) as u8).collect();
+    let (give, free) = bounded(2 * threads);
+    (0..2 * threads).for_each(|_| give.send(vec![0; len]).unwrap());
+    let (to_hash, queue) = bounded::<Vec<u8>>(2 * threads);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (queue, give) = (queue.clone(), give.clone());
+            scope.spawn(move || {
+                for chunk in queue {
+                    black_box(hash(&chunk));
+                    give.send(chunk).unwrap();
+                }
+            });
+        }
+        bencher.counter(BytesCount::new(len * TURNS)).bench_local(|| {
+            for chunk in bytes.chunks_exact(len) {
+                let mut buffer = free.recv().unwrap();
+                buffer.copy_from_slice(chunk);
+                to_hash.send(buffer).unwrap();
+            }
+            // Over when every buffer is back.
+            let all: Vec<_> = (0..2 * threads).map(|_| free.recv().unwrap()).collect();
+            all.into_iter().for_each(|buffer| give.send(buffer).unwrap());
+        });
+        drop(to_hash);
+    });
 }
 
 fn run(bencher: Bencher<'_, '_>, len: usize, hash: impl Fn(&[u8]) -> u8) {

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use metrics::{BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics};
+pub use metrics::{
+    BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics, SyncMetrics,
+};
 
 use crate::types::{
     ChunkIndex, ContentHash, Epoch, GameId, InterfaceKind, LibraryDigest, ManifestHash, MirrorUrl, PeerId, RelPath,

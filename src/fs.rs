@@ -16,6 +16,7 @@ pub(crate) mod model;
 mod patience;
 mod sealed;
 mod space;
+mod syncs;
 #[cfg(unix)]
 #[path = "fs/unix.rs"]
 mod sys;
@@ -40,6 +41,8 @@ pub use hook::{Hook, Op};
 pub use lock::DirLock;
 pub(crate) use sealed::{is_sealed, seal};
 pub use space::{SpaceLedger, SpaceReservation};
+use syncs::timed;
+pub use syncs::{SyncTimes, Synced, sync_times};
 
 use crate::types::RelPath;
 
@@ -290,7 +293,7 @@ impl Dir {
         self.0
             .hooks
             .before(Op::SyncDir(self.path()))
-            .and_then(|()| self.0.handle.sync())
+            .and_then(|()| timed(Synced::Directory, || self.0.handle.sync()))
             .map_err(FsError::at("fsync directory", self.path()))
     }
 
@@ -299,7 +302,7 @@ impl Dir {
         self.0
             .hooks
             .before(Op::SyncFileSystem(self.path()))
-            .and_then(|()| self.0.handle.sync_file_system())
+            .and_then(|()| timed(Synced::FileSystem, || self.0.handle.sync_file_system()))
             .map_err(FsError::at("sync file system of", self.path()))
     }
 

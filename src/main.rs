@@ -20,7 +20,8 @@ use lanspread_peer::tools::catalog::{self, CatalogCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
 use lanspread_peer::tools::share::{self, ShareArgs};
 use lanspread_peer::tools::unpack_helper;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -154,13 +155,12 @@ fn stop(peer: &Peer) {
 
 /// stdout belongs to the JSON lines.
 fn log_to_stderr(filter: &str) -> Outcome {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        (USAGE, format!("--log {filter}: {error}; expected error, warn, info, debug, trace, or a filter"))
+    let filter: Targets = filter.parse().map_err(|error| {
+        let expected = "error, warn, info, debug, trace, or a list such as info,quiche=debug";
+        (USAGE, format!("--log {filter}: {error}; expected {expected}"))
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }

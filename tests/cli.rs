@@ -123,7 +123,7 @@ fn questions_are_answered_for_people_and_for_programs() {
         (&["status"][..], &["game directory", "running", "nothing"][..]),
         (&["peers"], &["the-source", "connected", "loopback", " ms "]),
         (&["games"], &["doom", "available"]),
-        (&["metrics"], &["landing buffers", "0 of 24", "packets sent"]),
+        (&["metrics"], &["landing buffers", "0 of 24", "packets sent", "fsync of directory", "calls", "longest"]),
         (&["get", "doom"], &["data.eti", "extra/readme.txt", "3 files"]),
         (&["connect", &pair.source.addr.to_string()], &["connected to", &pair.source.peer_id]),
     ] {

@@ -310,6 +310,18 @@ fn metrics_are_text_for_whoever_has_the_token() {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
     assert!(body.contains("\nlanspread_buffers_limit{pool=\"landing\"} 24\n"), "{body}");
+    // Whatever can wait has a name, and so has the time that the disk takes. A daemon that has started has made its state durable.
+    for queue in
+        ["bulk", "jobs", "commands", "sightings", "events", "file-events", "uploads", "mirror-documents", "mirror-runs"]
+    {
+        assert!(body.contains(&format!("\nlanspread_queue_waiting{{queue=\"{queue}\"}} ")), "{queue}: {body}");
+        assert!(body.contains(&format!("\nlanspread_queue_limit{{queue=\"{queue}\"}} ")), "{queue}: {body}");
+    }
+    for of in ["file", "directory", "file-system"] {
+        for metric in ["fsyncs_total", "fsync_seconds_total", "fsync_longest_seconds"] {
+            assert!(body.contains(&format!("\nlanspread_{metric}{{of=\"{of}\"}} ")), "{metric} of {of}: {body}");
+        }
+    }
     let up = body.lines().find_map(|line| line.strip_prefix("lanspread_uptime_seconds ")).unwrap();
     assert!(up.parse::<f64>().unwrap() > 0.0, "{body}");
     let (status, data) = host.post(r#"{"cmd":"metrics"}"#);

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub frame_bytes: usize,
     /// Most that there may be.
     pub frame_bytes_limit: usize,
+    /// What making things durable took.
+    pub syncs: Vec<SyncMetrics>,
     /// What waits where.
     pub queues: Vec<QueueMetrics>,
     /// What was waited for.
@@ -66,10 +68,24 @@ pub struct BufferMetrics {
     pub limit: usize,
 }
 
+/// Calls that made something durable.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct SyncMetrics {
+    /// What: the bytes of a `file`, the names in a `directory`, everything on a `file-system`.
+    pub what: &'static str,
+    /// How many calls.
+    pub calls: u64,
+    /// How long they took, all told; several may run at once.
+    pub seconds: f64,
+    /// How long the longest took.
+    pub longest_seconds: f64,
+}
+
 /// A bounded queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct QueueMetrics {
-    /// Its name: a lane of the workers (where what is being worked on counts as well), or a mailbox.
+    /// Its name: a lane of the workers (where what is being worked on counts as well), a mailbox of the reactor, the runs that wait
+    /// for their turn to be sent, or what waits for a mirror.
     pub queue: &'static str,
     /// How many wait.
     pub waiting: usize,

@@ -66,6 +66,18 @@ fn bounds(page: &mut Page, m: &Metrics) {
     page.gauge("lanspread_landing_buffers_reserved", reserved).is(m.landing_buffers_reserved);
     page.gauge("lanspread_frame_bytes", "Bytes of messages that are incomplete, or with a worker.").is(m.frame_bytes);
     page.gauge("lanspread_frame_bytes_limit", "Bytes of them that there may be.").is(m.frame_bytes_limit);
+    let mut syncs = page.counter("lanspread_fsyncs_total", "Calls that made something durable.");
+    for sync in &m.syncs {
+        syncs.with("of", sync.what, sync.calls);
+    }
+    let mut seconds = page.counter("lanspread_fsync_seconds_total", "How long they took; several may run at once.");
+    for sync in &m.syncs {
+        seconds.with("of", sync.what, sync.seconds);
+    }
+    let mut longest = page.gauge("lanspread_fsync_longest_seconds", "How long the longest of them took.");
+    for sync in &m.syncs {
+        longest.with("of", sync.what, sync.longest_seconds);
+    }
     let mut waiting = page.gauge("lanspread_queue_waiting", "What waits in a queue, or is worked on by its lane.");
     for queue in &m.queues {
         waiting.with("queue", queue.queue, queue.waiting);

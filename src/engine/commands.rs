@@ -351,7 +351,7 @@ impl Engine {
     }
 
     fn load(&self) -> super::EngineLoad {
-        super::EngineLoad { peers: self.peers.connections(), ..self.transfers.load() }
+        super::EngineLoad { peers: self.peers.connections(), ..self.transfers.load(&self.config) }
     }
 
     fn status(&self, now: Instant) -> Status {

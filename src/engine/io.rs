@@ -281,6 +281,10 @@ pub struct EngineLoad {
     pub downloads_waiting: usize,
     /// Runs and manifests that peers are being sent.
     pub uploads: usize,
+    /// Runs that peers asked for and that wait to be sent.
+    pub uploads_waiting: usize,
+    /// Most that may wait.
+    pub uploads_waiting_limit: usize,
     /// Landing buffers reserved or with workers.
     pub buffers_reserved: usize,
     /// Bytes of game data that landed.

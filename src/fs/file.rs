@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::hook::{Hooks, Op};
-use super::{FsError, sys};
+use super::syncs::timed;
+use super::{FsError, Synced, sys};
 
 /// Bytes that are copied at a time where the system does not copy by itself.
 const COPY_BUFFER: usize = 1 << 20;
@@ -142,7 +143,7 @@ impl File {
     pub fn sync(&self) -> Result<(), FsError> {
         self.hooks
             .before(Op::SyncFile(&self.path))
-            .and_then(|()| self.file.sync_all())
+            .and_then(|()| timed(Synced::File, || self.file.sync_all()))
             .map_err(FsError::at("fsync", &self.path))
     }
 

@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 
 use super::error::unsafe_path;
-use super::{Dir, EntryKind, File, FsError, Op, sys};
+use super::syncs::timed;
+use super::{Dir, EntryKind, File, FsError, Op, Synced, sys};
 
 /// Deepest tree: each level takes a handle. More than what a path of the system can name has no use.
 const MAX_DEPTH: usize = 256;
@@ -116,7 +117,7 @@ impl Dir {
                 File::new(file, path, self.0.hooks.clone()).sync()?;
             }
         }
-        let synced = self.0.hooks.before(Op::SyncDir(path)).and_then(|()| tree.sync());
+        let synced = self.0.hooks.before(Op::SyncDir(path)).and_then(|()| timed(Synced::Directory, || tree.sync()));
         synced.map_err(FsError::at("fsync directory", path))
     }
 }

@@ -143,6 +143,13 @@ impl Watcher {
         overflow.into_iter().chain(root).chain(games.into_iter().map(FsEvent::Game)).collect()
     }
 
+    /// How many events wait to be [drained](Self::drain), and how many may: one of each watched game, and two of the game directory.
+    pub fn waiting(&self) -> (usize, usize) {
+        let mailbox = self.mailbox();
+        let of_all = usize::from(mailbox.root) + usize::from(mailbox.overflow);
+        (mailbox.games.len() + of_all, mailbox.watched.len() + 2)
+    }
+
     fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         lock(&self.mailbox)
     }
@@ -437,6 +444,25 @@ mod tests {
         assert_eq!(watched.events_of(|dir| fs::remove_file(dir.join("b/version.ini")).unwrap()), [game("b")]);
         assert_eq!(watched.watcher.missing(), 0);
         drop(watched.disk);
+    }
+
+    #[test]
+    fn events_wait_once_for_each_game_and_within_a_bound() {
+        let mut watched = Watched::new(0, &["a", "b"]);
+        for game in ["a", "b"] {
+            watched.watcher.watch(&id(game)).unwrap();
+        }
+        assert_eq!(watched.watcher.waiting(), (0, 4));
+        for turn in 0..3 {
+            fs::write(watched.game_dir.join("a/new.eti"), [turn]).unwrap();
+            fs::write(watched.game_dir.join("b/new.eti"), [turn]).unwrap();
+        }
+        let end = std::time::Instant::now() + PATIENCE;
+        while watched.watcher.waiting() != (2, 4) {
+            assert!(std::time::Instant::now() < end, "{:?}", watched.watcher.waiting());
+            std::thread::yield_now();
+        }
+        watched.wait_for(&game("b"));
     }
 
     #[test]

@@ -131,6 +131,14 @@ impl Mirrors {
         self.waited_for.values().flatten().count()
     }
 
+    /// What waits for a thread, of all mirrors: each queue with its name and how much may wait there.
+    pub fn queues(&self) -> [(&'static str, usize, usize); 2] {
+        let limit = self.lanes.len() * MAX_WAITING;
+        let documents = self.lanes.iter().map(|lane| lane.documents.len()).sum();
+        let runs = self.lanes.iter().map(|lane| lane.runs.len()).sum();
+        [("mirror-documents", documents, limit), ("mirror-runs", runs, limit)]
+    }
+
     /// Starts the threads. `pool`: the landing buffers, of which [`THREADS`] for each mirror may be held by cancelled runs.
     /// `patience`: how long a server may be silent in the middle of a run.
     ///
@@ -399,4 +407,24 @@ impl Memory {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_mirror_is_counted_against_its_bound() {
+        // Its backlog takes the connection, and nobody answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = MirrorUrl::parse(&format!("http://{}/", silent.local_addr().unwrap())).unwrap();
+        let pool = BufferPool::new(1, 1);
+        let mut mirrors = Mirrors::start(&[url], &pool, Duration::from_secs(60), Arc::new(|| {})).unwrap();
+        (0..3).for_each(|_| mirrors.ask(0, MirrorAsk::Index));
+        // One of them is being asked for as soon as the thread has taken it.
+        while mirrors.queues()[0].1 != 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(mirrors.queues(), [("mirror-documents", 2, MAX_WAITING), ("mirror-runs", 0, MAX_WAITING)]);
+    }
 }

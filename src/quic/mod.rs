@@ -50,7 +50,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
-pub use tls::ALPN;
+pub use tls::{ALPN, SharedBytes, parameters};
 
 use crate::types::PeerId;
 

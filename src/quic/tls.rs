@@ -30,7 +30,7 @@ const MAX_ACK_DELAY_MS: u64 = 5;
 
 /// Lets quiche keep the caller's own buffers until they are acknowledged, instead of copies.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SharedBytes;
+pub struct SharedBytes;
 
 impl quiche::BufFactory for SharedBytes {
     type Buf = Bytes;
@@ -46,11 +46,7 @@ impl quiche::BufFactory for SharedBytes {
 }
 
 /// The parameters of all connections, for both roles. `receive_buffer`: bytes that the socket really holds.
-pub(super) fn parameters(
-    config: &Config,
-    identity: &Identity,
-    receive_buffer: usize,
-) -> Result<quiche::Config, BindError> {
+pub fn parameters(config: &Config, identity: &Identity, receive_buffer: usize) -> Result<quiche::Config, BindError> {
     let tls = context(identity).map_err(|error| BindError::Tls(error.to_string()))?;
     let build = || -> Result<quiche::Config, quiche::Error> {
         let mut quic = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, tls)?;

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Reactor;
 use super::{COMMAND_QUEUE, EVENT_QUEUE, HINT_QUEUE};
-use crate::api::{BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics};
+use crate::api::{
+    BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics, SyncMetrics,
+};
 use crate::engine::EngineLoad;
+use crate::fs::{Synced, sync_times};
+use crate::index::watch::Watcher;
 use crate::quic::ConnHandle as Conn;
 use crate::types::{Batch, PeerId};
 use crate::workers::BufferPool;
@@ -152,21 +156,25 @@ impl Reactor {
             read_buffers: buffers(&self.read_pool, measures.read_peak),
             frame_bytes: self.streams.frame_bytes(),
             frame_bytes_limit: self.config.limits.frame_bytes,
-            queues: self.queues(),
+            syncs: Synced::ALL.into_iter().map(syncs).collect(),
+            queues: self.queues(load),
             stalls: stalls(measures, now),
             network: self.network(),
             peers: load.peers.iter().filter_map(|(peer_id, conn)| self.path_to(*peer_id, Conn(conn.0))).collect(),
         }
     }
 
-    fn queues(&self) -> Vec<QueueMetrics> {
-        let lanes = self.workers.lanes().map(|(queue, waiting, limit)| QueueMetrics { queue, waiting, limit });
-        let mailboxes = [
+    fn queues(&self, load: &EngineLoad) -> Vec<QueueMetrics> {
+        let (changes, changes_limit) = self.watcher.as_ref().map_or((0, 0), Watcher::waiting);
+        let others = [
             ("commands", self.order_queue.len(), COMMAND_QUEUE),
             ("sightings", self.sighting_queue.len(), HINT_QUEUE),
             ("events", self.events.len(), EVENT_QUEUE),
+            ("file-events", changes, changes_limit),
+            ("uploads", load.uploads_waiting, load.uploads_waiting_limit),
         ];
-        lanes.chain(mailboxes.map(|(queue, waiting, limit)| QueueMetrics { queue, waiting, limit })).collect()
+        let all = self.workers.lanes().chain(others).chain(self.mirrors.queues());
+        all.map(|(queue, waiting, limit)| QueueMetrics { queue, waiting, limit }).collect()
     }
 
     fn network(&self) -> NetworkMetrics {
@@ -211,6 +219,16 @@ impl Reactor {
 fn buffers(pool: &BufferPool, peak: usize) -> BufferMetrics {
     let in_use = pool.in_use();
     BufferMetrics { in_use, peak: peak.max(in_use), allocated: pool.allocated(), limit: pool.count() }
+}
+
+fn syncs(what: Synced) -> SyncMetrics {
+    let times = sync_times(what);
+    SyncMetrics {
+        what: what.name(),
+        calls: times.calls,
+        seconds: times.total.as_secs_f64(),
+        longest_seconds: times.longest.as_secs_f64(),
+    }
 }
 
 fn stalls(measures: &Measures, now: Instant) -> Vec<StallMetrics> {

@@ -72,6 +72,13 @@ pub(super) fn metrics(metrics: &Value) -> String {
         ("packets received".into(), packets("packets_received", "receive_calls")),
         ("lost".into(), lost),
     ];
+    for sync in rows(metrics, "syncs").filter(|sync| number(&sync["calls"]) > 0) {
+        let (took, longest) = (seconds(&sync["seconds"]), seconds(&sync["longest_seconds"]));
+        lines.push((
+            format!("fsync of {}", text(&sync["what"])),
+            format!("{} calls, {took} (longest {longest})", text(&sync["calls"])),
+        ));
+    }
     for queue in rows(metrics, "queues").filter(|queue| number(&queue["waiting"]) > 0) {
         lines.push((
             format!("queue {}", text(&queue["queue"])),

@@ -313,7 +313,7 @@ impl Audit {
             engine.transfers.check_invariants();
         }
         let (limit, promised) = (node.config.limits.landing_buffers, node.buffers());
-        let counted = engine.transfers.load().buffers_reserved;
+        let counted = engine.transfers.load(&engine.config).buffers_reserved;
         assert!(promised <= counted && counted <= limit, "{promised} and {counted} landing buffers of {limit}");
         self.tally.buffers = self.tally.buffers.max(promised);
         let rows = engine.operation_rows();

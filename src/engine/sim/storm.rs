@@ -133,7 +133,7 @@ fn honest(world: &World) -> impl Iterator<Item = (usize, &Node)> {
 fn left(node: &Node) -> Option<String> {
     let Some(engine) = &node.engine else { return Some("it does not run".to_owned()) };
     let rows = engine.operation_rows();
-    let load = engine.transfers.load();
+    let load = engine.transfers.load(&engine.config);
     let is_empty = node.asked.is_empty()
         && node.fetches.is_empty()
         && node.writing.is_empty()

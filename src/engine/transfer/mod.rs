@@ -695,11 +695,14 @@ impl Transfers {
     }
 
     /// What is under way; without the peers, which others know.
-    pub(super) fn load(&self) -> EngineLoad {
+    pub(super) fn load(&self, config: &Config) -> EngineLoad {
+        let (uploads_waiting, uploads_waiting_limit) = self.serving.waiting(config);
         EngineLoad {
             downloads_running: self.running.len(),
             downloads_waiting: self.queue.len(),
             uploads: self.serving.count(),
+            uploads_waiting,
+            uploads_waiting_limit,
             buffers_reserved: self.buffers_held(),
             bytes_received: self.bytes_received,
             peers: Vec::new(),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::context::Cx;
 use super::super::{ConnId, InboundId, Output};
 use super::LocalView;
-use super::slots::{Place, Slots};
+use super::slots::{Place, Slots, most_waiting};
+use crate::config::Config;
 use crate::proto::{Answer, GetChunks, WireError, WireErrorCode};
 use crate::types::{ContentHash, DownloadId, GameId, ManifestHash, ScannedGame};
 
@@ -63,7 +64,7 @@ impl Serving {
     ) {
         match self.admit_chunks(cx, local, hold, from, &request) {
             Err(error) => refuse(cx, from, error),
-            Ok(download) => match self.slots.enter(from, request, slots(cx)) {
+            Ok(download) => match self.slots.enter(from, request, upload_runs(cx.config)) {
                 Place::Now(request) => self.send(cx, from, request, download),
                 Place::Queued => {}
                 Place::Full => refuse(cx, from, error(WireErrorCode::Busy, "too many runs are being sent".to_owned())),
@@ -73,7 +74,7 @@ impl Serving {
 
     /// Sends what waits, as far as slots are free. What was admitted when it was asked for may not be any more.
     pub(super) fn go_on(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView, hold: impl Fn(&GetChunks) -> Hold) {
-        while let Some((to, request)) = self.slots.next(slots(cx)) {
+        while let Some((to, request)) = self.slots.next(upload_runs(cx.config)) {
             match self.admit_chunks(cx, local, hold(&request), to, &request) {
                 Ok(download) => self.send(cx, to, request, download),
                 Err(error) => {
@@ -123,6 +124,11 @@ impl Serving {
     /// How many runs and manifests are being sent.
     pub(super) fn count(&self) -> usize {
         self.sends.len()
+    }
+
+    /// How many runs wait to be sent, and how many may.
+    pub(super) fn waiting(&self, config: &Config) -> (usize, usize) {
+        (self.slots.waiting(), most_waiting(upload_runs(config)))
     }
 
     /// The games that are being sent.
@@ -196,8 +202,8 @@ impl Serving {
 }
 
 /// Runs that may go out at once.
-fn slots(cx: &Cx<'_>) -> usize {
-    cx.config.limits.upload_runs.max(1)
+fn upload_runs(config: &Config) -> usize {
+    config.limits.upload_runs.max(1)
 }
 
 fn check_run(request: &GetChunks, content_hash: Option<ContentHash>) -> Result<(), WireError> {

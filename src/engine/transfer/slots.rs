@@ -47,7 +47,7 @@ impl Slots {
             self.start(from);
             return Place::Now(request);
         }
-        if self.waiting.values().map(VecDeque::len).sum::<usize>() >= limit.saturating_mul(WAITING_PER_SLOT) {
+        if self.waiting() >= most_waiting(limit) {
             return Place::Full;
         }
         self.waiting.entry(from.conn).or_default().push_back((from.stream, request));
@@ -95,6 +95,11 @@ impl Slots {
         self.waiting.remove(&conn);
     }
 
+    /// Requests that wait, of all connections.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
     /// Requests of a connection that wait.
     pub(super) fn waiting_of(&self, conn: ConnId) -> usize {
         self.waiting.get(&conn).map_or(0, VecDeque::len)
@@ -118,4 +123,9 @@ impl Slots {
         }
         request
     }
+}
+
+/// Requests that may wait while at most `limit` go out.
+pub(super) fn most_waiting(limit: usize) -> usize {
+    limit.saturating_mul(WAITING_PER_SLOT)
 }

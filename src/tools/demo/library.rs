@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use zip::write::SimpleFileOptions;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use crate::types::{GameId, GameIdError};
 
@@ -46,8 +47,6 @@ pub(super) enum LibraryError {
     Io { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Id(#[from] GameIdError),
-    #[error("{path}: the archive cannot be written: {source}", path = path.display())]
-    Archive { path: PathBuf, source: zip::result::ZipError },
     #[error("interrupted")]
     Interrupted,
     #[error("{game}: {path} {what}", path = path.display())]
@@ -115,7 +114,7 @@ pub(super) fn create(
     Ok(samples)
 }
 
-/// Writes the packed game below `root`, or a new version in its place: one ZIP archive, from which it is installed.
+/// Writes the packed game below `root`, or a new version in its place: one compressed tar archive, from which it is installed.
 pub(super) fn create_packed(root: &Path, is_next: bool) -> Result<Sample, LibraryError> {
     let mut sample = Sample::new("lanspread-demo-packed", if is_next { NEXT_VERSION } else { VERSION })?;
     let dir = root.join(sample.id.as_str());
@@ -127,14 +126,15 @@ pub(super) fn create_packed(root: &Path, is_next: bool) -> Result<Sample, Librar
         _ => {}
     }
     let path = dir.join("game.eti");
-    let failed = |source| LibraryError::Archive { path: path.clone(), source };
-    let mut archive = zip::ZipWriter::new(File::create(&path).map_err(at(&path))?);
+    let mut archive = tar::Builder::new(GzEncoder::new(File::create(&path).map_err(at(&path))?, Compression::fast()));
     for (name, bytes) in packed_files(sample.version) {
-        archive.start_file(name, SimpleFileOptions::default()).map_err(failed)?;
-        archive.write_all(&bytes).map_err(at(&path))?;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &bytes[..]).map_err(at(&path))?;
         sample.installed.insert(name.into(), (blake3::hash(&bytes), bytes.len() as u64));
     }
-    archive.finish().map_err(failed)?;
+    archive.into_inner().and_then(GzEncoder::finish).map_err(at(&path))?;
     let bytes = fs::read(&path).map_err(at(&path))?;
     sample.files.insert("game.eti".into(), (blake3::hash(&bytes), bytes.len() as u64));
     sample.complete(&dir)?;

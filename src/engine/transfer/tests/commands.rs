@@ -311,6 +311,8 @@ fn as_many_runs_go_out_as_there_are_slots_and_further_ones_wait_or_are_busy() {
         assert_eq!(sim.sends.len(), (stream as usize + 1).min(4));
     }
     assert_eq!(error_codes(&sim), [WireErrorCode::Busy; 2], "4 are sent, 8 wait");
+    let load = sim.transfers.load(&sim.config);
+    assert_eq!((load.uploads, load.uploads_waiting, load.uploads_waiting_limit), (4, 8, 8));
     let mut served = 0;
     while let Some(to) = sim.sends.keys().next().copied() {
         sim.end_send(to, false);
@@ -318,6 +320,7 @@ fn as_many_runs_go_out_as_there_are_slots_and_further_ones_wait_or_are_busy() {
         assert_eq!(sim.sends.len(), (12 - served).min(4));
     }
     assert_eq!((served, error_codes(&sim).len()), (12, 2));
+    assert_eq!(sim.transfers.load(&sim.config).uploads_waiting, 0);
 }
 
 #[test]
