@@ -17,6 +17,7 @@ use lanspread_peer::api::{CommandData, PeerCommand, PeerEvent};
 use lanspread_peer::config::Config;
 use lanspread_peer::types::CHUNK_SIZE;
 use lanspread_peer::{CommandSender, Peer};
+use tracing_subscriber::filter::LevelFilter;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,9 +34,9 @@ impl Daemon {
     }
 
     fn start_in(dir: tempfile::TempDir, peers: &[SocketAddr]) -> Self {
-        // RUST_LOG shows what happens.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        // RUST_LOG=debug shows what happens.
+        let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::OFF);
+        let _ = tracing_subscriber::fmt().with_max_level(level).with_test_writer().try_init();
         let games = dir.path().join("games");
         fs::create_dir_all(&games).unwrap();
         let mut config = Config::new(games, dir.path().join("state"));
