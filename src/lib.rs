@@ -33,6 +33,7 @@ pub mod tools;
 pub mod types;
 pub mod workers;
 
+mod aligned;
 mod peer;
 mod queue;
 mod web;

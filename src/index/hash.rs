@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::changed;
+use crate::aligned::AlignedBytes;
 use crate::fs::Dir;
 use crate::types::{CHUNK_SIZE, ChunkHash, GameId, JobError, JobErrorKind, KnownContent, Manifest, content_hash};
 
@@ -19,7 +20,7 @@ pub(super) fn hash_files(
     mtimes_ns: &[i128],
     cancel: &AtomicBool,
 ) -> Result<KnownContent, JobError> {
-    let mut buffer = Vec::new();
+    let mut buffer = AlignedBytes::default();
     let mut chunks = Vec::with_capacity(manifest.chunk_count() as usize);
     for (entry, &mtime_ns) in manifest.files().iter().zip(mtimes_ns) {
         let moved = || changed(game, format_args!("{} changed while it was hashed", entry.path));
@@ -40,10 +41,7 @@ pub(super) fn hash_files(
             }
             // At most a chunk, and no more than the largest file needs.
             let len = (entry.size - offset).min(CHUNK_SIZE) as usize;
-            if buffer.len() < len {
-                buffer.resize(len, 0);
-            }
-            let Some(chunk) = buffer.get_mut(..len) else { return Err(moved()) };
+            let chunk = buffer.first(len);
             if file.read_at(chunk, offset)? != len {
                 return Err(moved());
             }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::scan::SENTINEL;
 use super::{GameDir, Previous, changed};
+use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, FileEntry, GameId, JobError, JobErrorKind, KnownContent, Manifest, ManifestHash,
@@ -64,7 +65,7 @@ fn compare(
     cancel: &AtomicBool,
 ) -> Result<Vec<ChunkIndex>, JobError> {
     let mut bad = Vec::new();
-    let mut buffer = Vec::new();
+    let mut buffer = AlignedBytes::default();
     let mut done = 0;
     for (index, entry) in manifest.files().iter().enumerate() {
         let file = open(root, entry)?;
@@ -81,10 +82,7 @@ fn compare(
                 return Err(JobError::new(JobErrorKind::Cancelled, format!("verifying {game} was cancelled")));
             }
             let len = entry.size.saturating_sub(offset).min(CHUNK_SIZE) as usize;
-            if buffer.len() < len {
-                buffer.resize(len, 0);
-            }
-            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            let bytes = buffer.first(len);
             let hash = match file.as_ref().map(|file| file.read_at(bytes, offset)) {
                 Some(Ok(read)) if read == len => Some(ChunkHash::of(bytes)),
                 Some(Err(e)) if e.is_exhaustion() => return Err(e.into()),

@@ -22,6 +22,7 @@ use super::timers::Timers;
 use super::tls::{self, SharedBytes};
 use super::wakeup::Wakeup;
 use super::{BindError, ConnHandle, ConnectionStats, EndpointStats, Event, Recv, SendError};
+use crate::aligned::AlignedBytes;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::types::{PartyProofs, PeerId};
@@ -54,7 +55,7 @@ pub struct Endpoint {
     pub(super) dirty: VecDeque<usize>,
     pub(super) touched: Vec<usize>,
     inbox: Option<Inbox>,
-    pub(super) scratch: Vec<u8>,
+    pub(super) scratch: AlignedBytes,
     pub(super) stats: EndpointStats,
 }
 
@@ -118,7 +119,7 @@ impl Endpoint {
             dirty: VecDeque::new(),
             touched: Vec::new(),
             inbox: Some(Inbox::new()),
-            scratch: vec![0; TRAIN_BUFFER],
+            scratch: AlignedBytes::zeroed(TRAIN_BUFFER),
             stats: EndpointStats::default(),
         })
     }

@@ -13,6 +13,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 
 use super::{BindError, EndpointStats};
+use crate::aligned::AlignedBytes;
 use crate::config::Config;
 
 /// Bytes of one system call: the largest UDP payload over IPv4.
@@ -95,7 +96,7 @@ enum Offload {
 
 /// Buffers that packets are read into; one set serves all sockets.
 pub(super) struct Inbox {
-    bytes: Vec<u8>,
+    bytes: AlignedBytes,
     metas: Vec<RecvMeta>,
 }
 
@@ -108,7 +109,8 @@ const INBOX_BUFFER_BYTES: usize = 64 << 10;
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; INBOX_BUFFERS * INBOX_BUFFER_BYTES], metas: vec![RecvMeta::default(); INBOX_BUFFERS] }
+        let bytes = AlignedBytes::zeroed(INBOX_BUFFERS * INBOX_BUFFER_BYTES);
+        Self { bytes, metas: vec![RecvMeta::default(); INBOX_BUFFERS] }
     }
 
     /// The trains of the last [`Socket::receive`], which returned their number.

@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::aligned::AlignedBytes;
+
 /// At most `count` buffers of one size. Memory is taken when a buffer is first needed and given back by
 /// [`trim`](Self::trim). Cheap to clone; clones share the buffers.
 #[derive(Clone)]
 pub struct BufferPool(Arc<Shared>);
 
 struct Shared {
-    idle_in: Sender<Box<[u8]>>,
-    idle_out: Receiver<Box<[u8]>>,
+    idle_in: Sender<AlignedBytes>,
+    idle_out: Receiver<AlignedBytes>,
     /// Buffers that exist, idle or in use.
     allocated: AtomicUsize,
     count: usize,
@@ -46,7 +48,7 @@ impl BufferPool {
             Err(_) => {
                 let room = |n: usize| (n < shared.count).then_some(n + 1);
                 shared.allocated.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok()?;
-                vec![0; shared.len_bytes].into_boxed_slice()
+                AlignedBytes::zeroed(shared.len_bytes)
             }
         };
         Some(PooledBuf { bytes, pool: Arc::clone(shared), _account: account })
@@ -94,7 +96,7 @@ impl BufferAccount {
 
 /// A buffer of a [`BufferPool`]; goes back when dropped.
 pub struct PooledBuf {
-    bytes: Box<[u8]>,
+    bytes: AlignedBytes,
     pool: Arc<Shared>,
     /// Released with the buffer.
     _account: Option<BufferAccount>,

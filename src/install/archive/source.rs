@@ -3,6 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::context::Context;
+use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, File};
 use crate::types::RelPath;
 
@@ -18,7 +19,7 @@ pub(super) struct Source {
     /// What of the file lies in `buffer`: from here, `held` bytes.
     from: u64,
     held: usize,
-    buffer: Vec<u8>,
+    buffer: AlignedBytes,
     context: Context,
 }
 
@@ -27,7 +28,7 @@ impl Source {
         let opened = root.open_read(name).and_then(|file| Ok((file.stat()?.size, file)));
         let (len, file) = opened.map_err(|e| context.fail(e.into()))?;
         file.advise_sequential();
-        Ok(Self { file, len, at: 0, from: 0, held: 0, buffer: vec![0; AHEAD], context: context.clone() })
+        Ok(Self { file, len, at: 0, from: 0, held: 0, buffer: AlignedBytes::zeroed(AHEAD), context: context.clone() })
     }
 
     /// Of the file, in bytes.

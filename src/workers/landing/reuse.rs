@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::prepare::Present;
 use super::{DISCARDED, Landing, MAX_SENTINEL, Progress};
+use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, File, FsError};
 use crate::index::Previous;
 use crate::types::{
@@ -73,7 +74,7 @@ pub(super) fn keep_in_place(
         files.filter_map(|((index, entry), present)| present.as_ref().map(|present| (index, entry, present)))
     };
     files().for_each(|(_, entry, present)| watch.expect(entry.size.min(present.size)));
-    let mut buffer = Vec::new();
+    let mut buffer = AlignedBytes::default();
     for (index, entry, present) in files() {
         let readable = entry.size.min(present.size);
         let Some(file) = (if readable > 0 { open(root, &entry.path)? } else { None }) else {
@@ -163,7 +164,7 @@ impl Landing {
         chunks(true)
             .filter(|(.., hash)| places.contains_key(hash))
             .for_each(|(_, chunk, _)| watch.expect(chunk.len.into()));
-        let mut buffer = Vec::new();
+        let mut buffer = AlignedBytes::default();
         let mut source: Option<(&RelPath, Option<File>)> = None;
         for (index, chunk, hash) in chunks(true) {
             let Some(place) = places.get(hash) else { continue };
@@ -189,11 +190,10 @@ fn read<'a>(
     offset: u64,
     len: u32,
     expected: &ChunkHash,
-    buffer: &'a mut Vec<u8>,
+    buffer: &'a mut AlignedBytes,
 ) -> Result<Option<&'a [u8]>, FsError> {
     // At most a chunk, and no more than the largest file needs.
-    buffer.resize(buffer.len().max(len as usize), 0);
-    let bytes = buffer.get_mut(..len as usize).unwrap_or_default();
+    let bytes = buffer.first(len as usize);
     match file.read_at(bytes, offset) {
         Ok(read) if read == bytes.len() && ChunkHash::of(bytes) == *expected => Ok(Some(bytes)),
         Err(e) if e.is_exhaustion() => Err(e),
