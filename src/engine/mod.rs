@@ -342,6 +342,7 @@ impl Engine {
             Request::Hello(_) | Request::Prove { .. } => return,
             Request::Ping { nonce } => {
                 self.peers.confirm(cx, &self.library, peer);
+                self.peers.pinged(cx, &self.library, peer);
                 Answer::Pong { nonce }
             }
             _ if matches!(self.phase, Phase::Leaving { .. }) || !self.library.is_announced() => {

@@ -49,6 +49,14 @@ impl Peers {
         self.timers.set(Due::Alive(peer), cx.now + cx.config.timers.ping_after);
     }
 
+    /// A peer pings this side: a moment at which this PC is awake anyhow. Whoever it would have to ping soon is pinged now, so that in
+    /// time all PCs of a LAN do so in the moment of the one with the lowest id, and are left alone until the next.
+    pub(in crate::engine) fn pinged(&mut self, cx: &mut Cx<'_>, library: &Library, by: PeerId) {
+        if by < self.me {
+            self.ping_others(cx, library, cx.config.timers.ping_after / 2);
+        }
+    }
+
     /// Pings everybody who has been silent for so long, and is not being pinged yet: one wake-up a minute instead of one for each
     /// of them.
     fn ping_others(&mut self, cx: &mut Cx<'_>, library: &Library, silence: Duration) {
@@ -76,8 +84,9 @@ impl Peers {
         let stale_at = row.heard.map_or(cx.now, |heard| heard + timers.stale_after);
         let (request, nonce) = (cx.ids.request(), cx.ids.random());
         self.asks.insert(request, Ask::Ping(peer));
-        cx.emit(Output::Ask { request, conn, body: Box::new(Request::Ping { nonce }) });
+        // The larger message first: a smaller one can share its train, and wakes the peer once with it.
         self.confirm(cx, library, peer);
+        cx.emit(Output::Ask { request, conn, body: Box::new(Request::Ping { nonce }) });
         self.timers.set(Due::Alive(peer), stale_at.min(cx.now + timers.ping_retry));
     }
 }

@@ -268,6 +268,26 @@ fn silent_peers_are_pinged_together() {
 }
 
 #[test]
+fn a_ping_of_a_lower_id_is_the_moment_for_the_own_ones() {
+    let mut solo = Solo::new(&[], None);
+    let mut meet = |n| {
+        let (conn, outputs) = solo.accepted(n, empty());
+        let request = asks(&outputs)[0].0;
+        solo.answer(request, Answer::LibrarySnapshot { peer_id: peer(n), snapshot: snapshot(1, &[]) });
+        solo.pass(Duration::from_secs(20));
+        conn
+    };
+    let (lower, _, higher) = (meet(1), meet(150), meet(200));
+    // Two are silent for 40 and 20 seconds, of which one is pinged, and not twice.
+    let pinged =
+        |outputs: &[Output]| asks(outputs).iter().filter(|(_, body)| matches!(body, Request::Ping { .. })).count();
+    let nonce = 7;
+    assert_eq!(pinged(&solo.ask(higher, Request::Ping { nonce })), 0, "a higher id is no reason");
+    assert_eq!(pinged(&solo.ask(lower, Request::Ping { nonce })), 1);
+    assert_eq!(pinged(&solo.ask(lower, Request::Ping { nonce })), 0);
+}
+
+#[test]
 fn goodbye_is_at_once_and_a_broken_connection_gets_a_moment() {
     let mut solo = Solo::new(&[], None);
     let (conn, _) = solo.accepted(1, empty());
