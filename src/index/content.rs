@@ -71,10 +71,7 @@ impl ContentRecord {
         }
         let (_, hashes) = checked(bytes)?.split_at_checked(header.head_bytes()).ok_or(RecordError::Length)?;
         let (manifest, mtimes_ns) = decode_head(bytes)?;
-        let chunks = hashes
-            .chunks_exact(HASH_BYTES)
-            .map(|hash| hash.try_into().map(ChunkHash).map_err(|_| RecordError::Length))
-            .collect::<Result<Vec<_>, _>>()?;
+        let chunks = hashes.as_chunks().0.iter().copied().map(ChunkHash).collect();
         let content = KnownContent { hash: header.content_hash, chunks };
         if !is_hash_of(&content, &manifest) {
             return Err(RecordError::Inconsistent);
