@@ -458,10 +458,16 @@ mod tests {
             fs::write(watched.game_dir.join("b/new.eti"), [turn]).unwrap();
         }
         let end = std::time::Instant::now() + PATIENCE;
-        while watched.watcher.waiting() != (2, 4) {
+        while watched.watcher.waiting().0 < 2 {
             assert!(std::time::Instant::now() < end, "{:?}", watched.watcher.waiting());
             std::thread::yield_now();
         }
+        // Six writes, and two games: some systems tell of the directory that they lie in as well.
+        assert!(
+            watched.watcher.waiting().0 <= 3 && watched.watcher.waiting().1 == 4,
+            "{:?}",
+            watched.watcher.waiting()
+        );
         watched.wait_for(&game("b"));
     }
 

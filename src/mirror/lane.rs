@@ -414,6 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "its patience ends")]
     fn what_waits_for_a_mirror_is_counted_against_its_bound() {
         // Its backlog takes the connection, and nobody answers.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -422,7 +423,9 @@ mod tests {
         let mut mirrors = Mirrors::start(&[url], &pool, Duration::from_secs(60), Arc::new(|| {})).unwrap();
         (0..3).for_each(|_| mirrors.ask(0, MirrorAsk::Index));
         // One of them is being asked for as soon as the thread has taken it.
+        let end = Instant::now() + Duration::from_secs(60);
         while mirrors.queues()[0].1 != 2 {
+            assert!(Instant::now() < end, "{:?}", mirrors.queues());
             std::thread::yield_now();
         }
         assert_eq!(mirrors.queues(), [("mirror-documents", 2, MAX_WAITING), ("mirror-runs", 0, MAX_WAITING)]);
