@@ -15,47 +15,59 @@ const LENGTHS: [usize; 3] = [4 << 10, 100_000, CHUNK_SIZE as usize];
 /// Chunks that are hashed in turn, so that the bytes come from memory as they do from the network.
 const TURNS: usize = 64;
 
+/// Threads of a pipeline.
+const THREADS: [usize; 2] = [1, 2];
+
 fn main() {
     divan::main();
 }
 
+fn blake3(bytes: &[u8]) -> u8 {
+    ChunkHash::of(bytes).0[0]
+}
+
+fn xxh3(bytes: &[u8]) -> u8 {
+    xxhash_rust::xxh3::xxh3_128(bytes) as u8
+}
+
+fn sha2(bytes: &[u8]) -> u8 {
+    ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[0]
+}
+
 #[divan::bench(args = LENGTHS)]
 fn blake3_chunk(bencher: Bencher<'_, '_>, len: usize) {
-    run(bencher, len, |bytes| ChunkHash::of(bytes).0[0]);
+    run(bencher, len, blake3);
 }
 
 #[divan::bench(args = LENGTHS)]
 fn xxh3_128(bencher: Bencher<'_, '_>, len: usize) {
-    run(bencher, len, |bytes| xxhash_rust::xxh3::xxh3_128(bytes) as u8);
+    run(bencher, len, xxh3);
 }
 
 #[divan::bench(args = LENGTHS)]
 fn sha256(bencher: Bencher<'_, '_>, len: usize) {
-    run(bencher, len, |bytes| ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[0]);
+    run(bencher, len, sha2);
 }
-
-/// Threads of a pipeline.
-const THREADS: [usize; 2] = [1, 2];
 
 #[divan::bench(args = THREADS)]
 fn pipeline_blake3(bencher: Bencher<'_, '_>, threads: usize) {
-    pipeline(bencher, threads, |bytes| ChunkHash::of(bytes).0[0]);
+    pipeline(bencher, threads, blake3);
 }
 
 #[divan::bench(args = THREADS)]
 fn pipeline_xxh3_128(bencher: Bencher<'_, '_>, threads: usize) {
-    pipeline(bencher, threads, |bytes| xxhash_rust::xxh3::xxh3_128(bytes) as u8);
+    pipeline(bencher, threads, xxh3);
 }
 
 #[divan::bench(args = THREADS)]
 fn pipeline_sha256(bencher: Bencher<'_, '_>, threads: usize) {
-    pipeline(bencher, threads, |bytes| ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[0]);
+    pipeline(bencher, threads, sha2);
 }
 
 /// Each chunk is copied into a free buffer, as it is when it lands, and goes to a thread that hashes it and hands the buffer back.
-fn pipeline(bencher: Bencher<'_, '_>, threads: usize, hash: impl Fn(&[u8]) -> u8 + Copy + Send) {
+fn pipeline(bencher: Bencher<'_, '_>, threads: usize, hash: fn(&[u8]) -> u8) {
     let len = CHUNK_SIZE as usize;
-    let bytes: Vec<u8> = (0..len * TURNS).map(|i| (i * 31 + i / 255) as u8).collect();
+    let bytes = bytes_of(len);
     let (give, free) = bounded(2 * threads);
     (0..2 * threads).for_each(|_| give.send(vec![0; len]).unwrap());
     let (to_hash, queue) = bounded::<Vec<u8>>(2 * threads);
@@ -83,8 +95,13 @@ fn pipeline(bencher: Bencher<'_, '_>, threads: usize, hash: impl Fn(&[u8]) -> u8
     });
 }
 
-fn run(bencher: Bencher<'_, '_>, len: usize, hash: impl Fn(&[u8]) -> u8) {
-    let bytes: Vec<u8> = (0..len * TURNS).map(|i| (i * 31 + i / 255) as u8).collect();
+fn run(bencher: Bencher<'_, '_>, len: usize, hash: fn(&[u8]) -> u8) {
+    let bytes = bytes_of(len);
     let mut chunks = bytes.chunks_exact(len).cycle();
     bencher.counter(BytesCount::new(len)).bench_local(|| chunks.next().map(|chunk| hash(black_box(chunk))));
+}
+
+/// [`TURNS`] chunks of that length.
+fn bytes_of(len: usize) -> Vec<u8> {
+    (0..len * TURNS).map(|i| (i * 31 + i / 255) as u8).collect()
 }

@@ -1,13 +1,13 @@
 //! Memory for bulk bytes that begins where the system copies fastest.
 //!
 //! The allocator puts large blocks 16 bytes behind the start of a page. Reading a file of the page cache into such a block takes the
-//! kernel longer than into one that begins at a multiple of 64 bytes: 2.5 times as long on ext4 and a Zen 4
+//! kernel longer than into one that begins at a multiple of 64 bytes: 2.4 times as long on ext4 and a Zen 4
 //! (`cargo bench --bench landing -- alignment`).
 
 use std::ops::{Deref, DerefMut};
 
 /// Of the first byte: a cache line.
-pub(crate) const ALIGNMENT: usize = 64;
+const ALIGNMENT: usize = 64;
 
 /// Bytes whose first one lies at a multiple of [`ALIGNMENT`]; their number does not change.
 #[derive(Default)]

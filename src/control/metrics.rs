@@ -40,14 +40,13 @@ fn transfers(page: &mut Page, m: &Metrics) {
     page.gauge("lanspread_runs_awaited", "Runs of chunks that were asked for and are not over.").is(m.runs_awaited);
     let unwritten = "Batches that landed and are not yet verified and written.";
     page.gauge("lanspread_batches_unwritten", unwritten).is(m.batches_unwritten);
-    let mut stalls = page.counter("lanspread_stalls_total", "How often transfers began to wait.");
-    for stall in &m.stalls {
-        stalls.with("cause", stall.cause.name(), stall.events);
-    }
-    let mut stalled = page.counter("lanspread_stalled_seconds_total", "How long transfers waited; causes overlap.");
-    for stall in &m.stalls {
-        stalled.with("cause", stall.cause.name(), stall.seconds);
-    }
+    page.counter("lanspread_stalls_total", "How often transfers began to wait.")
+        .each("cause", &m.stalls, |stall| (stall.cause.name(), stall.events));
+    page.counter("lanspread_stalled_seconds_total", "How long transfers waited; causes overlap.").each(
+        "cause",
+        &m.stalls,
+        |stall| (stall.cause.name(), stall.seconds),
+    );
 }
 
 fn bounds(page: &mut Page, m: &Metrics) {
@@ -66,26 +65,22 @@ fn bounds(page: &mut Page, m: &Metrics) {
     page.gauge("lanspread_landing_buffers_reserved", reserved).is(m.landing_buffers_reserved);
     page.gauge("lanspread_frame_bytes", "Bytes of messages that are incomplete, or with a worker.").is(m.frame_bytes);
     page.gauge("lanspread_frame_bytes_limit", "Bytes of them that there may be.").is(m.frame_bytes_limit);
-    let mut syncs = page.counter("lanspread_fsyncs_total", "Calls that made something durable.");
-    for sync in &m.syncs {
-        syncs.with("of", sync.what, sync.calls);
-    }
-    let mut seconds = page.counter("lanspread_fsync_seconds_total", "How long they took; several may run at once.");
-    for sync in &m.syncs {
-        seconds.with("of", sync.what, sync.seconds);
-    }
-    let mut longest = page.gauge("lanspread_fsync_longest_seconds", "How long the longest of them took.");
-    for sync in &m.syncs {
-        longest.with("of", sync.what, sync.longest_seconds);
-    }
-    let mut waiting = page.gauge("lanspread_queue_waiting", "What waits in a queue, or is worked on by its lane.");
-    for queue in &m.queues {
-        waiting.with("queue", queue.queue, queue.waiting);
-    }
-    let mut limit = page.gauge("lanspread_queue_limit", "What may wait there.");
-    for queue in &m.queues {
-        limit.with("queue", queue.queue, queue.limit);
-    }
+    page.counter("lanspread_fsyncs_total", "Calls that made something durable.")
+        .each("of", &m.syncs, |sync| (sync.what, sync.calls));
+    page.counter("lanspread_fsync_seconds_total", "How long they took; several may run at once.").each(
+        "of",
+        &m.syncs,
+        |sync| (sync.what, sync.seconds),
+    );
+    page.gauge("lanspread_fsync_longest_seconds", "How long the longest of them took.")
+        .each("of", &m.syncs, |sync| (sync.what, sync.longest_seconds));
+    page.gauge("lanspread_queue_waiting", "What waits in a queue, or is worked on by its lane.").each(
+        "queue",
+        &m.queues,
+        |queue| (queue.queue, queue.waiting),
+    );
+    page.gauge("lanspread_queue_limit", "What may wait there.")
+        .each("queue", &m.queues, |queue| (queue.queue, queue.limit));
 }
 
 fn network(page: &mut Page, m: &Metrics) {
@@ -102,28 +97,28 @@ fn network(page: &mut Page, m: &Metrics) {
 }
 
 fn peers(page: &mut Page, m: &Metrics) {
-    macro_rules! each {
-        ($kind:ident, $name:literal, $help:literal, $value:expr) => {
-            let mut samples = page.$kind($name, $help);
-            for peer in &m.peers {
-                samples.with("peer", peer.peer_id, $value(peer));
-            }
-        };
-    }
-    use crate::api::PeerMetrics as Peer;
-    each!(gauge, "lanspread_peer_rtt_seconds", "Smoothed round-trip time.", |p: &Peer| p.rtt_seconds);
-    each!(gauge, "lanspread_peer_congestion_window_bytes", "Bytes that may be on their way.", |p: &Peer| {
-        p.congestion_window_bytes
-    });
-    each!(gauge, "lanspread_peer_delivery_rate", "Estimate of the path, in bytes per second.", |p: &Peer| p
-        .delivery_rate);
-    each!(gauge, "lanspread_peer_backlog_bytes", "Stream bytes taken and not yet sent.", |p: &Peer| p.backlog_bytes);
-    each!(counter, "lanspread_peer_packets_sent_total", "QUIC packets sent.", |p: &Peer| p.packets_sent);
-    each!(counter, "lanspread_peer_packets_received_total", "QUIC packets received.", |p: &Peer| p.packets_received);
-    each!(counter, "lanspread_peer_packets_lost_total", "QUIC packets declared lost.", |p: &Peer| p.packets_lost);
-    each!(counter, "lanspread_peer_retransmitted_bytes_total", "Stream bytes sent again.", |p: &Peer| {
-        p.retransmitted_bytes
-    });
+    page.gauge("lanspread_peer_rtt_seconds", "Smoothed round-trip time.")
+        .each("peer", &m.peers, |p| (p.peer_id, p.rtt_seconds));
+    page.gauge("lanspread_peer_congestion_window_bytes", "Bytes that may be on their way.").each(
+        "peer",
+        &m.peers,
+        |p| (p.peer_id, p.congestion_window_bytes),
+    );
+    page.gauge("lanspread_peer_delivery_rate", "Estimate of the path, in bytes per second.").each(
+        "peer",
+        &m.peers,
+        |p| (p.peer_id, p.delivery_rate),
+    );
+    page.gauge("lanspread_peer_backlog_bytes", "Stream bytes taken and not yet sent.")
+        .each("peer", &m.peers, |p| (p.peer_id, p.backlog_bytes));
+    page.counter("lanspread_peer_packets_sent_total", "QUIC packets sent.")
+        .each("peer", &m.peers, |p| (p.peer_id, p.packets_sent));
+    page.counter("lanspread_peer_packets_received_total", "QUIC packets received.")
+        .each("peer", &m.peers, |p| (p.peer_id, p.packets_received));
+    page.counter("lanspread_peer_packets_lost_total", "QUIC packets declared lost.")
+        .each("peer", &m.peers, |p| (p.peer_id, p.packets_lost));
+    page.counter("lanspread_peer_retransmitted_bytes_total", "Stream bytes sent again.")
+        .each("peer", &m.peers, |p| (p.peer_id, p.retransmitted_bytes));
 }
 
 struct Page(String);
@@ -153,6 +148,13 @@ impl Page {
 impl Samples<'_> {
     fn is(&mut self, value: impl Display) {
         let _ = writeln!(self.page, "{} {value}", self.name);
+    }
+
+    /// A sample for each row: what its label says, and its value.
+    fn each<T, L: Display, V: Display>(&mut self, label: &str, rows: &[T], sample: impl Fn(&T) -> (L, V)) {
+        for (is, value) in rows.iter().map(sample) {
+            self.with(label, is, value);
+        }
     }
 
     /// Labels are names of this program, or ids: nothing in them must be escaped.

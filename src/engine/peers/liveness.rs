@@ -1,7 +1,5 @@
 //! Who is still there: pings after silence, and the verdict when nothing comes back.
 
-use std::time::Duration;
-
 use super::{Ask, Due, Peers};
 use crate::engine::Output;
 use crate::engine::context::Cx;
@@ -37,7 +35,7 @@ impl Peers {
             self.timers.set(Due::Alive(peer), (heard + timers.ping_after).min(stale_at));
         } else {
             self.ping(cx, library, peer);
-            self.ping_others(cx, library, timers.ping_after / 2);
+            self.ping_others(cx, library);
         }
     }
 
@@ -53,13 +51,14 @@ impl Peers {
     /// time all PCs of a LAN do so in the moment of the one with the lowest id, and are left alone until the next.
     pub(in crate::engine) fn pinged(&mut self, cx: &mut Cx<'_>, library: &Library, by: PeerId) {
         if by < self.me {
-            self.ping_others(cx, library, cx.config.timers.ping_after / 2);
+            self.ping_others(cx, library);
         }
     }
 
-    /// Pings everybody who has been silent for so long, and is not being pinged yet: one wake-up a minute instead of one for each
+    /// Pings everybody who has been silent for half of the time that leads to a ping, and is not being pinged yet: one wake-up a minute instead of one for each
     /// of them.
-    fn ping_others(&mut self, cx: &mut Cx<'_>, library: &Library, silence: Duration) {
+    fn ping_others(&mut self, cx: &mut Cx<'_>, library: &Library) {
+        let silence = cx.config.timers.ping_after / 2;
         let is_silent = |row: &super::Peer| {
             let super::Presence::Connected(session) = &row.presence else { return false };
             session.probes == 0 && row.heard.is_some_and(|heard| cx.now.saturating_duration_since(heard) >= silence)
