@@ -350,12 +350,127 @@ fn too_many_entries_are_refused() {
 fn encrypted_archives_say_so() {
     let files = ["rar4-encrypted.rar", "rar4-encrypted-names.rar", "rar5-encrypted.rar", "rar5-encrypted-names.rar"];
     let encrypted = files.map(|name| (name, data(name)));
-    for (name, archive) in encrypted.into_iter().chain([("zip", archive_support::zip_marked_encrypted())]) {
+    for (name, archive) in encrypted.into_iter().chain([("zip", archive_support::zip_marked(1))]) {
         let place = Place::new();
         place.put("secret.eti", &archive);
         let error = place.unpack().expect_err(name);
         assert!(error.kind == BadArchive && error.message.contains("encrypted"), "{name}: {error}");
         assert!(error.message.contains("secret.eti"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_tar_that_says_of_its_bytes_what_is_not_known_is_refused_by_name() {
+    let sparse_0_0: &[(&str, &str)] = &[("GNU.sparse.size", "9"), ("GNU.sparse.offset", "4")];
+    let sparse_0_1: &[(&str, &str)] = &[("GNU.sparse.name", "in/disk.img"), ("GNU.sparse.map", "0,4")];
+    let sparse_1_0: &[(&str, &str)] =
+        &[("GNU.sparse.major", "1"), ("GNU.sparse.name", "in/disk.img"), ("GNU.sparse.realsize", "9")];
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (sparse_0_0, "the entry \"in/stand-in\" is stored sparse (GNU.sparse), which is not read: pack it without -S"),
+        (sparse_0_1, "the entry \"in/disk.img\" is stored sparse"),
+        (sparse_1_0, "the entry \"in/disk.img\" is stored sparse"),
+        (&[("SCHILY.realsize", "9")], "is stored sparse"),
+        (&[("GNU.volume.offset", "9")], "\"GNU.volume.offset\", which is not known"),
+        (&[("GNU.later", "1")], "\"GNU.later\", which is not known"),
+        (&[("hdrcharset", "ISO-IR 8859 1 1998")], "\"hdrcharset\", which is not known"),
+        (&[("encoding", "x")], "\"encoding\", which is not known"),
+    ];
+    for (records, words) in cases {
+        for (kind, words) in [(b'x', words), (b'g', "all entries")] {
+            let tar = archive_support::tar_pax(kind, records, "in/stand-in", b"what is left");
+            for archive in [gzip(&tar), tar] {
+                let place = Place::new();
+                place.put("game.tgz", &archive);
+                place.refused(BadArchive, words);
+                assert!(place.unpacked().is_empty(), "{records:?}");
+            }
+        }
+    }
+    // For all entries, what is said of one.
+    for record in [("path", "elsewhere"), ("size", "3"), ("linkpath", "x")] {
+        let place = Place::new();
+        place.put("game.tar", &archive_support::tar_pax(b'g', &[record], "in/stand-in", b"what is left"));
+        place.refused(BadArchive, record.0);
+    }
+    for kind in [b'M', b'D', b'N', b'?'] {
+        let place = Place::new();
+        place.put("game.tar", &tar_raw(&[("in/part", kind, b"x")]));
+        place.refused(BadArchive, "\"in/part\" is of a kind that is not known");
+    }
+}
+
+#[test]
+fn a_header_for_one_entry_is_not_lost_to_one_for_all() {
+    let own = archive_support::tar_pax(b'x', &[("path", "right")], "wrong", b"x");
+    let all = archive_support::tar_pax(b'g', &[("comment", "c")], "wrong", b"x");
+    // The header for one entry with its records, that for all, then the entry.
+    let place = Place::new();
+    place.put("game.tar", &[&own[..1024], &all].concat());
+    place.refused(BadArchive, "stands between");
+}
+
+#[test]
+fn a_tar_that_says_of_its_files_what_does_not_matter_is_unpacked() {
+    let records: &[(&str, &str)] = &[
+        ("mtime", "1700000000.5"),
+        ("uname", "me"),
+        ("comment", "of git"),
+        ("hdrcharset", "BINARY"),
+        ("SCHILY.xattr.user.x", "1"),
+        ("LIBARCHIVE.creationtime", "1"),
+        ("MSWINDOWS.rawsd", "AQ=="),
+    ];
+    for kind in [b'x', b'g'] {
+        let place = Place::new();
+        let tar = archive_support::tar_pax(kind, records, "a", b"bytes");
+        place.put("game.tar", &[tar_raw(&[("label", b'V', b"")])[..512].to_vec(), tar].concat());
+        place.unpack().unwrap();
+        place.assert_unpacked(&[("a", b"bytes".to_vec())]);
+    }
+    let place = Place::new();
+    place.put("game.tar", &archive_support::tar_pax(b'x', &[("path", "long/name"), ("size", "5")], "a", b"bytes"));
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("long/name", b"bytes".to_vec())]);
+}
+
+#[test]
+fn a_zip_whose_entries_are_no_bytes_of_files_is_refused_by_name() {
+    for (bit, words) in [
+        (0, "is encrypted"),
+        (5, "is a patch of another file"),
+        (6, "is encrypted"),
+        (12, "not known"),
+        (13, "not known"),
+        (15, "not known"),
+    ] {
+        let place = Place::new();
+        place.put("game.zip", &archive_support::zip_marked(1 << bit));
+        place.refused(
+            BadArchive,
+            &format!("the entry \"a\" {}", if words == "not known" { "is stored" } else { words }),
+        );
+    }
+    // The end says that it is the second disk, with the directory on the first.
+    for field in [4, 6] {
+        let mut archive = zip_of(&game());
+        let end = archive.len() - 22;
+        archive[end + field] = 1;
+        let place = Place::new();
+        place.put("game.zip", &archive);
+        place.refused(BadArchive, "game.zip");
+    }
+}
+
+#[test]
+fn a_7z_that_deletes_and_a_rar_that_redirects_somewhere_unknown_are_refused_by_name() {
+    let place = Place::new();
+    place.put("game.7z", &archive_support::seven_with_anti_item("gone.txt"));
+    place.refused(BadArchive, "\"gone.txt\" deletes a file");
+    for kind in [0, 6, 99] {
+        let place = Place::new();
+        place.put("game.rar", &Rar5::new().file("a", b"a", 0o100_644).redirection("b", kind, "a").end());
+        place.refused(UnsafePath, "\"b\"");
+        assert!(place.unpacked().is_empty());
     }
 }
 

@@ -154,12 +154,14 @@ pub(crate) fn zip_twice(name: &str) -> Vec<u8> {
     replace(&archive, other.as_bytes(), name.as_bytes())
 }
 
-/// With the flag of encryption set in both headers of its entry.
-pub(crate) fn zip_marked_encrypted() -> Vec<u8> {
+/// With these flags set in both headers of its entry.
+pub(crate) fn zip_marked(marks: u16) -> Vec<u8> {
     let mut archive = zip_of(&[("a", b"a".to_vec())]);
     for (magic, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
         let at = archive.windows(4).position(|window| window == magic).unwrap();
-        archive[at + flags] |= 1;
+        let [low, high] = marks.to_le_bytes();
+        archive[at + flags] |= low;
+        archive[at + flags + 1] |= high;
     }
     archive
 }
@@ -188,6 +190,17 @@ pub(crate) fn seven_named(name: &str, bytes: &[u8]) -> Vec<u8> {
     seven(&[(name, bytes.to_vec())])
 }
 
+/// A file, and an entry that deletes another.
+pub(crate) fn seven_with_anti_item(name: &str) -> Vec<u8> {
+    let mut writer = sevenz_rust2::ArchiveWriter::new(Cursor::new(Vec::new())).unwrap();
+    let file = sevenz_rust2::ArchiveEntry::new_file("a");
+    writer.push_archive_entry(file, Some(Cursor::new(b"a".to_vec()))).unwrap();
+    // This version of the writer has the mark the wrong way round.
+    let anti = sevenz_rust2::ArchiveEntry::new_file(name);
+    writer.push_archive_entry(anti, None::<Cursor<Vec<u8>>>).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
 pub(crate) fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
@@ -213,6 +226,20 @@ pub(crate) fn tar_raw(entries: &[(&str, u8, &[u8])]) -> Vec<u8> {
         tar.append(&header, *bytes).unwrap();
     }
     tar.into_inner().unwrap()
+}
+
+/// One file behind a pax header of this kind: `x` for the file, `g` for all that follow.
+pub(crate) fn tar_pax(kind: u8, records: &[(&str, &str)], name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (key, value) in records {
+        let rest = format!(" {key}={value}\n");
+        let mut len = rest.len() + 1;
+        while len.to_string().len() + rest.len() > len {
+            len += 1;
+        }
+        write!(body, "{len}{rest}").unwrap();
+    }
+    tar_raw(&[("pax", kind, &body), (name, b'0', bytes)])
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {

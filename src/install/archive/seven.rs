@@ -34,6 +34,9 @@ impl Seven {
         staging.check_count(self.archive.files.len())?;
         for file in &self.archive.files {
             staging.check(&file.name, entry_type(file))?;
+            if file.is_anti_item {
+                return Err(format!("the entry {:?} deletes a file of another archive, which is not done", file.name));
+            }
         }
         let mut methods =
             self.archive.blocks.iter().flat_map(|block| &block.coders).map(|coder| coder.encoder_method_id());
@@ -47,8 +50,6 @@ impl Seven {
         let mut failed = None;
         let result = reader.for_each_entries(|file, from| {
             let done = match entry_type(file) {
-                // Deletes a file of an older archive: there is none.
-                _ if file.is_anti_item => Ok(()),
                 EntryType::File { exec } => staging.copy_file(&file.name, exec, from).and_then(|copied| {
                     let size = if file.has_stream { file.size } else { 0 };
                     if copied == size {

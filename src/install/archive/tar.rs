@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 
-use tar::EntryType as TarType;
+use tar::{EntryType as TarType, PaxExtensions};
 
 use super::context::Context;
 use super::sniff::{ArchiveSet, Codec, is_tar};
@@ -12,6 +12,12 @@ use super::{ArchiveLimits, Step};
 use crate::fs::Dir;
 
 const BLOCK: usize = 512;
+/// Most bytes of a pax header for all entries.
+const MAX_GLOBAL: u64 = 1 << 20;
+/// GNU's type of the name of the whole archive.
+const VOLUME_LABEL: u8 = b'V';
+/// How the keys of pax headers begin that tell where the holes of a file are.
+const SPARSE: &str = "GNU.sparse.";
 
 pub(super) struct Tar {
     stream: Box<dyn Read>,
@@ -51,31 +57,7 @@ impl Tar {
         }
         let mut archive = tar::Archive::new(&mut stream);
         for entry in archive.entries().map_err(|e| e.to_string())? {
-            let mut entry = entry.map_err(|e| e.to_string())?;
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let mode = entry.header().mode().unwrap_or(0);
-            let kind = match entry.header().entry_type() {
-                TarType::XGlobalHeader => continue,
-                TarType::Regular | TarType::Continuous | TarType::GNUSparse if name.ends_with('/') => EntryType::Dir,
-                TarType::Regular | TarType::Continuous | TarType::GNUSparse => {
-                    EntryType::File { exec: mode & 0o100 != 0 }
-                }
-                TarType::Directory => EntryType::Dir,
-                TarType::Link | TarType::Symlink => EntryType::Link,
-                TarType::Char | TarType::Block | TarType::Fifo => EntryType::Device,
-                _ => return Err(format!("the entry {name:?} is of a kind that is not known")),
-            };
-            staging.check(&name, kind)?;
-            match kind {
-                EntryType::File { exec } => {
-                    let size = entry.size();
-                    let copied = staging.copy_file(&name, exec, &mut entry)?;
-                    if copied != size {
-                        return Err(format!("the entry {name:?} has {copied} bytes, and should have {size}"));
-                    }
-                }
-                _ => staging.make_dir(&name)?,
-            }
+            unpack_entry(&mut entry.map_err(|e| e.to_string())?, staging)?;
         }
         // A whole tar ends in empty blocks, so its reader never sees the end of the stream.
         if stream.ended {
@@ -84,6 +66,92 @@ impl Tar {
         // What follows holds the checksum of the stream.
         io::copy(&mut stream, &mut io::sink()).map_err(|e| e.to_string())?;
         Ok(())
+    }
+}
+
+fn unpack_entry(entry: &mut tar::Entry<'_, impl Read>, staging: &Staging) -> Step<()> {
+    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let header_type = entry.header().entry_type();
+    if header_type == TarType::XGlobalHeader {
+        return check_global(entry);
+    }
+    if let Some(extensions) = entry.pax_extensions().map_err(|e| e.to_string())? {
+        check_extensions(extensions, &name, false)?;
+    }
+    let mode = entry.header().mode().unwrap_or(0);
+    let kind = match header_type {
+        TarType::Regular | TarType::Continuous | TarType::GNUSparse if name.ends_with('/') => EntryType::Dir,
+        TarType::Regular | TarType::Continuous | TarType::GNUSparse => EntryType::File { exec: mode & 0o100 != 0 },
+        TarType::Directory => EntryType::Dir,
+        TarType::Link | TarType::Symlink => EntryType::Link,
+        TarType::Char | TarType::Block | TarType::Fifo => EntryType::Device,
+        other if other.as_byte() == VOLUME_LABEL => return Ok(()),
+        _ => return Err(format!("the entry {name:?} is of a kind that is not known")),
+    };
+    staging.check(&name, kind)?;
+    match kind {
+        EntryType::File { exec } => {
+            let size = entry.size();
+            let copied = staging.copy_file(&name, exec, entry)?;
+            if copied != size {
+                return Err(format!("the entry {name:?} has {copied} bytes, and should have {size}"));
+            }
+            Ok(())
+        }
+        _ => staging.make_dir(&name),
+    }
+}
+
+/// A header for all entries that follow. The reader does not apply it, so it may say nothing that matters; and what
+/// stands before it for the next entry the reader would take for this one.
+fn check_global(entry: &mut tar::Entry<'_, impl Read>) -> Step<()> {
+    let mut records = Vec::new();
+    entry.by_ref().take(MAX_GLOBAL).read_to_end(&mut records).map_err(|e| e.to_string())?;
+    if records.len() as u64 != entry.size() {
+        return Err("a header for all entries is too large, or cut off".to_owned());
+    }
+    check_extensions(PaxExtensions::new(&records), "", true)?;
+    let renamed = entry.path_bytes() != entry.header().path_bytes();
+    let before = entry.pax_extensions().map_err(|e| e.to_string())?;
+    if renamed || before.is_some_and(|mut records| records.next().is_some()) {
+        return Err("a header for all entries stands between an entry and its own".to_owned());
+    }
+    Ok(())
+}
+
+/// Refuses what would change the meaning of an entry's bytes or of its name and is not known here.
+fn check_extensions(extensions: PaxExtensions<'_>, name: &str, global: bool) -> Step<()> {
+    let of = if global { "all entries".to_owned() } else { format!("the entry {name:?}") };
+    let mut sparse = None;
+    for extension in extensions {
+        let extension = extension.map_err(|e| format!("{of}: {e}"))?;
+        let key = String::from_utf8_lossy(extension.key_bytes());
+        if key.starts_with(SPARSE) || key == "SCHILY.realsize" {
+            let real =
+                (key == "GNU.sparse.name").then(|| String::from_utf8_lossy(extension.value_bytes()).into_owned());
+            sparse = real.or(sparse).or_else(|| Some(name.to_owned()));
+        } else if !is_harmless(&key, extension.value_bytes(), global) {
+            return Err(format!("{of}: the pax header says {key:?}, which is not known"));
+        }
+    }
+    match sparse {
+        Some(_) if global => Err(format!("all entries are stored sparse ({SPARSE}), which is not read")),
+        Some(name) => {
+            Err(format!("the entry {name:?} is stored sparse (GNU.sparse), which is not read: pack it without -S"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a record of a pax header is applied, or changes neither bytes nor names. What has a vendor's name and is not
+/// GNU's is about rights and times of one system.
+fn is_harmless(key: &str, value: &[u8], global: bool) -> bool {
+    match key {
+        "atime" | "ctime" | "mtime" | "uid" | "gid" | "uname" | "gname" | "comment" => true,
+        "path" | "linkpath" | "size" => !global,
+        "hdrcharset" | "charset" => value == b"ISO-IR 10646 2000 UTF-8" || value == b"BINARY",
+        "SCHILY.filetype" | "SCHILY.tarfiletype" => false,
+        _ => key.contains('.') && !key.starts_with("GNU."),
     }
 }
 

@@ -37,9 +37,7 @@ impl Zip {
             let name = entry.name().map_err(|e| e.to_string())?.into_owned();
             let kind = EntryType::of_unix_mode(entry.unix_mode().unwrap_or(0), entry.is_dir());
             staging.check(&name, kind)?;
-            if entry.encrypted() {
-                return Err(format!("the entry {name:?} is encrypted"));
-            }
+            check_flags(&name, entry.flags().as_u16())?;
             let size = entry.size();
             match kind {
                 EntryType::File { exec } => {
@@ -54,6 +52,25 @@ impl Zip {
         }
         Ok(())
     }
+}
+
+/// Refuses what is not stored as the bytes of a file.
+fn check_flags(name: &str, flags: u16) -> Step<()> {
+    const ENCRYPTED: u16 = 1 | 1 << 6;
+    const PATCH: u16 = 1 << 5;
+    const MASKED: u16 = 1 << 13;
+    /// Reserved for ways to compress that nobody has described.
+    const RESERVED: u16 = 1 << 12 | 1 << 14 | 1 << 15;
+    if flags & ENCRYPTED != 0 {
+        return Err(format!("the entry {name:?} is encrypted"));
+    }
+    if flags & PATCH != 0 {
+        return Err(format!("the entry {name:?} is a patch of another file, which is not read"));
+    }
+    if flags & (MASKED | RESERVED) != 0 {
+        return Err(format!("the entry {name:?} is stored in a way that is not known (flags {flags:#06x})"));
+    }
+    Ok(())
 }
 
 fn words(name: &str, error: &ZipError) -> String {
