@@ -155,6 +155,120 @@ fn archives_are_unpacked_in_name_order_and_a_later_file_replaces_an_earlier_one(
     place.assert_unpacked(&[("data/GAME.dat", b"new".to_vec()), ("x", b"x".to_vec())]);
 }
 
+/// A program that unpacks itself, as far as it matters here: it names what it looks for.
+fn stub() -> Vec<u8> {
+    let magics = b"Rar!\x1a\x07\0 Rar!\x1a\x07\x01\0 7z\xbc\xaf\x27\x1c PK\x03\x04\xff\xff";
+    [b"MZ", &noise(70_000)[..], magics, &noise(5_000)].concat()
+}
+
+#[test]
+fn an_eti_is_an_archive_also_behind_a_program_that_unpacks_itself() {
+    let mut archives = every_format();
+    archives.retain(|(format, _)| !format.starts_with("tar"));
+    archives.push(("rar4", data("rar4-compressed.rar")));
+    archives.push(("rar 1.5", data("rar15-compressed.rar")));
+    for (format, archive) in archives {
+        let bare = Place::new();
+        bare.put("game.eti", &archive);
+        bare.unpack().unwrap();
+        for name in ["game.eti", "GAME.Eti"] {
+            let place = Place::new();
+            place.put(name, &[stub(), archive.clone()].concat());
+            assert!(has_archives(&place.root()).unwrap(), "{format}");
+            assert_eq!(place.unpack().unwrap_or_else(|e| panic!("{format}: {e}")).archives, 1);
+            assert!(place.unpacked() == bare.unpacked(), "{format}");
+            assert_eq!(place.declared().unwrap(), bare.declared().unwrap(), "{format}");
+        }
+        // A program is what it is.
+        let place = Place::new();
+        place.put("setup.exe", &[stub(), archive].concat());
+        assert!(!has_archives(&place.root()).unwrap(), "{format}");
+    }
+}
+
+#[test]
+fn the_first_volume_may_stand_behind_a_program_too() {
+    let volumes = rar(ArchiveVersion::Rar50, false, true).volume_size(Some(60_000)).build_volumes(None).unwrap();
+    let place = Place::new();
+    for (at, volume) in volumes.iter().enumerate() {
+        let stub = if at == 0 { stub() } else { Vec::new() };
+        place.put(&format!("game.part{}.eti", at + 1), &[stub, volume.clone()].concat());
+    }
+    assert_eq!(place.unpack().unwrap().archives, 1);
+    place.assert_unpacked(&game());
+}
+
+#[test]
+fn an_eti_that_is_no_archive_known_here_is_refused_with_its_name() {
+    let too_deep = [b"MZ".to_vec(), vec![0; 1 << 20], zip_of(&game())].concat();
+    let unknown: [(&str, &[u8]); 8] = [
+        ("empty", b""),
+        ("a text", b"just a text"),
+        ("a program", &stub()),
+        ("WIM", b"MSWIM\0\0\0\xd0\0\0\0"),
+        ("lz4", b"\x04\x22\x4d\x18\x64\x40\xa7"),
+        ("lzip", b"LZIP\x01\x0c"),
+        ("lz4 behind a frame to be skipped", b"\x50\x2a\x4d\x18\x04\0\0\0abcd\x04\x22\x4d\x18"),
+        ("an archive too far behind", &too_deep),
+    ];
+    for (what, bytes) in unknown {
+        let place = Place::new();
+        place.put("Game.ETI", bytes);
+        // One that is good beside it does not help.
+        place.put("z.zip", &zip_of(&game()));
+        place.refused(BadArchive, "Game.ETI");
+        place.refused(BadArchive, "RAR, ZIP, 7z, tar, gzip, xz, bzip2, zstd");
+        let error = place.declared().expect_err(what);
+        assert_eq!(error.kind, BadArchive, "{what}");
+        let error = has_archives(&place.root()).expect_err(what);
+        assert!(error.kind == BadArchive && error.message.contains("Game.ETI"), "{what}: {error}");
+        assert!(place.unpacked().is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn zstd_may_begin_with_frames_that_are_skipped() {
+    let skipped = |kind: u8, len: usize| {
+        [&[kind, 0x2a, 0x4d, 0x18], &u32::try_from(len).unwrap().to_le_bytes()[..], &vec![7; len]].concat()
+    };
+    let tar = archive_support::zstd(&tar_of(&game()));
+    for before in [skipped(0x50, 4), skipped(0x5f, 0), [skipped(0x51, 3000), skipped(0x50, 4)].concat()] {
+        let place = Place::new();
+        place.put("game.tar.zst", &[before, tar.clone()].concat());
+        assert!(has_archives(&place.root()).unwrap());
+        place.unpack().unwrap();
+        place.assert_unpacked(&game());
+    }
+    // Any number of frames costs no more than a few.
+    let place = Place::new();
+    place.put("many", &[skipped(0x50, 0).repeat(10_000), tar].concat());
+    assert!(!has_archives(&place.root()).unwrap());
+}
+
+#[test]
+fn a_tar_from_before_there_was_a_magic_is_known_by_its_checksum() {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in [("dir/a.txt", &b"old"[..]), ("b", b"")] {
+        let mut header = tar::Header::new_old();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    }
+    let tar = tar.into_inner().unwrap();
+    for (name, bytes) in [("game.eti", tar.clone()), ("game.tar", tar.clone()), ("game.tgz", gzip(&tar))] {
+        let place = Place::new();
+        place.put(name, &bytes);
+        assert!(has_archives(&place.root()).unwrap(), "{name}");
+        place.unpack().unwrap();
+        place.assert_unpacked(&[("dir/a.txt", b"old".to_vec()), ("b", Vec::new())]);
+    }
+    let mut wrong = tar;
+    wrong[0] ^= 1;
+    let place = Place::new();
+    place.put("game.tar", &wrong);
+    assert!(!has_archives(&place.root()).unwrap());
+}
+
 #[test]
 fn a_root_without_archives_unpacks_to_nothing() {
     let place = Place::new();

@@ -98,7 +98,7 @@ fn files() -> BTreeMap<&'static str, Vec<u8>> {
     let bytes = |len: usize| (0..len).map(|i| (i % 249) as u8).collect::<Vec<u8>>();
     BTreeMap::from([
         ("version.ini", b"version=3\n".to_vec()),
-        ("game.eti", bytes(2 * CHUNK + 77)),
+        ("game.dat", bytes(2 * CHUNK + 77)),
         ("extra/readme.txt", b"read me".to_vec()),
         ("extra/empty", Vec::new()),
     ])
@@ -204,9 +204,9 @@ fn a_file_that_changes_while_it_is_served_is_never_sent_and_the_next_look_sees_i
 #[test]
 fn files_that_shrink_vanish_or_are_written_again_are_changed_too() {
     let changes: [fn(&Path); 3] = [
-        |root| std::fs::File::options().write(true).open(root.join("game.eti")).unwrap().set_len(5).unwrap(),
-        |root| std::fs::remove_file(root.join("game.eti")).unwrap(),
-        |root| store(root, "game.eti", &vec![1; 2 * CHUNK + 77]),
+        |root| std::fs::File::options().write(true).open(root.join("game.dat")).unwrap().set_len(5).unwrap(),
+        |root| std::fs::remove_file(root.join("game.dat")).unwrap(),
+        |root| store(root, "game.dat", &vec![1; 2 * CHUNK + 77]),
     ];
     for change in changes {
         let temp = tempfile::tempdir().unwrap();
@@ -403,7 +403,7 @@ fn a_game_is_installed_verified_uninstalled_and_removed_by_jobs() {
     };
     let there = changed(rig.job(Job::Install { game: game.clone() })).unwrap().unwrap();
     assert_eq!((there.installed, there.installed_version.as_deref()), (true, Some("3")));
-    assert_eq!(std::fs::read(temp.path().join("quake/local/game.eti")).unwrap(), files()["game.eti"]);
+    assert_eq!(std::fs::read(temp.path().join("quake/local/game.dat")).unwrap(), files()["game.dat"]);
     let total = (2 * CHUNK + 77 + 7) as u64;
     assert_eq!(rig.workers.take_progress(), [(game.clone(), total, total)]);
     assert_eq!(rig.workers.take_progress(), []);
@@ -450,9 +450,9 @@ fn what_a_download_finds_on_the_disk_is_told_and_looking_for_it_can_be_given_up(
     let chunks: Vec<_> = hashes.collect();
     let content = Some(KnownContent { hash: content_hash(&manifest, &chunks), chunks });
     let plan = Arc::new(DownloadPlan { game: game.clone(), manifest_hash: manifest.hash(), manifest, content });
-    let mut bytes = files["game.eti"].clone();
+    let mut bytes = files["game.dat"].clone();
     bytes[CHUNK] ^= 1;
-    store(&home, "game.eti", &bytes);
+    store(&home, "game.dat", &bytes);
     let prepare = |download| Job::PrepareDownload { download: DownloadId(download), plan: Arc::clone(&plan) };
     let JobDone::DownloadPrepared { result: Ok(kept), .. } = rig.job(prepare(1)) else { panic!() };
     let whole = plan.manifest.chunk_count();

@@ -1,7 +1,8 @@
 //! Archives: finds them among the files of a game's root and unpacks them into a staging directory.
 //!
-//! What an archive is, its first bytes say, never its name: in the wild an `.eti` is a RAR. RAR (1.5 to 7; solid and
-//! in volumes), ZIP, 7z, tar, and gzip, xz, bzip2 and zstd around a tar or around one file are known.
+//! What an archive is, its first bytes say, never its name: in the wild an `.eti` is a RAR. Only that an `.eti` has to be
+//! one its name says. RAR (1.5 to 7; solid and in volumes), ZIP, 7z, tar, and gzip, xz, bzip2 and zstd around a tar or
+//! around one file are known.
 //!
 //! An archive comes from a stranger, so nothing in it is believed. Decoders run in a [child process](helper) with
 //! hardly any rights; this process only looks at the first bytes. Names pass [`RelPath`](crate::types::RelPath), links
@@ -69,7 +70,7 @@ pub struct Unpacked {
 /// Whether there is an archive directly in `root`. Reads the first bytes of each file there.
 ///
 /// # Errors
-/// When the file system refuses.
+/// When the file system refuses; [`BadArchive`](JobErrorKind::BadArchive): an `.eti` is no archive that is known.
 pub fn has_archives(root: &Dir) -> Result<bool, JobError> {
     sniff::any(root)
 }

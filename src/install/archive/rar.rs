@@ -33,8 +33,8 @@ impl Rar {
         let headers = limits.max_entries.saturating_mul(2).saturating_add(1024);
         let options = ArchiveReadOptions::new().with_max_header_count(headers).with_max_header_bytes(MAX_HEADER_BYTES);
         let mut volumes = Vec::with_capacity(set.files.len());
-        for name in &set.files {
-            let source = Source::open(root, name, context).map_err(|e| e.to_string())?;
+        for part in &set.files {
+            let source = Source::open(root, part, context).map_err(|e| e.to_string())?;
             let len = source.len();
             let volume = ArchiveReader::read_reader_with_options(source, options).map_err(|e| words(&e))?;
             volumes.push((volume, len));

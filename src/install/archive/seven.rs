@@ -21,7 +21,7 @@ pub(super) struct Seven {
 
 impl Seven {
     pub(super) fn open(root: &Dir, set: &ArchiveSet, context: &Context) -> Step<Self> {
-        let mut source = Source::open(root, &set.name, context).map_err(|e| e.to_string())?;
+        let mut source = Source::open_first(root, set, context).map_err(|e| e.to_string())?;
         let archive = Archive::read(&mut source, &Password::empty()).map_err(|e| words(&e))?;
         Ok(Self { archive, source })
     }

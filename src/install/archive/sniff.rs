@@ -1,14 +1,23 @@
 //! Which files are archives, and which of them belong together: by their first bytes.
 //!
+//! An `.eti` is an archive by definition. So one that begins otherwise is searched for an archive behind a program that
+//! unpacks itself, and is a bad one if there is none.
+//!
 //! This runs in the daemon itself, so it decodes nothing.
 
 use std::collections::BTreeMap;
 
 use crate::fs::{Dir, EntryKind, File};
-use crate::types::{JobError, RelPath};
+use crate::types::{JobError, JobErrorKind, RelPath};
 
 /// So much of a file is looked at; the magic of a tar lies at 257.
 const HEAD: usize = 512;
+/// So far into an `.eti` an archive may begin: behind a program that unpacks itself.
+const STUB: usize = 1 << 20;
+/// Most frames before the first of zstd that decoders skip.
+const MAX_SKIPPABLE: usize = 16;
+/// The formats that are known, for people.
+const KNOWN: &str = "RAR, ZIP, 7z, tar, gzip, xz, bzip2, zstd";
 
 /// Archives of one kind, by the decoder that reads them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,16 +44,24 @@ pub(super) enum Codec {
 pub(super) struct ArchiveSet {
     /// Of its first file.
     pub(super) name: RelPath,
-    pub(super) files: Vec<RelPath>,
+    pub(super) files: Vec<Part>,
     pub(super) format: Format,
     /// Of all its files.
     pub(super) bytes: u64,
 }
 
+/// One file of an archive.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Part {
+    pub(super) name: RelPath,
+    /// Where in the file the archive begins.
+    pub(super) start: u64,
+}
+
 /// Whether any file directly in `root` is an archive.
 pub(super) fn any(root: &Dir) -> Result<bool, JobError> {
     for (name, _) in files(root)? {
-        if Head::read(&root.open_read(&name)?)?.is_some() {
+        if look(root, &name)?.is_some() {
             return Ok(true);
         }
     }
@@ -54,24 +71,23 @@ pub(super) fn any(root: &Dir) -> Result<bool, JobError> {
 /// The archives directly in `root`, ascending by the name of their first file.
 pub(super) fn sets(root: &Dir) -> Result<Vec<ArchiveSet>, JobError> {
     let mut sets = Vec::new();
-    let mut volumes: BTreeMap<String, Vec<(Position, RelPath, u64)>> = BTreeMap::new();
+    let mut volumes: BTreeMap<String, Vec<(Position, Part, u64)>> = BTreeMap::new();
     for (name, bytes) in files(root)? {
-        match Head::read(&root.open_read(&name)?)? {
-            None => {}
-            Some(Head::Volume { number, numbered_names }) => {
+        let Some((head, start)) = look(root, &name)? else { continue };
+        let part = Part { name: name.clone(), start };
+        match head {
+            Head::Volume { number, numbered_names } => {
                 let (stem, by_name) = volume_name(name.as_str(), numbered_names);
-                volumes.entry(stem).or_default().push((number.unwrap_or(by_name), name, bytes));
+                volumes.entry(stem).or_default().push((number.unwrap_or(by_name), part, bytes));
             }
-            Some(Head::Whole(format)) => {
-                sets.push(ArchiveSet { files: vec![name.clone()], name, format, bytes });
-            }
+            Head::Whole(format) => sets.push(ArchiveSet { files: vec![part], name, format, bytes }),
         }
     }
     for mut set in volumes.into_values() {
         set.sort();
         let bytes = set.iter().map(|(_, _, bytes)| bytes).fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-        let files: Vec<RelPath> = set.into_iter().map(|(_, name, _)| name).collect();
-        if let Some(name) = files.first().cloned() {
+        let files: Vec<Part> = set.into_iter().map(|(_, part, _)| part).collect();
+        if let Some(name) = files.first().map(|part| part.name.clone()) {
             sets.push(ArchiveSet { name, files, format: Format::Rar, bytes });
         }
     }
@@ -96,8 +112,94 @@ fn files(root: &Dir) -> Result<Vec<(RelPath, u64)>, JobError> {
 }
 
 fn is_read_packed(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    extension.is_some_and(|extension| READ_PACKED.contains(&extension.as_str()))
+    extension(name).is_some_and(|extension| READ_PACKED.contains(&extension.as_str()))
+}
+
+fn extension(name: &str) -> Option<String> {
+    name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
+}
+
+/// What a file directly in `root` is, and where in it that begins; `None`: no archive.
+fn look(root: &Dir, name: &RelPath) -> Result<Option<(Head, u64)>, JobError> {
+    let file = root.open_read(name)?;
+    if let Some(head) = Head::read(&file)? {
+        return Ok(Some((head, 0)));
+    }
+    if extension(name.as_str()).as_deref() != Some("eti") {
+        return Ok(None);
+    }
+    match behind_stub(&file)? {
+        Some(found) => Ok(Some(found)),
+        None => {
+            let message = format!("cannot unpack {name}: it is no archive of a format that is known here ({KNOWN})");
+            Err(JobError::new(JobErrorKind::BadArchive, message))
+        }
+    }
+}
+
+/// The first archive that begins in the first [`STUB`] bytes. A program that unpacks itself may hold the magic of its
+/// archive among its own bytes, so a header with its right checksum has to follow.
+fn behind_stub(file: &File) -> Result<Option<(Head, u64)>, JobError> {
+    let mut bytes = vec![0; STUB + HEAD];
+    let len = read_fully(file, &mut bytes, 0)?;
+    bytes.truncate(len);
+    for at in 1..len.min(STUB) {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if !matches!(rest, [b'R', b'a', b'r', b'!', ..] | [b'P', b'K', 3, 4, ..] | [b'7', b'z', 0xbc, 0xaf, ..]) {
+            continue;
+        }
+        if let Some(head) = Head::of(rest)
+            && head_is_whole(rest)
+        {
+            // The reader of ZIPs finds them from their end, whatever stands before them and whether or not their offsets
+            // count it.
+            let start = if head == Head::Whole(Format::Zip) { 0 } else { at as u64 };
+            return Ok(Some((head, start)));
+        }
+    }
+    Ok(None)
+}
+
+fn read_fully(file: &File, out: &mut [u8], from: u64) -> Result<usize, JobError> {
+    let mut len = 0;
+    while let Some(rest) = out.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, from.saturating_add(len as u64))? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    Ok(len)
+}
+
+/// Whether the first header of a RAR, 7z or ZIP is one, by its checksum, or by its fields where there is none.
+fn head_is_whole(bytes: &[u8]) -> bool {
+    let crc = |range: std::ops::Range<usize>| {
+        let mut crc = flate2::Crc::new();
+        bytes.get(range).map(|bytes| {
+            crc.update(bytes);
+            crc.sum()
+        })
+    };
+    let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    match bytes {
+        [b'R', _, _, _, _, _, 0, ..] => {
+            let size = usize::from(u16_at(12).unwrap_or(0));
+            let is_sum = |crc: Option<u32>| crc.map(|crc| crc & 0xffff) == u16_at(7).map(u32::from);
+            // A comment within the header is not in its sum.
+            size >= 13 && (is_sum(crc(9..7 + size)) || is_sum(crc(9..20)))
+        }
+        [b'R', ..] => {
+            let mut rest = bytes.get(12..).unwrap_or_default();
+            let before = rest.len();
+            let size = vint(&mut rest).and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
+            let end = (12 + before - rest.len()).saturating_add(size);
+            crc(12..end).is_some_and(|crc| Some(crc) == u32_at(8))
+        }
+        [b'7', ..] => bytes.get(6) == Some(&0) && crc(12..32).is_some_and(|crc| Some(crc) == u32_at(8)),
+        // Version 6.3 is the last; a name has at least a byte.
+        _ => u16_at(4).is_some_and(|version| version & 0xff <= 63) && u16_at(26).is_some_and(|len| len > 0),
+    }
 }
 
 /// What the first bytes of a file say.
@@ -118,7 +220,19 @@ type Position = u64;
 impl Head {
     fn read(file: &File) -> Result<Option<Self>, JobError> {
         let mut head = [0; HEAD];
-        let len = file.read_at(&mut head, 0)?;
+        let len = read_fully(file, &mut head, 0)?;
+        let mut frame = head;
+        let mut at = 0u64;
+        // Decoders skip such frames: programs that compress on many threads begin with one.
+        for _ in 0..MAX_SKIPPABLE {
+            let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, ..] = frame else { break };
+            at = at.saturating_add(8 + u64::from(u32::from_le_bytes([a, b, c, d])));
+            frame = [0; HEAD];
+            read_fully(file, &mut frame, at)?;
+            if let [0x28, 0xb5, 0x2f, 0xfd, ..] = frame {
+                return Ok(Some(Self::Whole(Format::Tar(Codec::Zstd))));
+            }
+        }
         Ok(Self::of(head.get(..len).unwrap_or_default()))
     }
 
@@ -177,9 +291,23 @@ impl Head {
     }
 }
 
-/// Whether a block of 512 bytes is the header of a tar: its magic, for tars since 1988.
+/// Whether a block of 512 bytes is the header of a tar: by its magic, for tars since 1988, or by its checksum.
 pub(super) fn is_tar(block: &[u8]) -> bool {
-    block.len() >= HEAD && block.get(257..262) == Some(b"ustar")
+    block.len() >= HEAD && (block.get(257..262) == Some(b"ustar") || is_old_tar(block))
+}
+
+/// A header without magic: its numbers are octal, and the sum of its bytes, with blanks for the sum itself, is what it
+/// says.
+fn is_old_tar(block: &[u8]) -> bool {
+    let octal = |range: std::ops::Range<usize>| {
+        let text = str::from_utf8(block.get(range)?).ok()?;
+        u32::from_str_radix(text.trim_matches([' ', '\0']), 8).ok()
+    };
+    let named = block.first().is_some_and(|byte| *byte != 0);
+    let kind = block.get(156).is_some_and(|kind| matches!(kind, 0 | b'0'..=b'7'));
+    let numbers = octal(100..108).is_some() && block.get(124..136).is_some_and(|size| size.iter().all(u8::is_ascii));
+    let sum = |(at, byte): (usize, &u8)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) };
+    named && kind && numbers && octal(148..156) == Some(block.iter().take(HEAD).enumerate().map(sum).sum())
 }
 
 /// A RAR5 number: seven bits a byte, lowest first, the eighth bit says that it goes on.

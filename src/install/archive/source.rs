@@ -3,9 +3,9 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::context::Context;
+use super::sniff::{ArchiveSet, Part};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, File};
-use crate::types::RelPath;
 
 /// Read at once where reading goes on, and after a jump: decoders that look at headers skip what is between.
 const AHEAD: usize = 256 << 10;
@@ -14,9 +14,11 @@ const AFTER_JUMP: usize = 4 << 10;
 /// A buffered, seekable reader that counts, and stops when the unpacking is cancelled.
 pub(super) struct Source {
     file: File,
+    /// Where in the file the archive begins. Everything else counts from there.
+    start: u64,
     len: u64,
     at: u64,
-    /// What of the file lies in `buffer`: from here, `held` bytes.
+    /// What of the archive lies in `buffer`: from here, `held` bytes.
     from: u64,
     held: usize,
     buffer: AlignedBytes,
@@ -24,14 +26,24 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn open(root: &Dir, name: &RelPath, context: &Context) -> io::Result<Self> {
-        let opened = root.open_read(name).and_then(|file| Ok((file.stat()?.size, file)));
-        let (len, file) = opened.map_err(|e| context.fail(e.into()))?;
-        file.advise_sequential();
-        Ok(Self { file, len, at: 0, from: 0, held: 0, buffer: AlignedBytes::zeroed(AHEAD), context: context.clone() })
+    /// Of the only file of an archive that is in one.
+    pub(super) fn open_first(root: &Dir, set: &ArchiveSet, context: &Context) -> io::Result<Self> {
+        match set.files.first() {
+            Some(part) => Self::open(root, part, context),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
-    /// Of the file, in bytes.
+    pub(super) fn open(root: &Dir, part: &Part, context: &Context) -> io::Result<Self> {
+        let opened = root.open_read(&part.name).and_then(|file| Ok((file.stat()?.size, file)));
+        let (size, file) = opened.map_err(|e| context.fail(e.into()))?;
+        file.advise_sequential();
+        let (start, len) = (part.start, size.saturating_sub(part.start));
+        let (buffer, context) = (AlignedBytes::zeroed(AHEAD), context.clone());
+        Ok(Self { file, start, len, at: 0, from: 0, held: 0, buffer, context })
+    }
+
+    /// Of the archive, in bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -41,8 +53,9 @@ impl Source {
         let goes_on = self.at == self.from.saturating_add(self.held as u64);
         let want = if goes_on { AHEAD } else { AFTER_JUMP };
         self.held = 0;
+        let from = self.start.checked_add(self.at).ok_or(io::ErrorKind::InvalidInput)?;
         let read = match self.buffer.get_mut(..want) {
-            Some(buffer) => self.file.read_at(buffer, self.at).map_err(|e| self.context.fail(e.into()))?,
+            Some(buffer) => self.file.read_at(buffer, from).map_err(|e| self.context.fail(e.into()))?,
             None => 0,
         };
         self.from = self.at;

@@ -14,7 +14,7 @@ pub(super) struct Zip(ZipArchive<Source>);
 
 impl Zip {
     pub(super) fn open(root: &Dir, set: &ArchiveSet, context: &Context) -> Step<Self> {
-        let source = Source::open(root, &set.name, context).map_err(|e| e.to_string())?;
+        let source = Source::open_first(root, set, context).map_err(|e| e.to_string())?;
         ZipArchive::new(source).map(Self).map_err(|e| e.to_string())
     }
 
