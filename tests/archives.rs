@@ -341,6 +341,75 @@ fn an_entry_that_leads_outside_is_refused_in_every_format() {
     }
 }
 
+/// Names on PCs of several countries, and the code page that they are in.
+fn national_names() -> Vec<(&'static str, Vec<&'static str>, &'static encoding_rs::Encoding)> {
+    vec![
+        ("0x5C in Japanese", vec!["ソフト/表.txt", "ソフト/能力表"], encoding_rs::SHIFT_JIS),
+        ("0x7C in Japanese", vec!["ポケット/game.txt"], encoding_rs::SHIFT_JIS),
+        ("0x5C in traditional Chinese", vec!["三國志/許功蓋", "遊戲說明.txt"], encoding_rs::BIG5),
+        ("Chinese", vec!["游戏说明/安装.txt"], encoding_rs::GBK),
+        ("Korean", vec!["스타크래프트/설명서.txt"], encoding_rs::EUC_KR),
+        ("Russian", vec!["Сохранения/Уровень 1.sav"], encoding_rs::IBM866),
+        ("western Windows", vec!["Übersicht/Größe.txt", "Señor.txt"], encoding_rs::WINDOWS_1252),
+    ]
+}
+
+#[test]
+fn names_in_a_national_code_page_are_decoded_before_they_are_split() {
+    for (what, names, encoding) in national_names() {
+        let files: Vec<(Vec<u8>, Vec<u8>)> =
+            names.iter().map(|name| (encoding.encode(name).0.into_owned(), name.as_bytes().to_vec())).collect();
+        let mut rar = Builder::new(ArchiveVersion::Rar29).store(true);
+        for (name, bytes) in &files {
+            // Windows writes names with its own separator.
+            let mut decoded = encoding.decode(name).0.into_owned();
+            decoded = decoded.replace('/', "\\");
+            rar.add_bytes(encoding.encode(&decoded).0.into_owned(), bytes.clone(), None, None).unwrap();
+        }
+        let rar = [rar.to_bytes().unwrap(), b"\xc4\x3d\x7b\x00\x40\x07\x00".to_vec()].concat();
+        for (format, archive) in [("zip", archive_support::zip_raw(&files, &[])), ("rar4", rar)] {
+            let place = Place::new();
+            place.put("game.eti", &archive);
+            place.unpack().unwrap_or_else(|e| panic!("{format}, {what}: {e}"));
+            let expected: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (*name, name.as_bytes().to_vec())).collect();
+            place.assert_unpacked(&expected);
+        }
+    }
+}
+
+#[test]
+fn a_name_in_unicode_beside_the_other_counts_if_its_checksum_is_right() {
+    let raw = encoding_rs::SHIFT_JIS.encode("ソフト.txt").0.into_owned();
+    let unicode = |crc: u32| {
+        let body = [&[1][..], &crc.to_le_bytes(), "Ünïcode.txt".as_bytes()].concat();
+        [&[0x75, 0x70][..], &u16::try_from(body.len()).unwrap().to_le_bytes(), &body].concat()
+    };
+    let mut crc = flate2::Crc::new();
+    crc.update(&raw);
+    for (crc, name) in [(crc.sum(), "Ünïcode.txt"), (crc.sum() ^ 1, "ソフト.txt")] {
+        let place = Place::new();
+        place.put("game.zip", &archive_support::zip_raw(&[(raw.clone(), b"x".to_vec())], &unicode(crc)));
+        place.unpack().unwrap();
+        place.assert_unpacked(&[(name, b"x".to_vec())]);
+    }
+}
+
+#[test]
+fn names_of_the_first_pcs_and_names_that_lead_outside_are_what_they_were() {
+    let place = Place::new();
+    let files = [(b"\x9aber\\Stra\xe1e.map".to_vec(), b"x".to_vec()), (b"caf\x82.txt".to_vec(), b"y".to_vec())];
+    place.put("game.zip", &archive_support::zip_raw(&files, &[]));
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("Über/Straße.map", b"x".to_vec()), ("café.txt", b"y".to_vec())]);
+    for bad in [&b"..\\"[..], b"../", b"a\\..\\..\\", b"C:\\"] {
+        let name = [bad, &encoding_rs::SHIFT_JIS.encode("ソフト").0].concat();
+        let place = Place::new();
+        place.put("game.zip", &archive_support::zip_raw(&[(name, b"x".to_vec())], &[]));
+        place.refused(UnsafePath, "game.zip");
+        assert!(place.unpacked().is_empty());
+    }
+}
+
 #[test]
 fn links_and_devices_are_refused_by_name() {
     let mut zip_link = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));

@@ -147,6 +147,28 @@ pub(crate) fn zip_named(name: &str, bytes: &[u8], mode: u32) -> Vec<u8> {
     replace(&archive, &(0o100_644u32 << 16).to_le_bytes(), &(mode << 16).to_le_bytes())
 }
 
+/// Stored, with names as these bytes and no word about what they mean; each entry of the directory has this extra field.
+pub(crate) fn zip_raw(files: &[(Vec<u8>, Vec<u8>)], extra: &[u8]) -> Vec<u8> {
+    let (mut locals, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in files {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        let len = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+        let name_len = u16::try_from(name.len()).unwrap().to_le_bytes();
+        let extra_len = u16::try_from(extra.len()).unwrap().to_le_bytes();
+        let at = u32::try_from(locals.len()).unwrap().to_le_bytes();
+        // No flags, stored, some day in 2024.
+        let common =
+            [&[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0x58][..], &crc.sum().to_le_bytes(), &len, &len, &name_len].concat();
+        locals.extend([b"PK\x03\x04", &common[..], &[0, 0], name, bytes].concat());
+        directory.extend([b"PK\x01\x02", &[20, 0][..], &common, &extra_len, &[0; 10], &at, name, extra].concat());
+    }
+    let count = u16::try_from(files.len()).unwrap().to_le_bytes();
+    let size = u32::try_from(directory.len()).unwrap().to_le_bytes();
+    let start = u32::try_from(locals.len()).unwrap().to_le_bytes();
+    [&locals[..], &directory, b"PK\x05\x06", &[0; 4], &count, &count, &size, &start, &[0; 2]].concat()
+}
+
 /// Two entries of one name.
 pub(crate) fn zip_twice(name: &str) -> Vec<u8> {
     let other = "\u{1}".repeat(name.len());

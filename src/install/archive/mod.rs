@@ -16,6 +16,7 @@
 pub mod helper;
 
 mod context;
+mod names;
 mod rar;
 mod sandbox;
 mod seven;

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
-use rars::filename::{LegacyNameEncoding, decoded_name};
 use rars::{
     Archive, ArchiveMember, ArchiveMemberDetail, ArchiveReadOptions, ArchiveReader, AttrSource, Error,
     ExtractedEntryMeta, ExtractedLink,
 };
 
 use super::context::Context;
+use super::names::CodePage;
 use super::sniff::ArchiveSet;
 use super::source::Source;
 use super::staging::{EntryType, Staging};
@@ -25,6 +25,7 @@ const FILE_COPY: u64 = 5;
 pub(super) struct Rar {
     volumes: Vec<Archive>,
     members: Vec<ArchiveMember>,
+    page: CodePage,
     max_memory: u64,
 }
 
@@ -45,17 +46,25 @@ impl Rar {
             [one] => one.members().collect(),
             many => rars::volume_members(many).map_err(|e| words(&e))?,
         };
-        Ok(Self { volumes, members, max_memory: limits.max_memory })
+        let legacy = members.iter().filter(|member| !member.name_is_unicode());
+        let page = CodePage::of(legacy.map(|member| member.meta.name.as_slice()));
+        Ok(Self { volumes, members, page, max_memory: limits.max_memory })
     }
 
     pub(super) fn declared(&self) -> u64 {
         self.members.iter().map(|member| member.meta.unpacked_size).fold(0, u64::saturating_add)
     }
 
+    /// A name as it was meant. Versions before 5 wrote names beyond ASCII as they were on that PC, most of them with
+    /// Unicode beside it.
+    fn name(&self, name: &[u8], unicode: bool) -> String {
+        if unicode { String::from_utf8_lossy(name).into_owned() } else { self.page.decode(name) }
+    }
+
     pub(super) fn unpack(self, staging: &Staging) -> Step<()> {
         staging.check_count(self.members.len())?;
         for member in &self.members {
-            let name = member_name(&member.meta.name, member.name_is_unicode());
+            let name = self.name(&member.meta.name, member.name_is_unicode());
             staging.check(&name, entry_type(member))?;
             if member.meta.is_encrypted {
                 return Err(format!("the entry {name:?} is encrypted"));
@@ -69,7 +78,7 @@ impl Rar {
             .with_rar50_dictionary_size_limit(self.max_memory / 2)
             .with_max_reader_workspace_bytes(self.max_memory);
         let open = |meta: &ExtractedEntryMeta| -> rars::Result<Box<dyn Write>> {
-            let name = member_name(&meta.name, meta.name_is_unicode);
+            let name = self.name(&meta.name, meta.name_is_unicode);
             if meta.is_directory {
                 staging.make_dir(&name).map_err(stopped)?;
                 return Ok(Box::new(io::sink()));
@@ -78,10 +87,10 @@ impl Rar {
             Ok(Box::new(Sink(staging.clone())))
         };
         let link = |meta: &ExtractedEntryMeta, link: ExtractedLink<'_>| {
-            let name = member_name(&meta.name, meta.name_is_unicode);
+            let name = self.name(&meta.name, meta.name_is_unicode);
             match link {
                 ExtractedLink::FileCopy { target } => {
-                    staging.duplicate(&name, is_exec(meta), &member_name(target, true)).map_err(stopped)
+                    staging.duplicate(&name, is_exec(meta), &self.name(target, true)).map_err(stopped)
                 }
                 _ => staging.check(&name, EntryType::Link).map_err(stopped),
             }
@@ -166,15 +175,6 @@ fn entry_type(member: &ArchiveMember) -> EntryType {
 
 fn is_exec(meta: &ExtractedEntryMeta) -> bool {
     meta.attr_source == AttrSource::Unix && meta.file_attr & 0o100 != 0
-}
-
-/// Without Unicode a name is in the code page of the PC that packed it: that of the first PCs is the best guess.
-fn member_name(name: &[u8], unicode: bool) -> String {
-    if let Ok(name) = str::from_utf8(name) {
-        return name.to_owned();
-    }
-    let decoded = decoded_name(name, unicode, Some(LegacyNameEncoding::Cp437));
-    String::from_utf8_lossy(decoded.as_deref().unwrap_or(name)).into_owned()
 }
 
 /// The context knows why; the decoder only has to stop.

@@ -5,43 +5,50 @@ use zip::result::ZipError;
 
 use super::Step;
 use super::context::Context;
+use super::names::CodePage;
 use super::sniff::ArchiveSet;
 use super::source::Source;
 use super::staging::{EntryType, Staging};
 use crate::fs::Dir;
 
-pub(super) struct Zip(ZipArchive<Source>);
+pub(super) struct Zip {
+    archive: ZipArchive<Source>,
+    page: CodePage,
+}
 
 impl Zip {
     pub(super) fn open(root: &Dir, set: &ArchiveSet, context: &Context) -> Step<Self> {
         let source = Source::open_first(root, set, context).map_err(|e| e.to_string())?;
-        ZipArchive::new(source).map(Self).map_err(|e| e.to_string())
+        let archive = ZipArchive::new(source).map_err(|e| e.to_string())?;
+        // The reader has put a name in Unicode in its place, where an entry has one with the right checksum.
+        let page = CodePage::of(archive.file_names_raw());
+        Ok(Self { archive, page })
     }
 
     pub(super) fn declared(&self) -> u64 {
-        let sizes = (0..self.0.len()).map(|at| self.0.by_index_data(at).map_or(0, |entry| entry.size()));
+        let sizes = (0..self.archive.len()).map(|at| self.archive.by_index_data(at).map_or(0, |entry| entry.size()));
         sizes.fold(0, u64::saturating_add)
     }
 
     pub(super) fn unpack(mut self, staging: &Staging) -> Step<()> {
-        staging.check_count(self.0.len())?;
+        staging.check_count(self.archive.len())?;
         // The reader keeps one of each name.
-        if self.0.has_duplicate_names() {
+        if self.archive.has_duplicate_names() {
             return Err("two entries have the same name".to_owned());
         }
-        if self.0.has_overlapping_files().map_err(|e| e.to_string())? {
+        if self.archive.has_overlapping_files().map_err(|e| e.to_string())? {
             return Err("entries lie over one another".to_owned());
         }
-        for at in 0..self.0.len() {
-            let entry = self.0.by_index_data(at).map_err(|e| e.to_string())?;
-            let name = entry.name().map_err(|e| e.to_string())?.into_owned();
-            let kind = EntryType::of_unix_mode(entry.unix_mode().unwrap_or(0), entry.is_dir());
+        for at in 0..self.archive.len() {
+            let entry = self.archive.by_index_data(at).map_err(|e| e.to_string())?;
+            let name = self.page.decode(entry.name_raw());
+            let kind = EntryType::of_unix_mode(entry.unix_mode().unwrap_or(0), name.ends_with(['/', '\\']));
             staging.check(&name, kind)?;
             check_flags(&name, entry.flags().as_u16())?;
             let size = entry.size();
             match kind {
                 EntryType::File { exec } => {
-                    let mut from = self.0.by_index(at).map_err(|e| words(&name, &e))?;
+                    let mut from = self.archive.by_index(at).map_err(|e| words(&name, &e))?;
                     let copied = staging.copy_file(&name, exec, &mut from)?;
                     if copied != size {
                         return Err(format!("the entry {name:?} has {copied} bytes, and should have {size}"));
