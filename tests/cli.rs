@@ -124,7 +124,7 @@ fn questions_are_answered_for_people_and_for_programs() {
         (&["peers"], &["the-source", "connected", "loopback", " ms "]),
         (&["games"], &["doom", "available"]),
         (&["metrics"], &["landing buffers", "0 of 24", "packets sent", "fsync of directory", "calls", "longest"]),
-        (&["get", "doom"], &["data.eti", "extra/readme.txt", "3 files"]),
+        (&["get", "doom"], &["data.pak", "extra/readme.txt", "3 files"]),
         (&["connect", &pair.source.addr.to_string()], &["connected to", &pair.source.peer_id]),
     ] {
         let (out, err) = pair.ends(0, args);
@@ -207,7 +207,7 @@ fn without_a_daemon_it_ends_with_four_and_says_how_to_start_one() {
 
 #[test]
 fn a_download_is_shown_in_lines_when_nobody_sits_there() {
-    let doom = GameSpec::new("doom").file("data.eti", 20 * CHUNK);
+    let doom = GameSpec::new("doom").file("data.pak", 20 * CHUNK);
     let pair = Pair::start(&[doom, GameSpec::small("quake"), GameSpec::small("hexen")]);
     let (out, err) = pair.ends(0, &["download", "doom"]);
     let shown: Vec<&str> = out.lines().collect();
@@ -259,7 +259,7 @@ fn a_downloaded_game_is_installed_verified_and_removed_step_by_step() {
 
     // Damage is a failure, and the way out is told.
     pair.ends(0, &["download", "doom", "--no-install"]);
-    let path = pair.home.game("doom").join("data.eti");
+    let path = pair.home.game("doom").join("data.pak");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     let mut bytes = fs::read(&path).unwrap();
     bytes[CHUNK as usize + 3] ^= 1;
@@ -273,9 +273,9 @@ fn a_downloaded_game_is_installed_verified_and_removed_step_by_step() {
 
 #[test]
 fn damage_is_found_and_repaired_from_the_command_line() {
-    let pair = Pair::start(&[GameSpec::new("doom").version("1").file("doom.eti", 3 * CHUNK)]);
+    let pair = Pair::start(&[GameSpec::new("doom").version("1").file("doom.pak", 3 * CHUNK)]);
     pair.ends(0, &["download", "doom", "--no-install"]);
-    let file = pair.home.game("doom").join("doom.eti");
+    let file = pair.home.game("doom").join("doom.pak");
     let mut bytes = fs::read(&file).unwrap();
     bytes[CHUNK as usize + 5] ^= 1;
     fs::write(&file, bytes).unwrap();
@@ -316,7 +316,7 @@ fn limits_pauses_and_blocks_are_set_and_seen() {
 
 #[test]
 fn ctrl_c_leaves_the_download_running_and_it_can_be_followed_again() {
-    let pair = Pair::start(&[GameSpec::new("doom").file("data.eti", 3 * CHUNK)]);
+    let pair = Pair::start(&[GameSpec::new("doom").file("data.pak", 3 * CHUNK)]);
     let (child, _out) = pair.begin_download(&[]);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -344,7 +344,7 @@ fn ctrl_c_leaves_the_download_running_and_it_can_be_followed_again() {
 
 #[test]
 fn cancel_ends_what_somebody_follows_and_leaves_nothing() {
-    let pair = Pair::start(&[GameSpec::new("doom").file("data.eti", 3 * CHUNK)]);
+    let pair = Pair::start(&[GameSpec::new("doom").file("data.pak", 3 * CHUNK)]);
     for json in [false, true] {
         let more: &[&str] = if json { &["--json"] } else { &[] };
         let (child, mut out) = pair.begin_download(more);
@@ -367,7 +367,7 @@ fn cancel_ends_what_somebody_follows_and_leaves_nothing() {
 
 #[test]
 fn a_daemon_that_stops_ends_those_who_follow_it() {
-    let Pair { source, daemon, home, source_home } = Pair::start(&[GameSpec::new("doom").file("data.eti", 3 * CHUNK)]);
+    let Pair { source, daemon, home, source_home } = Pair::start(&[GameSpec::new("doom").file("data.pak", 3 * CHUNK)]);
     let pair = Pair { source, daemon, home, source_home };
     let (child, _out) = pair.begin_download(&[]);
     pair.daemon.ok(json!({"cmd": "shutdown"}));
@@ -380,7 +380,7 @@ fn a_daemon_that_stops_ends_those_who_follow_it() {
 
 #[test]
 fn a_terminal_shows_a_bar_and_is_left_clean() {
-    let pair = Pair::start(&[GameSpec::new("doom").file("data.eti", 3 * CHUNK)]);
+    let pair = Pair::start(&[GameSpec::new("doom").file("data.pak", 3 * CHUNK)]);
     // util-linux: runs a command on a terminal of its own.
     let line = format!("{} download doom --state-dir {}", binary(), pair.home.state().display());
     let mut command = Command::new("script");

@@ -66,7 +66,7 @@ fn assert_same_game(source: &Home, copy: &Home, id: &str) {
 fn a_mirror_alone_hands_a_whole_game_out() {
     let spec = GameSpec::new("Doom & Söhne #1")
         .version("1.2")
-        .file("doom.eti", 9 * CHUNK + 1)
+        .file("doom.pak", 9 * CHUNK + 1)
         .file("exactly-two.bin", 2 * CHUNK)
         .file("empty.bin", 0)
         .file("data/100% Ünïcode +näme.txt", 33)
@@ -115,7 +115,7 @@ fn a_mirror_alone_hands_a_whole_game_out() {
 fn a_mirror_and_a_peer_hand_a_game_out_together() {
     // Both are slow, so that neither is done before the other has begun.
     let rate = 8 * MIB;
-    let spec = GameSpec::new("doom").file("doom.eti", 64 * CHUNK + 9);
+    let spec = GameSpec::new("doom").file("doom.pak", 64 * CHUNK + 9);
     let source = mirror_of(std::slice::from_ref(&spec));
     let web = Web::serve(&source.games());
     web.set(Fault::Slow(rate / 2));
@@ -135,7 +135,7 @@ fn a_mirror_and_a_peer_hand_a_game_out_together() {
 
 #[test]
 fn a_mirror_that_misbehaves_is_named_and_a_peer_hands_the_game_out() {
-    let spec = GameSpec::new("doom").file("doom.eti", 12 * CHUNK + 7);
+    let spec = GameSpec::new("doom").file("doom.pak", 12 * CHUNK + 7);
     let source = mirror_of(std::slice::from_ref(&spec));
     let peer_home = Home::with(std::slice::from_ref(&spec));
     // So slow that the mirror has its chance.
@@ -167,7 +167,7 @@ fn a_mirror_that_misbehaves_is_named_and_a_peer_hands_the_game_out() {
 
 #[test]
 fn a_mirror_alone_that_lies_ends_the_download_and_one_that_breaks_off_is_asked_again() {
-    let spec = GameSpec::new("doom").file("doom.eti", 6 * CHUNK + 7);
+    let spec = GameSpec::new("doom").file("doom.pak", 6 * CHUNK + 7);
     let source = mirror_of(std::slice::from_ref(&spec));
     let web = Web::serve(&source.games());
     let home = Home::new();
@@ -186,7 +186,7 @@ fn a_mirror_alone_that_lies_ends_the_download_and_one_that_breaks_off_is_asked_a
     // Each answer breaks off half-way: what came is kept, the rest is asked for again.
     web.set(Fault::Truncated);
     let mark = daemon.begin_download("doom");
-    eventually("answers have broken off", 60, || (web.count("/doom/doom.eti", 206) > 8).then_some(()));
+    eventually("answers have broken off", 60, || (web.count("/doom/doom.pak", 206) > 8).then_some(()));
     web.set(Fault::None);
     let finished = daemon.wait_download("doom", mark);
     assert_eq!(finished["event"], "download-finished", "{finished}");
@@ -195,7 +195,7 @@ fn a_mirror_alone_that_lies_ends_the_download_and_one_that_breaks_off_is_asked_a
 
 #[test]
 fn a_slow_mirror_is_cancelled_at_once_and_its_buffers_are_free() {
-    let slow = GameSpec::new("slow").file("slow.eti", 30 * CHUNK);
+    let slow = GameSpec::new("slow").file("slow.pak", 30 * CHUNK);
     let source = mirror_of(&[slow, GameSpec::small("quick")]);
     let web = Web::serve(&source.games());
     web.set(Fault::Silent);
@@ -205,9 +205,9 @@ fn a_slow_mirror_is_cancelled_at_once_and_its_buffers_are_free() {
     let options = with_mirror(&web).set("limits.landing_buffers", "1").set("timers.run_stall", "10m");
     let daemon = Daemon::start(&home, &options);
     for _ in 0..3 {
-        let asked = web.count("/slow/slow.eti", 206);
+        let asked = web.count("/slow/slow.pak", 206);
         let mark = daemon.begin_download("slow");
-        eventually("the mirror is asked", 30, || (web.count("/slow/slow.eti", 206) > asked).then_some(()));
+        eventually("the mirror is asked", 30, || (web.count("/slow/slow.pak", 206) > asked).then_some(()));
         daemon.ok(json!({"cmd": "cancel-download", "game": "slow"}));
         let failed = daemon.wait_download("slow", mark);
         assert_eq!((&failed["event"], &failed["code"]), (&json!("download-failed"), &json!("cancelled")));
@@ -305,7 +305,7 @@ fn a_hostile_description_is_refused_and_said() {
 
 #[test]
 fn another_version_is_found_by_fetch_latest_and_only_what_changed_is_fetched() {
-    let spec = GameSpec::new("doom").version("1").file("same.eti", 5 * CHUNK).file("other.eti", 2 * CHUNK);
+    let spec = GameSpec::new("doom").version("1").file("same.pak", 5 * CHUNK).file("other.pak", 2 * CHUNK);
     let source = mirror_of(std::slice::from_ref(&spec));
     let web = Web::serve(&source.games());
     let home = Home::new();
@@ -313,7 +313,7 @@ fn another_version_is_found_by_fetch_latest_and_only_what_changed_is_fetched() {
     daemon.download("doom");
     let before = web.sent();
     fs::write(source.game("doom").join("version.ini"), "2\n").unwrap();
-    fs::write(source.game("doom").join("other.eti"), vec![7; 3 * CHUNK as usize]).unwrap();
+    fs::write(source.game("doom").join("other.pak"), vec![7; 3 * CHUNK as usize]).unwrap();
     share(&source.games());
     let mark = daemon.mark();
     daemon.ok(json!({"cmd": "fetch-latest", "game": "doom"}));
@@ -368,7 +368,7 @@ fn redirects_to_another_server_are_followed() {
 
 #[test]
 fn what_comes_of_a_mirror_keeps_to_the_limit() {
-    let spec = GameSpec::new("doom").file("doom.eti", 8 * CHUNK);
+    let spec = GameSpec::new("doom").file("doom.pak", 8 * CHUNK);
     let source = mirror_of(std::slice::from_ref(&spec));
     let web = Web::serve(&source.games());
     let home = Home::new();

@@ -133,7 +133,7 @@ fn what_comes_late_on_a_stream_that_is_over_is_no_new_request() {
 
 #[test]
 fn peers_that_do_not_read_their_runs_slow_nobody_else() {
-    let game = GameSpec::new("doom").file("doom.eti", 48 * MIB);
+    let game = GameSpec::new("doom").file("doom.pak", 48 * MIB);
     let (home, daemon) = daemon(game, &Options::local());
     {
         // A run that does not end shows in the status all the same.

@@ -147,7 +147,7 @@ fn forged_advertisements_and_a_flood_keep_nobody_from_finding_and_fetching() {
     let flood = Flood::start(&attacker, daemon.addr);
 
     // In the midst of it an honest peer comes.
-    let spec = GameSpec::new("doom").file("doom.eti", 12 * CHUNK + 3);
+    let spec = GameSpec::new("doom").file("doom.pak", 12 * CHUNK + 3);
     let source = Home::with(std::slice::from_ref(&spec));
     let honest = Daemon::start(&source, &Options::on(&lan.host("c")));
     honest.wait_hashed();
@@ -197,7 +197,7 @@ fn a_download_survives_losses_and_a_cable_that_is_pulled_for_longer_than_any_sil
     }
     const LOSS: u32 = 5;
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * CHUNK + 5).many(40, 20_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * CHUNK + 5).many(40, 20_000);
     let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let hosts = [lan.host("a"), lan.host("b")];
     let options = |host: &Host| {
@@ -231,7 +231,7 @@ fn a_download_survives_losses_and_a_cable_that_is_pulled_for_longer_than_any_sil
 
 #[test]
 fn packets_that_are_late_lost_repeated_or_out_of_order_change_nothing_but_the_time() {
-    let spec = GameSpec::new("doom").file("doom.eti", 8 * CHUNK + 5).many(20, 20_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 8 * CHUNK + 5).many(20, 20_000);
     let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     // Packets as they are on a LAN, not as large as loopback takes them: many.
     let options = Options::local().set("transport.max_payload", "1350");

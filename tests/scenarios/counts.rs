@@ -7,7 +7,7 @@ use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree};
 
 /// Downloads 64 chunks over loopback in packets as they are on a LAN. Answers the metrics of source and target.
 fn download(options: &Options) -> (Value, Value) {
-    let spec = GameSpec::new("doom").file("doom.eti", 64 * CHUNK);
+    let spec = GameSpec::new("doom").file("doom.pak", 64 * CHUNK);
     let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let options = options.clone().set("transport.max_payload", "1472");
     let a = Daemon::start(&source, &options);

@@ -369,7 +369,7 @@ fn a_download_goes_on_under_another_address_of_its_pc() {
     let lan = Lan::new();
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
     host_a.shape_mbit(80);
-    let spec = GameSpec::new("doom").file("doom.eti", 60 * CHUNK);
+    let spec = GameSpec::new("doom").file("doom.pak", 60 * CHUNK);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     // Without IPv6, whose link-local addresses stay: a connection over one of those would notice nothing of the move.
     let options = |host| Options::on(host).arg("--listen", "0.0.0.0:0");

@@ -29,7 +29,7 @@ pub(crate) fn wait_bytes(daemon: &Daemon, mark: usize, bytes: u64) {
 fn a_download_is_the_source_bit_by_bit_and_leaves_no_local() {
     let spec = GameSpec::new("doom")
         .version("1.2")
-        .file("doom.eti", 9 * CHUNK + 1)
+        .file("doom.pak", 9 * CHUNK + 1)
         .file("exactly-two.bin", 2 * CHUNK)
         .file("empty.bin", 0)
         .file("data/Ünïcode näme.txt", 33)
@@ -46,7 +46,7 @@ fn a_download_is_the_source_bit_by_bit_and_leaves_no_local() {
     let files = b.ok(json!({"cmd": "get-game", "game": "doom"}));
     let paths: Vec<&str> = files["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
     let expected =
-        ["a/b/c/d/deep.bin", "data/Ünïcode näme.txt", "doom.eti", "empty.bin", "exactly-two.bin", "version.ini"];
+        ["a/b/c/d/deep.bin", "data/Ünïcode näme.txt", "doom.pak", "empty.bin", "exactly-two.bin", "version.ini"];
     assert_eq!(paths, expected, "the manifest in canonical order, without local/");
 
     let mark = b.mark();
@@ -94,7 +94,7 @@ fn a_game_that_is_not_hashed_yet_is_fetched_verified_all_the_same() {
     b.connect(&a);
     let staging = home_a.path().join("staging");
     fs::create_dir(&staging).unwrap();
-    let spec = GameSpec::new("fresh").file("fresh.eti", 40 * CHUNK + 11).many(50, 1000);
+    let spec = GameSpec::new("fresh").file("fresh.pak", 40 * CHUNK + 11).many(50, 1000);
     spec.write(&staging);
     fs::rename(staging.join("fresh"), home_a.game("fresh")).unwrap();
     eventually("the game is offered", 20, || {
@@ -115,7 +115,7 @@ fn two_sources_share_the_work_and_no_chunk_is_fetched_twice() {
         return;
     }
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 48 * MIB + 5).many(160, 100_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 48 * MIB + 5).many(160, 100_000);
     let (home_a, home_b, home_c) =
         (Home::with(std::slice::from_ref(&spec)), Home::with(std::slice::from_ref(&spec)), Home::new());
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
@@ -144,7 +144,7 @@ fn two_sources_share_the_work_and_no_chunk_is_fetched_twice() {
 
 #[test]
 fn the_same_version_with_different_content_is_never_mixed() {
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * CHUNK);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * CHUNK);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::with(&[spec.clone().seed(2)]));
     let (home_c, options) = (Home::new(), Options::local());
     let (a, b) = (Daemon::start(&home_a, &options), Daemon::start(&home_b, &options));
@@ -164,8 +164,8 @@ fn the_same_version_with_different_content_is_never_mixed() {
 
 #[test]
 fn only_sources_of_the_catalogs_version_are_used() {
-    let old = GameSpec::new("doom").file("doom.eti", 8 * CHUNK).version("1.9");
-    let new = GameSpec::new("doom").file("doom.eti", 8 * CHUNK).seed(2).version("1.10");
+    let old = GameSpec::new("doom").file("doom.pak", 8 * CHUNK).version("1.9");
+    let new = GameSpec::new("doom").file("doom.pak", 8 * CHUNK).seed(2).version("1.10");
     let (home_a, home_b) = (Home::with(&[old]), Home::with(&[new]));
     let (a, b) = (Daemon::start(&home_a, &Options::local()), Daemon::start(&home_b, &Options::local()));
     for (catalog, source, home_s, version) in [(Some("1.9"), &a, &home_a, "1.9"), (None, &b, &home_b, "1.10")] {
@@ -187,7 +187,7 @@ fn only_sources_of_the_catalogs_version_are_used() {
 
 #[test]
 fn two_thousand_small_files_and_one_over_a_gibibyte() {
-    let spec = GameSpec::new("big").file("archive.eti", 1024 * MIB + 3 * CHUNK + 17).many(2000, 3333);
+    let spec = GameSpec::new("big").file("archive.pak", 1024 * MIB + 3 * CHUNK + 17).many(2000, 3333);
     let home_a = Home::with(std::slice::from_ref(&spec));
     let a = Daemon::start(&home_a, &Options::local());
     a.wait_hashed();
@@ -206,7 +206,7 @@ fn a_source_that_is_killed_mid_way_is_replaced_by_the_rest() {
         return;
     }
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 64 * MIB + 5);
+    let spec = GameSpec::new("doom").file("doom.pak", 64 * MIB + 5);
     let (home_a, home_b, home_c) =
         (Home::with(std::slice::from_ref(&spec)), Home::with(std::slice::from_ref(&spec)), Home::new());
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
@@ -239,7 +239,7 @@ fn a_cancelled_download_leaves_nothing_but_the_users_own() {
         return;
     }
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * MIB).many(100, 10_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * MIB).many(100, 10_000);
     let home_a = Home::with(std::slice::from_ref(&spec));
     let host_a = lan.host("a");
     host_a.shape_mbit(80);
@@ -276,7 +276,7 @@ fn the_game_directory_is_changed_wholly_or_not_at_all() {
         return;
     }
     let lan = Lan::new();
-    let home_a = Home::with(&[GameSpec::new("doom").file("doom.eti", 24 * MIB)]);
+    let home_a = Home::with(&[GameSpec::new("doom").file("doom.pak", 24 * MIB)]);
     let host_a = lan.host("a");
     host_a.shape_mbit(80);
     let a = Daemon::start(&home_a, &Options::on(&host_a));

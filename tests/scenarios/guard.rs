@@ -18,7 +18,7 @@ fn backlog(netns: &str, interface: &str) -> u64 {
 /// The median of the bytes in the queue of a link of 80 Mbit/s while four sources fill it.
 fn median_backlog(guard: bool) -> u64 {
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").version("1").file("doom.eti", 80 * CHUNK);
+    let spec = GameSpec::new("doom").version("1").file("doom.pak", 80 * CHUNK);
     let switch: &[&str] = if guard { &[] } else { &["env", "LANSPREAD_NO_PING_GUARD=1"] };
     let target = lan.host("target");
     let shape = "replace dev p1 root tbf rate 80mbit burst 20kb limit 4mb";

@@ -69,7 +69,7 @@ fn a_game_that_appears_changes_and_vanishes_is_told_once_each() {
     fs::write(home_a.game("constant").join("local/save.dat"), "level 2").unwrap();
 
     // Changes: another size.
-    let data = home_a.game("newcomer").join("data.eti");
+    let data = home_a.game("newcomer").join("data.pak");
     File::options().write(true).open(&data).unwrap().set_len(CHUNK + 1).unwrap();
     let smaller = spec.bytes() - (2 * CHUNK + 4321) + CHUNK + 1;
     wait_row(&b, "newcomer", "the change is seen", |row| row["size"] == smaller && row["content_hash"].is_string());
@@ -227,7 +227,7 @@ fn the_second_start_of_2000_games_reads_no_game_recursively() {
     const GAMES: usize = 2000;
     let home = Home::new();
     for i in 0..GAMES {
-        GameSpec::new(&format!("game-{i:04}")).file("deep-inside/a.dat", 10).file("data.eti", 100).write(&home.games());
+        GameSpec::new(&format!("game-{i:04}")).file("deep-inside/a.dat", 10).file("data.pak", 100).write(&home.games());
     }
     let traced = |name: &str| {
         let trace = home.path().join(name);

@@ -9,7 +9,7 @@ const RATE: u64 = 4_000_000;
 
 /// A game that takes some seconds at [`RATE`].
 fn game() -> GameSpec {
-    GameSpec::new("doom").version("1").file("doom.eti", 11 * CHUNK + 7)
+    GameSpec::new("doom").version("1").file("doom.pak", 11 * CHUNK + 7)
 }
 
 /// Milliseconds below which a download of [`game`] was faster than the limit: runs that were asked for at once may come at once.

@@ -51,7 +51,7 @@ fn repair(daemon: &Daemon) -> usize {
 #[test]
 fn an_update_fetches_the_changed_chunks_and_nothing_else_and_a_renamed_file_not_at_all() {
     let spec =
-        GameSpec::new("doom").version("1.0").file("doom.eti", 20 * CHUNK + 5).file("maps/old.pak", 3 * CHUNK + 9);
+        GameSpec::new("doom").version("1.0").file("doom.pak", 20 * CHUNK + 5).file("maps/old.pak", 3 * CHUNK + 9);
     let spec = spec.file("readme.txt", 700);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let a = Daemon::start(&home_a, &Options::local());
@@ -64,8 +64,8 @@ fn an_update_fetches_the_changed_chunks_and_nothing_else_and_a_renamed_file_not_
     // The next version: two chunks differ, one file has another name, one is gone.
     let root = home_a.game("doom");
     fs::remove_file(root.join("version.ini")).unwrap();
-    flip(&root.join("doom.eti"), 4 * CHUNK + 3);
-    flip(&root.join("doom.eti"), 17 * CHUNK);
+    flip(&root.join("doom.pak"), 4 * CHUNK + 3);
+    flip(&root.join("doom.pak"), 17 * CHUNK);
     fs::rename(root.join("maps/old.pak"), root.join("maps/new.pak")).unwrap();
     fs::remove_file(root.join("readme.txt")).unwrap();
     let version = "1.1\n";
@@ -89,7 +89,7 @@ fn an_update_fetches_the_changed_chunks_and_nothing_else_and_a_renamed_file_not_
 
 #[test]
 fn repair_fetches_exactly_the_damaged_chunks_and_of_the_same_content_only() {
-    let spec = GameSpec::new("doom").file("doom.eti", 9 * CHUNK + 1).file("data/maps.wad", 3 * CHUNK).many(20, 1000);
+    let spec = GameSpec::new("doom").file("doom.pak", 9 * CHUNK + 1).file("data/maps.wad", 3 * CHUNK).many(20, 1000);
     let homes = [
         Home::with(std::slice::from_ref(&spec)),
         Home::with(std::slice::from_ref(&spec)),
@@ -109,7 +109,7 @@ fn repair_fetches_exactly_the_damaged_chunks_and_of_the_same_content_only() {
     assert_eq!(b.wait_record(mark, "the end of verify", 60, verified)["bad_chunks"], 0);
     assert_eq!(listed(&b, mark), [vec![json!("verifying")], vec![]]);
 
-    flip(&root.join("doom.eti"), 6 * CHUNK + 9);
+    flip(&root.join("doom.pak"), 6 * CHUNK + 9);
     flip(&root.join("data/maps.wad"), CHUNK);
     let mark = repair(&b);
     let finished = b.wait_download("doom", mark);
@@ -151,7 +151,7 @@ fn a_download_goes_on_after_the_daemon_was_killed_and_after_it_was_stopped() {
         return;
     }
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 40 * MIB + 5).file("maps/one.pak", 3 * CHUNK).many(100, 10_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 40 * MIB + 5).file("maps/one.pak", 3 * CHUNK).many(100, 10_000);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
     host_a.shape_mbit(80);
@@ -187,7 +187,7 @@ fn a_cancelled_repair_leaves_what_was_there_and_the_next_one_goes_on() {
         return;
     }
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * MIB);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * MIB);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::with(std::slice::from_ref(&spec)));
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
     host_a.shape_mbit(80);
@@ -197,7 +197,7 @@ fn a_cancelled_repair_leaves_what_was_there_and_the_next_one_goes_on() {
     b.wait_hashed();
     b.wait_peers(1);
     // Every second chunk of 24.
-    let file = home_b.game("doom").join("doom.eti");
+    let file = home_b.game("doom").join("doom.pak");
     (0..12).for_each(|n| flip(&file, 2 * n * CHUNK + 7));
     let mark = repair(&b);
     let had = wait_bytes(&b, mark, 15 * MIB);
@@ -223,7 +223,7 @@ fn a_disk_that_fills_up_ends_the_download_which_goes_on_when_there_is_space() {
     }
     let lan = Lan::new();
     // The space for each file is taken when its first chunk comes.
-    let spec = (0..16).fold(GameSpec::new("doom"), |spec, n| spec.file(&format!("part{n:02}.eti"), 2 * CHUNK + 3));
+    let spec = (0..16).fold(GameSpec::new("doom"), |spec, n| spec.file(&format!("part{n:02}.pak"), 2 * CHUNK + 3));
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
     host_a.shape_mbit(40);
@@ -269,7 +269,7 @@ fn a_disk_that_fills_up_ends_the_download_which_goes_on_when_there_is_space() {
 
 #[test]
 fn what_a_download_left_can_be_removed_but_never_what_the_user_plays() {
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * CHUNK + 5).file("maps/deep/one.pak", CHUNK).many(30, 1000);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * CHUNK + 5).file("maps/deep/one.pak", CHUNK).many(30, 1000);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let a = Daemon::start(&home_a, &Options::local().arg("--max-upload", "4MB/s"));
     a.wait_hashed();
@@ -288,7 +288,7 @@ fn what_a_download_left_can_be_removed_but_never_what_the_user_plays() {
     b.ok(json!({"cmd": "cancel-download", "game": "doom"}));
     assert_eq!(b.wait_download("doom", mark)["code"], "cancelled");
     let left = tree(&root, &[]);
-    assert!(left.contains_key("doom.eti") && !left.contains_key("version.ini"), "{left:?}");
+    assert!(left.contains_key("doom.pak") && !left.contains_key("version.ini"), "{left:?}");
 
     // With somebody's own `local` it is not touched.
     fs::create_dir(root.join("local")).unwrap();

@@ -34,7 +34,7 @@ fn refusal(stranger: &mut Stranger, message: &Value) -> String {
 
 #[test]
 fn only_complete_games_of_the_catalog_are_served_and_never_anything_of_local() {
-    let listed = GameSpec::new("listed").file("data.eti", 2 * CHUNK + 77).file("extra/x.bin", 500);
+    let listed = GameSpec::new("listed").file("data.pak", 2 * CHUNK + 77).file("extra/x.bin", 500);
     let home = Home::with(&[listed, GameSpec::small("unlisted"), GameSpec::small("no-sentinel").without_sentinel()]);
     fs::create_dir(home.game("listed").join("local")).unwrap();
     fs::write(home.game("listed").join("local/private.sav"), "secret").unwrap();
@@ -56,14 +56,14 @@ fn only_complete_games_of_the_catalog_are_served_and_never_anything_of_local() {
     let (manifest, hashes) = stranger.request(&get_manifest("listed", &hash("listed"))).unwrap();
     assert_eq!(manifest["type"], "Manifest", "{manifest}");
     let paths: Vec<&str> = manifest["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["data.eti", "extra/x.bin", "version.ini"]);
+    assert_eq!(paths, ["data.pak", "extra/x.bin", "version.ini"]);
     assert_eq!((&manifest["chunk_size"], &manifest["chunk_count"]), (&json!(CHUNK), &json!(5)));
     assert_eq!(hashes.len(), 5 * 32);
     let mut ask = get_chunks("listed", &hash("listed"), 1, 3);
     ask["content_hash"] = manifest["content_hash"].clone();
     let (run, bytes) = stranger.request(&ask).unwrap();
-    let mut expected = chunk_of(&home.game("listed").join("data.eti"), 1);
-    expected.extend(chunk_of(&home.game("listed").join("data.eti"), 2));
+    let mut expected = chunk_of(&home.game("listed").join("data.pak"), 1);
+    expected.extend(chunk_of(&home.game("listed").join("data.pak"), 2));
     expected.extend(chunk_of(&home.game("listed").join("extra/x.bin"), 0));
     assert_eq!(run, json!({"type": "ChunkRun", "first": 1, "count": 3, "bytes": expected.len(), "hashed": false}));
     assert!(bytes == expected, "the bytes are the file's");
@@ -108,7 +108,7 @@ fn a_game_is_not_served_while_it_is_being_downloaded() {
         return;
     }
     let lan = Lan::new();
-    let home_a = Home::with(&[GameSpec::new("doom").file("doom.eti", 24 * MIB)]);
+    let home_a = Home::with(&[GameSpec::new("doom").file("doom.pak", 24 * MIB)]);
     let (host_a, host_b) = (lan.host("a"), lan.host("b"));
     host_a.shape_mbit(80);
     let a = Daemon::start(&home_a, &Options::on(&host_a));

@@ -44,7 +44,7 @@ fn equal_sources_share_a_game_equally_and_every_chunk_comes_once() {
     }
     const SOURCES: u64 = 4;
     let lan = Lan::new();
-    let spec = GameSpec::new("doom").file("doom.eti", 40 * CHUNK + 5).many(80, 100_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 40 * CHUNK + 5).many(80, 100_000);
     let homes: Vec<Home> = (0..SOURCES).map(|_| Home::with(std::slice::from_ref(&spec))).collect();
     let sources: Vec<Daemon> = homes
         .iter()
@@ -80,7 +80,7 @@ fn equal_sources_share_a_game_equally_and_every_chunk_comes_once() {
 #[test]
 fn a_source_of_flipped_bytes_among_five_is_named_and_the_game_is_whole() {
     const HONEST: usize = 4;
-    let spec = GameSpec::new("doom").file("doom.eti", 32 * CHUNK + 7).many(10, 5000);
+    let spec = GameSpec::new("doom").file("doom.pak", 32 * CHUNK + 7).many(10, 5000);
     let homes: Vec<Home> = (0..HONEST).map(|_| Home::with(std::slice::from_ref(&spec))).collect();
     let honest: Vec<Daemon> = homes.iter().map(|home| Daemon::start(home, &slow("3MB/s"))).collect();
     honest.iter().for_each(Daemon::wait_hashed);
@@ -117,7 +117,7 @@ fn a_source_of_flipped_bytes_among_five_is_named_and_the_game_is_whole() {
 #[test]
 fn nine_bad_sources_of_ten_are_all_named_and_the_tenth_gives_the_game() {
     const LIARS: usize = 9;
-    let spec = GameSpec::new("doom").file("doom.eti", 20 * CHUNK + 7);
+    let spec = GameSpec::new("doom").file("doom.pak", 20 * CHUNK + 7);
     let source = Home::with(std::slice::from_ref(&spec));
     let honest = Daemon::start(&source, &Options::local());
     honest.wait_hashed();
@@ -150,7 +150,7 @@ fn nine_bad_sources_of_ten_are_all_named_and_the_tenth_gives_the_game() {
 fn when_all_sources_go_the_download_says_so_and_goes_on_when_one_is_back() {
     // So that little is under way when they go.
     const BUFFERS: u64 = 4;
-    let spec = GameSpec::new("doom").file("doom.eti", 32 * CHUNK + 5).many(40, 20_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 32 * CHUNK + 5).many(40, 20_000);
     let homes = [Home::with(std::slice::from_ref(&spec)), Home::with(std::slice::from_ref(&spec))];
     let sources: Vec<Daemon> = homes.iter().map(|home| Daemon::start(home, &slow("4MB/s"))).collect();
     sources.iter().for_each(Daemon::wait_hashed);
@@ -165,7 +165,7 @@ fn when_all_sources_go_the_download_says_so_and_goes_on_when_one_is_back() {
     assert_eq!((&failed["event"], &failed["code"]), (&json!("download-failed"), &json!("no-sources")), "{failed}");
     assert!(failed["message"].as_str().unwrap().contains("doom"), "{failed}");
     has_no_sentinel(&home);
-    assert!(fs::metadata(home.game("doom").join("doom.eti")).unwrap().len() > 0, "what came stays");
+    assert!(fs::metadata(home.game("doom").join("doom.pak")).unwrap().len() > 0, "what came stays");
     eventually("both are gone", 20, || daemon.peers().is_empty().then_some(()));
     assert_eq!(daemon.refused(json!({"cmd": "download", "game": "doom"})), "no-sources");
     let had = daemon
@@ -216,7 +216,7 @@ fn a_daemon_that_is_killed_again_and_again_goes_on_each_time_with_what_it_had() 
     // What may be under way when it is killed: that alone is fetched again.
     const BUFFERS: u64 = 2;
     let mut dice = Dice::cast("a_daemon_that_is_killed_again_and_again_goes_on_each_time_with_what_it_had");
-    let spec = GameSpec::new("doom").file("doom.eti", 56 * CHUNK + 5).file("maps/one.pak", 3 * CHUNK).many(60, 20_000);
+    let spec = GameSpec::new("doom").file("doom.pak", 56 * CHUNK + 5).file("maps/one.pak", 3 * CHUNK).many(60, 20_000);
     let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let a = Daemon::start(&source, &slow("12MB/s"));
     a.wait_hashed();
@@ -269,7 +269,7 @@ fn a_daemon_that_is_killed_again_and_again_goes_on_each_time_with_what_it_had() 
 
 /// Writes over the second half of the game's archive at a source, as a program would that patches it there.
 fn patch(home: &Home) {
-    let mut file = fs::File::options().write(true).open(home.game("doom").join("doom.eti")).unwrap();
+    let mut file = fs::File::options().write(true).open(home.game("doom").join("doom.pak")).unwrap();
     let half = file.metadata().unwrap().len() / 2;
     file.seek(SeekFrom::Start(half)).unwrap();
     file.write_all(&vec![0x5a; half as usize]).unwrap();
@@ -277,7 +277,7 @@ fn patch(home: &Home) {
 
 #[test]
 fn a_source_whose_file_changes_while_it_is_served_ends_the_download_and_announces_the_change() {
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * CHUNK);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * CHUNK);
     let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     let a = Daemon::start(&source, &slow("4MB/s"));
     a.wait_hashed();
@@ -305,7 +305,7 @@ fn a_source_whose_file_changes_while_it_is_served_ends_the_download_and_announce
 
 #[test]
 fn a_source_whose_file_changes_is_left_for_one_that_still_has_the_game() {
-    let spec = GameSpec::new("doom").file("doom.eti", 24 * CHUNK);
+    let spec = GameSpec::new("doom").file("doom.pak", 24 * CHUNK);
     let homes = [Home::with(std::slice::from_ref(&spec)), Home::with(std::slice::from_ref(&spec))];
     let sources: Vec<Daemon> = homes.iter().map(|home| Daemon::start(home, &slow("2MB/s"))).collect();
     sources.iter().for_each(Daemon::wait_hashed);

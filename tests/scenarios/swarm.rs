@@ -10,7 +10,7 @@ use crate::support::{CHUNK, Copycat, Daemon, GameSpec, Home, Lan, Offer, Options
 const DOWNLOADERS: usize = 8;
 
 fn spec(chunks: u64) -> GameSpec {
-    GameSpec::new("doom").file("doom.eti", chunks * CHUNK - 7)
+    GameSpec::new("doom").file("doom.pak", chunks * CHUNK - 7)
 }
 
 /// Downloads on so many hosts at once from one host; what its daemon has sent, and each one's share of it.
@@ -99,7 +99,7 @@ fn those_who_begin_before_the_source_has_hashed_serve_each_other_once_it_has() {
     let home_a = Home::new();
     // Hashed first, which takes some seconds; on the disk it takes no room.
     std::fs::create_dir_all(home_a.game("aaa")).unwrap();
-    std::fs::File::create(home_a.game("aaa").join("a.eti")).unwrap().set_len(6 << 30).unwrap();
+    std::fs::File::create(home_a.game("aaa").join("a.pak")).unwrap().set_len(6 << 30).unwrap();
     std::fs::write(home_a.game("aaa").join("version.ini"), "1").unwrap();
     spec(160).write(&home_a.games());
     let hosts = [lan.host("a"), lan.host("b"), lan.host("c")];

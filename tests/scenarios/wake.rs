@@ -11,7 +11,7 @@ fn signal(daemon: &Daemon, name: &str) {
 
 #[test]
 fn a_daemon_that_stood_still_goes_on_with_its_download() {
-    let spec = GameSpec::new("doom").version("1").file("doom.eti", 24 * CHUNK + 7);
+    let spec = GameSpec::new("doom").version("1").file("doom.pak", 24 * CHUNK + 7);
     let (home_a, home_b) = (Home::with(std::slice::from_ref(&spec)), Home::new());
     // Slow enough that the sleep falls into the download.
     let a = Daemon::start(&home_a, &Options::local().arg("--max-upload", "4MB/s").short_liveness());

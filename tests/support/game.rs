@@ -27,7 +27,7 @@ impl GameSpec {
 
     /// One archive of two chunks and a bit, and a file in a directory.
     pub(crate) fn small(id: &str) -> Self {
-        Self::new(id).file("data.eti", 2 * CHUNK + 4321).file("extra/readme.txt", 77)
+        Self::new(id).file("data.pak", 2 * CHUNK + 4321).file("extra/readme.txt", 77)
     }
 
     pub(crate) fn version(mut self, version: &str) -> Self {
