@@ -288,6 +288,11 @@ impl Dir {
         self.0.handle.entries().map_err(FsError::at("list", self.path()))
     }
 
+    /// The names in this directory as the disk spells them, in no order. One directory read, and no stat.
+    pub fn names(&self) -> Result<Vec<OsString>, FsError> {
+        self.0.handle.names().map_err(FsError::at("list", self.path()))
+    }
+
     /// Makes the names in this directory durable.
     pub fn sync(&self) -> Result<(), FsError> {
         self.0

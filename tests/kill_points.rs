@@ -104,7 +104,7 @@ const DOWNLOAD: Operation = Operation {
     threads: &["lan-jobs-0", "lan-bulk-0"],
     form: Form::Files,
     before: |home, form| games::put_game(home, form, games::OLD),
-    after: |form| games::downloaded(form, games::NEW),
+    after: games::updated,
     may_lack_sentinel: true,
     // A download of what is here is finished at once.
     done_already: &[],

@@ -143,6 +143,23 @@ impl Handle {
         Ok(out)
     }
 
+    /// The names in this directory.
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut out = Vec::new();
+        for item in rustix::fs::Dir::read_from(&self.0)? {
+            let item = item?;
+            let name = item.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            if out.len() >= MAX_ENTRIES {
+                return Err(io::Error::other("it has too many entries"));
+            }
+            out.push(OsString::from_vec(name.to_vec()));
+        }
+        Ok(out)
+    }
+
     /// Opens a directory that lies directly in this one, under whatever name.
     pub(super) fn open_child(&self, name: &OsStr) -> io::Result<Handle> {
         match retry_errno(|| rustix::fs::openat(&self.0, name, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty())) {

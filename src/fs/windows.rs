@@ -123,6 +123,18 @@ impl Handle {
         Ok(out)
     }
 
+    /// The names in this directory.
+    pub(super) fn names(&self) -> io::Result<Vec<std::ffi::OsString>> {
+        let mut out = Vec::new();
+        for item in self.0.entries()? {
+            if out.len() >= MAX_ENTRIES {
+                return Err(io::Error::other("it has too many entries"));
+            }
+            out.push(item?.file_name());
+        }
+        Ok(out)
+    }
+
     /// Opens a directory that lies directly in this one, under whatever name.
     pub(super) fn open_child(&self, name: &OsStr) -> io::Result<Handle> {
         let meta = self.0.symlink_metadata(name)?;

@@ -21,6 +21,7 @@ mod store;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
 mod tests;
+mod twins;
 mod verify;
 mod version;
 pub mod watch;
@@ -50,6 +51,8 @@ const META: &str = ".lanspread";
 const LOCK: &str = "lock";
 const INDEX: &str = "index.json";
 const CONTENT: &str = "content";
+/// The files that the last download of each game brought.
+const BROUGHT: &str = "brought";
 /// Unreadable indexes that are kept for whoever wants to know; the last one is then written over.
 const MAX_SET_ASIDE: u32 = 9;
 /// Most games that are looked at.
@@ -58,6 +61,8 @@ const MAX_GAMES: usize = 20_000;
 const MAX_REPORTED: usize = 1_000;
 /// Valid ids that are never games, when the game directory is the root of a drive.
 const NOT_GAMES: [&str; 4] = ["$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"];
+/// Longest list of brought files that is read, in bytes.
+const MAX_BROUGHT_BYTES: usize = 512 << 20;
 /// A longer id cannot be a file name together with what an atomic replacement appends.
 const MAX_RECORD_NAME: usize = 200;
 
@@ -67,6 +72,7 @@ pub struct GameDir {
     dir: Dir,
     meta: Dir,
     content: Dir,
+    brought: Dir,
     directory_reads: AtomicU64,
     /// Games whose files are listed at the next look, whatever their fingerprint.
     distrusted: Mutex<BTreeSet<GameId>>,
@@ -93,6 +99,8 @@ pub struct Previous {
     pub manifest: Manifest,
     /// What their bytes hashed to; `None` when that part of the record is damaged.
     pub content: Option<KnownContent>,
+    /// Which of the files were brought by a download and are, by size and time, as it left them. All others are the user's.
+    pub brought: BTreeSet<RelPath>,
 }
 
 impl GameDir {
@@ -116,10 +124,12 @@ impl GameDir {
         let meta = make_durable(&dir, META)?;
         let lock = meta.lock(LOCK)?;
         let content = make_durable(&meta, CONTENT)?;
+        let brought = make_durable(&meta, BROUGHT)?;
         let game_dir = Self {
             dir,
             meta,
             content,
+            brought,
             directory_reads: AtomicU64::new(0),
             distrusted: Mutex::default(),
             reported: Mutex::default(),
@@ -156,6 +166,9 @@ impl GameDir {
     /// Only when the system is short of memory or handles.
     pub fn scan_game(&self, game: &GameId, known: Option<&ScannedGame>) -> Result<Option<Arc<ScannedGame>>, JobError> {
         let has_record = |game: &GameId| self.content.exists(&record_name(game)).unwrap_or(false);
+        if !self.is_spelled_so(game)? {
+            return Ok(None);
+        }
         match self.look_at(game, known, None, has_record)? {
             Look::Gone => Ok(None),
             Look::AsKnown => Ok(known.cloned().map(Arc::new)),
@@ -268,7 +281,46 @@ impl GameDir {
         let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
         let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
         let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
-        Ok(Some(Previous { manifest, content }))
+        let brought = self.brought_unchanged(game)?;
+        Ok(Some(Previous { manifest, content, brought }))
+    }
+
+    /// Keeps the list of the files that a download brought, atomically and durably: only these may be
+    /// deleted by a later one.
+    ///
+    /// # Errors
+    /// As of [`save_content`](Self::save_content).
+    pub fn save_brought(&self, game: &GameId, landed: &ServedManifest) -> Result<(), JobError> {
+        let Some(content) = &landed.content else { return Ok(()) };
+        let bytes = content::encode(&landed.manifest, &landed.mtimes_ns, content)
+            .map_err(|e| JobError::new(JobErrorKind::Verification, format!("cannot list the files of {game}: {e}")))?;
+        Ok(self.brought.replace_file(&record_name(game), &bytes)?)
+    }
+
+    /// The list that the last download left. Without one that can be read nothing was brought.
+    fn read_brought(&self, game: &GameId) -> Option<ContentRecord> {
+        let bytes = self.brought.read_small(&record_name(game), MAX_BROUGHT_BYTES).ok()??;
+        ContentRecord::decode(&bytes).ok()
+    }
+
+    /// The files that the last download brought and nobody changed since, by size and time.
+    fn brought_unchanged(&self, game: &GameId) -> Result<BTreeSet<RelPath>, FsError> {
+        let Ok(root) = self.dir.subdir(game.as_str()) else { return Ok(BTreeSet::new()) };
+        let record = self.read_brought(game);
+        let Some(ContentRecord { manifest, mtimes_ns, .. }) = record else { return Ok(BTreeSet::new()) };
+        let mut brought = BTreeSet::new();
+        for (file, mtime_ns) in manifest.files().iter().zip(&mtimes_ns) {
+            let is_as_left = |entry: &crate::fs::Entry| {
+                entry.kind == EntryKind::File && entry.size == file.size && entry.mtime_ns == *mtime_ns
+            };
+            match root.entry_beneath(&file.path) {
+                Ok(entry) if entry.as_ref().is_some_and(is_as_left) => drop(brought.insert(file.path.clone())),
+                Err(e) if is_exhaustion(&e) => return Err(e),
+                // What cannot be looked at is nobody's to delete.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(brought)
     }
 
     fn load_index(&self, notices: &mut Vec<String>) -> Result<Option<LibraryIndex>, JobError> {
@@ -444,7 +496,9 @@ impl GameDir {
     fn end_removal(&self, id: &GameId, root: &GameRoot, notices: &mut Vec<String>) -> bool {
         let list = || {
             let listing = root.list(&self.directory_reads)?;
-            listing.manifest.map_err(|unportable| JobError::new(JobErrorKind::UnsafePath, unportable.reason))
+            let files = listing.manifest;
+            let files = files.map_err(|unportable| JobError::new(JobErrorKind::UnsafePath, unportable.reason))?;
+            self.brought_of(id, files)
         };
         match finish_removal(&self.dir, id, list) {
             Ok(done) => {
@@ -473,8 +527,32 @@ impl GameDir {
         })
     }
 
-    /// Forgets the hashes of a game that was removed.
+    /// The files that a removal of the game takes: where a download brought them, those that it brought and nobody changed.
+    /// What a download left that did not come to its end has no `version.ini`, and goes as it is.
+    ///
+    /// # Errors
+    /// As of [`list_files`](Self::list_files).
+    pub fn files_to_remove(&self, game: &GameId) -> Result<Manifest, JobError> {
+        let files = self.list_files(game)?;
+        if self.root(game)?.exists(SENTINEL)? { self.brought_of(game, files) } else { Ok(files) }
+    }
+
+    /// Those of `files` that a download brought; all of them where no download left a list.
+    fn brought_of(&self, game: &GameId, files: Manifest) -> Result<Manifest, JobError> {
+        if !self.brought.exists(&record_name(game))? {
+            return Ok(files);
+        }
+        let brought = self.brought_unchanged(game)?;
+        let files = files.files().iter().filter(|file| brought.contains(&file.path)).cloned().collect();
+        Manifest::new(files).map_err(|e| JobError::new(JobErrorKind::UnsafePath, e.to_string()))
+    }
+
+    /// Forgets the hashes of a game that was removed, and what of it was brought.
     pub fn forget_content(&self, game: &GameId) {
+        // Else it proves nothing of files that are not there any more.
+        if let Err(e) = self.brought.remove_file(&record_name(game)) {
+            tracing::debug!("{e}");
+        }
         // Else it is swept at the next start.
         if let Err(e) = self.content.remove_file(&record_name(game)) {
             tracing::debug!("{e}");

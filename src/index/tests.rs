@@ -614,6 +614,56 @@ fn games_that_come_and_go_during_a_scan_never_make_it_fail() {
 }
 
 #[test]
+fn an_id_beside_another_spelling_of_it_is_not_written_and_both_folders_stay() {
+    let disk = Disk::new();
+    disk.game("Doom");
+    let (dir, _) = disk.open();
+    let error = dir.check_alone(&id("doom")).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::UnsafePath);
+    assert!(error.message.contains("\"Doom\"") && error.message.contains("rename"), "{error}");
+    dir.check_alone(&id("Doom")).unwrap();
+    dir.check_alone(&id("quake")).unwrap();
+    // Where case does not count the other name opens it, and is no game all the same.
+    assert_eq!(dir.scan_game(&id("doom"), None).unwrap(), None);
+    assert!(dir.scan_game(&id("Doom"), None).unwrap().is_some());
+}
+
+#[test]
+fn only_what_a_download_brought_and_nobody_changed_since_is_lanspreads_to_delete() {
+    let disk = Disk::new();
+    disk.game("quake");
+    let (dir, opened) = disk.open();
+    let game = id("quake");
+    let hash = |dir: &GameDir| {
+        dir.distrust(&game);
+        let scanned = dir.scan_game(&game, None).unwrap().unwrap();
+        dir.hash_game(&game, scanned.manifest_hash, &AtomicBool::new(false)).unwrap();
+        dir.read_manifest(&game, scanned.manifest_hash).unwrap()
+    };
+    let landed = hash(&dir);
+    assert!(opened.games[0].downloaded);
+    // Somebody's own game: nothing of it was brought.
+    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, BTreeSet::new());
+
+    dir.save_brought(&game, &landed).unwrap();
+    let paths = |list: &[&str]| list.iter().map(|path| RelPath::parse(path).unwrap()).collect::<BTreeSet<_>>();
+    let all = paths(&["data/maps/one.map", "quake.eti", "version.ini"]);
+    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, all);
+
+    // What is added, or changed, is the user's, also when it was seen and hashed since.
+    disk.write("quake/saves/slot1", "100 hours");
+    disk.write("quake/data/maps/one.map", "my map");
+    hash(&dir);
+    let rest = paths(&["quake.eti", "version.ini"]);
+    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, rest);
+    let to_remove = dir.files_to_remove(&game).unwrap();
+    assert_eq!(to_remove.files().iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>(), rest);
+
+    disk.write(".lanspread/brought/quake", "torn");
+    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, BTreeSet::new());
+}
+
+#[test]
 fn the_path_that_is_reported_is_absolute_and_free_of_links() {
     let disk = Disk::new();
     disk.game("a");

@@ -34,7 +34,7 @@ impl GameDir {
     ) -> Result<VerifiedFiles, JobError> {
         // The list that is asked for is the one of the record, or the record is of no use.
         let kept = self.previous(game)?.filter(|kept| kept.manifest.hash() == manifest_hash);
-        let Some(Previous { manifest, content: Some(content) }) = kept else {
+        let Some(Previous { manifest, content: Some(content), .. }) = kept else {
             let content_hash = self.hash_game(game, manifest_hash, cancel)?;
             let manifest = self.read_manifest(game, manifest_hash)?.manifest;
             progress(manifest.bytes(), manifest.bytes());

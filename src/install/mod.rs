@@ -92,13 +92,14 @@ pub struct Done {
 ///
 /// # Errors
 /// What `fill` returns, what the system says; then the old state is there, or comes back at the next start.
-/// [`JobErrorKind::InUse`]: a program holds `local/`, or something lies in the way; [`JobErrorKind::DiskFull`] before the
-/// first byte when the space does not suffice; [`JobErrorKind::Cancelled`].
+/// [`JobErrorKind::InUse`]: a program holds `local/`, it was not made by lanspread, or something lies in the way;
+/// [`JobErrorKind::DiskFull`] before the first byte when the space does not suffice; [`JobErrorKind::Cancelled`].
 pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, JobError> {
     let found = settle(root, what.game)?;
     let is_update = match found.seen.local {
         Local::Absent => false,
-        Local::Dir => true,
+        Local::Dir if found.made_local() => true,
+        Local::Dir => return Err(not_ours(root)),
         Local::Foreign => return Err(not_a_directory(root)),
     };
     let space = what.space.reserve(root, what.needed_bytes, &format!("to install {}", what.game))?;
@@ -116,12 +117,13 @@ pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, J
 /// Removes `local/` of the game whose root this is.
 ///
 /// # Errors
-/// [`JobErrorKind::InUse`]: a program holds `local/`; [`JobErrorKind::Changed`]: there is none; what the system says. Then
+/// [`JobErrorKind::InUse`]: a program holds `local/`, or it was not made by lanspread; [`JobErrorKind::Changed`]: there is none; what the system says. Then
 /// it is there as it was.
 pub fn uninstall(root: &Dir, game: &GameId) -> Result<Done, JobError> {
     let found = settle(root, game)?;
     match found.seen.local {
-        Local::Dir => {}
+        Local::Dir if found.made_local() => {}
+        Local::Dir => return Err(not_ours(root)),
         Local::Absent => return Err(JobError::new(JobErrorKind::Changed, format!("{game} is not installed"))),
         Local::Foreign => return Err(not_a_directory(root)),
     }
@@ -302,6 +304,14 @@ fn refuse_if_cancelled(what: &Install<'_>) -> Result<(), JobError> {
         return Err(JobError::new(JobErrorKind::Cancelled, format!("installing {} was cancelled", what.game)));
     }
     Ok(())
+}
+
+/// Somebody's own installation, with his saves in it, is not replaced or removed.
+fn not_ours(root: &Dir) -> JobError {
+    let local = root.path().join(INSTALL);
+    let message =
+        format!("{} was not made by lanspread and is left as it is: move it away, then try again", local.display());
+    JobError::new(JobErrorKind::InUse, message)
 }
 
 fn not_a_directory(root: &Dir) -> JobError {

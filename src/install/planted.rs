@@ -13,6 +13,8 @@ pub(super) enum Bug {
     NoSwapSync,
     /// Whatever lies in the place of a scratch directory counts as lanspread's.
     NoMarkerCheck,
+    /// Whatever lies in the place of `local/` counts as lanspread's.
+    NoOwnerCheck,
     /// The intent is not noted.
     NoIntent,
     /// Downloaded files go before their sentinel has gone durably.

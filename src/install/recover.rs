@@ -211,6 +211,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Whether the log shows that what is `local` now was installed by lanspread.
+    pub(super) fn made_local(&self) -> bool {
+        planted::is(Bug::NoOwnerCheck) || self.last.as_ref().is_some_and(|log| log.installed_version.is_some())
+    }
+
     /// Looks at four names; lists no directory.
     pub(super) fn look(root: &Dir) -> Result<Self, FsError> {
         let (log, last, fault) = match IntentLog::read(root)? {

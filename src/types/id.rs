@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::hash::parse_hex;
-use super::path::{PathError, RelPath, is_reserved_at_root};
+use super::path::{PathError, RelPath, fold, is_reserved_at_root};
 
 /// A peer is its key: a UUID version 8 (RFC 9562, section 5.8) made of the first 16 bytes of the SHA-256 of its
 /// certificate's DER SubjectPublicKeyInfo. Text form: lower-case, hyphenated.
@@ -103,6 +103,17 @@ impl GameId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The form under which two ids that some file system takes for one folder are equal (case folding and NFC), as
+    /// [`RelPath::collision_key`].
+    pub fn collision_key(&self) -> String {
+        fold(&self.0)
+    }
+
+    /// Whether `name` is another spelling of this id: one folder with it on some file system.
+    pub fn is_spelled_otherwise(&self, name: &str) -> bool {
+        name != self.as_str() && fold(name) == self.collision_key()
+    }
 }
 
 impl FromStr for GameId {
@@ -138,5 +149,21 @@ impl<'de> Deserialize<'de> for GameId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_one_file_system_would_merge_have_one_collision_key() {
+        let id = |text: &str| text.parse::<GameId>().unwrap();
+        assert_eq!(id("Doom").collision_key(), id("dOOM").collision_key());
+        assert_eq!(id("ÄRGER").collision_key(), id("ärger").collision_key());
+        assert_ne!(id("doom").collision_key(), id("doom2").collision_key());
+        assert!(id("Doom").is_spelled_otherwise("doom") && !id("Doom").is_spelled_otherwise("Doom"));
+        // A name that is no id, but that an id may lead to.
+        assert!(id("caf\u{e9}").is_spelled_otherwise("cafe\u{301}"));
     }
 }

@@ -98,7 +98,7 @@ impl RelPath {
 }
 
 /// Lower-cases by Unicode's simple mapping and brings the result back to NFC.
-fn fold(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     // Upper before lower: folds characters whose upper-case forms meet (final sigma, dotless i, sharp s).
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }

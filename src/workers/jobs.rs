@@ -221,6 +221,8 @@ impl Context {
         plan: Arc<DownloadPlan>,
         watch: &Watch<'_>,
     ) -> Result<Vec<ChunkRange>, JobError> {
+        // Nothing is touched before it is known that no other game's folder is.
+        home.check_alone(&plan.game)?;
         if lock(&self.downloads).iter().any(|(other, to)| *other == id || *to.landing.game() == plan.game) {
             return Err(JobError::new(JobErrorKind::InUse, format!("{} is being downloaded already", plan.game)));
         }
@@ -238,6 +240,10 @@ impl Context {
         let landed = to.landing.commit()?;
         lock(&self.downloads).remove(&id);
         let game = to.landing.game();
+        if let Err(error) = to.home.save_brought(game, &landed) {
+            // Then nothing of it will ever be deleted by an update.
+            tracing::warn!(%game, %error, "the list of the files that a download brought could not be kept");
+        }
         if let Err(error) = to.home.save_content(game, &landed) {
             // The game is whole without it; it will be hashed again.
             tracing::warn!(%game, %error, "the hashes of a downloaded game could not be kept");

@@ -80,7 +80,7 @@ pub(super) fn uninstall(home: &GameDir, game: &GameId) -> Changed {
 
 /// Removes the downloaded files.
 pub(super) fn remove(home: &GameDir, game: &GameId) -> Changed {
-    let manifest = home.list_files(game)?;
+    let manifest = home.files_to_remove(game)?;
     install::remove(home.dir(), game, &manifest)?;
     home.forget_content(game);
     home.scan_game(game, None)

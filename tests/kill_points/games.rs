@@ -60,6 +60,14 @@ pub(crate) fn downloaded(form: Form, version: &str) -> Snapshot {
     state(|root| write(root, game(form, version)))
 }
 
+/// What is there when the new version was fetched over the old one, which nobody had fetched: its files stay.
+pub(crate) fn updated(form: Form) -> Snapshot {
+    state(|root| {
+        write(root, game(form, OLD));
+        write(root, game(form, NEW));
+    })
+}
+
 /// What is there when these versions are downloaded and installed.
 pub(crate) fn installed(form: Form, downloaded: &str, installed: &str) -> Snapshot {
     state(|root| {

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lanspread_peer::fs::Dir;
+use lanspread_peer::install::{Intent, IntentLog, OpId};
 use rars::{ArchiveVersion, Builder};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -22,6 +24,16 @@ fn publish(home: &Home, id: &str, files: &[(&str, Vec<u8>)]) {
         fs::write(root.join(name), bytes).unwrap();
     }
     fs::write(root.join("version.ini"), "1.0\n").unwrap();
+}
+
+/// Puts an older installation into a game, which the user has played.
+fn put_older_install(home: &Home, id: &str) {
+    let root = home.game(id);
+    fs::create_dir(root.join("local")).unwrap();
+    fs::write(root.join("local/save.dat"), "years of work").unwrap();
+    let version = Some("0.9".to_owned());
+    let log = IntentLog { op_id: OpId(1), intent: Intent::None, installed_version: version, next_version: None };
+    log.write(&Dir::open(&root).unwrap()).unwrap();
 }
 
 fn begin_install(daemon: &Daemon, game: &str) -> usize {
@@ -166,8 +178,7 @@ fn hostile_archives_are_refused_and_nothing_but_scratch_is_touched() {
     for (id, _, archive) in &archives {
         publish(&home, id, &[("game.eti", archive.clone())]);
         // What the user made is neither replaced nor removed by an archive that is none.
-        fs::create_dir(home.game(id).join("local")).unwrap();
-        fs::write(home.game(id).join("local/save.dat"), "years of work").unwrap();
+        put_older_install(&home, id);
     }
     let daemon = Daemon::start(&home, &Options::local());
     daemon.wait_hashed();
@@ -309,9 +320,7 @@ fn the_unpacking_process_has_nothing_to_give_away_and_ends_with_the_daemon() {
 #[test]
 fn a_cancelled_installation_ends_in_one_event_with_everything_as_before() {
     let (home, daemon) = big_game();
-    let local = home.game("doom").join("local");
-    fs::create_dir(&local).unwrap();
-    fs::write(local.join("save.dat"), "years of work").unwrap();
+    put_older_install(&home, "doom");
     eventually("local is seen", 30, || (daemon.games()["doom"]["installed"] == true).then_some(()));
     let before = tree(&home.game("doom"), &[".lanspread.json"]);
 

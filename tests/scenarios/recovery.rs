@@ -92,7 +92,12 @@ fn a_backup_that_nobody_claims_is_left_alone_and_reported() {
     fs::rename(root.join(".local.backup"), root.join("local")).unwrap();
     eventually("it counts as installed", 20, || (daemon.games()["doom"]["installed"] == true).then_some(()));
     assert_eq!(fs::read_to_string(root.join("local/save/slot1")).unwrap(), "hours of play");
-    finish(&daemon, "uninstall");
+    // Nothing shows that lanspread made it: it is neither removed nor replaced.
+    for command in ["uninstall", "install"] {
+        assert_in_the_way(&daemon, command, "move it away");
+        assert_eq!(fs::read_to_string(root.join("local/save/slot1")).unwrap(), "hours of play");
+    }
+    fs::rename(root.join("local"), home.path().join("kept")).unwrap();
     finish(&daemon, "install");
     daemon.stop();
 }
@@ -125,6 +130,8 @@ fn a_broken_intent_log_stops_every_operation_on_its_game_until_its_owner_has_loo
 
     // The owner looked, and did what the message says.
     fs::remove_file(root.join(".lanspread.json")).unwrap();
+    assert_in_the_way(&daemon, "install", "move it away");
+    fs::rename(root.join("local"), home.path().join("kept")).unwrap();
     finish(&daemon, "install");
     assert!(!root.join(".local.backup").exists(), "its marker says whose it is");
     daemon.stop();

@@ -134,6 +134,33 @@ fn what_is_not_lanspreads_is_in_the_way_and_stays() {
 }
 
 #[test]
+fn an_install_that_somebody_made_by_hand_is_neither_replaced_nor_removed() {
+    let mut before = downloaded();
+    before.extend(tree(&[("quake/local/save/slot", "100 hours")]));
+    let (temp, dir) = on_disk(&before);
+    for run in [install_in, uninstall_in] {
+        let error = run(&dir).unwrap_err();
+        assert_eq!(error.kind, JobErrorKind::InUse, "{error}");
+        assert!(error.message.contains("move it away"), "{error}");
+        assert_eq!(read_tree(temp.path()), before);
+    }
+    let _ = planted::with(Bug::NoOwnerCheck, || uninstall_in(&dir)).unwrap();
+    assert_ne!(read_tree(temp.path()), before, "a dropped check of the owner was not seen");
+}
+
+#[test]
+fn an_install_of_the_empty_version_is_known_to_be_lanspreads() {
+    let (temp, dir) = on_disk(&downloaded());
+    let (game, root) = (game(), dir.subdir("quake").unwrap());
+    let what =
+        Install { game: &game, version: Some(""), needed_bytes: 0, space: &SpaceLedger::default(), cancel: &GO_ON };
+    let fill = |staging: &Dir, _: &SpaceReservation| Ok(staging.replace_file("only", b"file")?);
+    assert_eq!(install(&root, &what, &fill).unwrap(), Done::default());
+    assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
+    assert_eq!(read_tree(temp.path()), downloaded());
+}
+
+#[test]
 fn an_unreadable_log_is_reported_and_nothing_is_touched() {
     let mut before = installed();
     before.extend(tree(&[

@@ -37,7 +37,7 @@ impl Landing {
             Some(EntryKind::Dir) => false,
             Some(_) => return Err(in_the_way(&plan.game, "its folder's name is taken by something else")),
         };
-        let replaced = Replaced::new(&plan.manifest, previous.map(|previous| &previous.manifest));
+        let replaced = Replaced::new(&plan, previous)?;
         let mut needed = Survey::default();
         if made_root {
             plan.manifest.files().iter().for_each(|file| needed.add(file.size, None));
@@ -120,7 +120,7 @@ fn check_plan(plan: &DownloadPlan) -> Result<usize, JobError> {
     }
 }
 
-/// What becomes of the files that the game has now and the new list lacks.
+/// What becomes of the files that a download brought and the new list lacks. Those that the user added or changed stay.
 struct Replaced {
     /// Must go before the new files come: the same name in another spelling, or a file where a directory is needed or
     /// the other way round.
@@ -130,21 +130,31 @@ struct Replaced {
 }
 
 impl Replaced {
-    fn new(new: &Manifest, previous: Option<&Manifest>) -> Self {
+    fn new(plan: &DownloadPlan, previous: Option<&Previous>) -> Result<Self, JobError> {
+        let new = &plan.manifest;
         let (mut in_way, mut stale) = (Vec::new(), Vec::new());
         if let Some(previous) = previous {
             let keep: HashSet<&RelPath> = new.files().iter().map(|file| &file.path).collect();
             let files: HashSet<String> = keep.iter().map(|path| path.collision_key()).collect();
             let dirs: HashSet<String> =
                 directories(new.files().iter().map(|file| &file.path)).iter().map(RelPath::collision_key).collect();
-            for file in previous.files().iter().filter(|file| !keep.contains(&file.path)) {
+            for file in previous.manifest.files().iter().filter(|file| !keep.contains(&file.path)) {
                 let key = file.path.collision_key();
                 let beneath_file = ancestors(&file.path).any(|dir| files.contains(&dir.collision_key()));
                 let blocks = files.contains(&key) || dirs.contains(&key) || beneath_file;
-                if blocks { &mut in_way } else { &mut stale }.push(file.path.clone());
+                match (previous.brought.contains(&file.path), blocks) {
+                    (true, true) => in_way.push(file.path.clone()),
+                    (true, false) => stale.push(file.path.clone()),
+                    (false, true) => {
+                        let why =
+                            format!("{} was not brought by a download and is in the way: move it away", file.path);
+                        return Err(in_the_way(&plan.game, &why));
+                    }
+                    (false, false) => {}
+                }
             }
         }
-        Self { in_way, stale }
+        Ok(Self { in_way, stale })
     }
 }
 

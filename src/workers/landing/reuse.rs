@@ -151,9 +151,10 @@ impl Landing {
                 places.entry(hash).or_insert(Place { path: &entry.path, offset: chunk.offset });
             }
         }
-        if let Some(Previous { manifest, content: Some(old) }) = previous {
-            let stale: HashSet<&RelPath> = self.stale.iter().collect();
-            for (index, entry) in manifest.files().iter().enumerate().filter(|(_, entry)| stale.contains(&entry.path)) {
+        if let Some(Previous { manifest, content: Some(old), .. }) = previous {
+            // Whoever's they are, files that the new list lacks are not overwritten before the commit.
+            let new: HashSet<&RelPath> = self.manifest().files().iter().map(|entry| &entry.path).collect();
+            for (index, entry) in manifest.files().iter().enumerate().filter(|(_, entry)| !new.contains(&entry.path)) {
                 for (number, offset) in manifest.chunks_of_file(index).zip((0..).step_by(CHUNK_SIZE as usize)) {
                     if let Some(hash) = old.chunks.get(number as usize).filter(|hash| wanted.contains(hash)) {
                         places.entry(hash).or_insert(Place { path: &entry.path, offset });

@@ -50,7 +50,8 @@ fn plan(files: &Files, known: bool) -> Arc<DownloadPlan> {
 /// What a record of these files says.
 fn previous(files: &Files) -> Previous {
     let plan = plan(files, true);
-    Previous { manifest: plan.manifest.clone(), content: plan.content.clone() }
+    let brought = plan.manifest.files().iter().map(|file| file.path.clone()).collect();
+    Previous { manifest: plan.manifest.clone(), content: plan.content.clone(), brought }
 }
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -305,6 +306,38 @@ fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
     expected.extend(own);
     assert_eq!(without_directories(stored(&disk.root)), expected);
     assert!(!disk.root.join("gone/only").exists());
+}
+
+#[test]
+fn an_update_deletes_nothing_that_no_download_brought() {
+    let disk = disk();
+    let old = files(&[("version.ini", 3), ("game.eti", 5), ("old.eti", 50)]);
+    let own = files(&[("saves/slot1", 10), ("mods/mine.pak", 3)]);
+    store(&disk.root, &old);
+    store(&disk.root, &own);
+    // They were seen, and hashed, since.
+    let mut seen = old.clone();
+    seen.extend(own.clone());
+    let previous = Previous { brought: previous(&old).brought, ..previous(&seen) };
+    let (new, space) = (new_game(), SpaceLedger::default());
+    let landing = Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), &space, &quiet()).unwrap();
+    write_all(&landing, &new).unwrap();
+    landing.commit().unwrap();
+    let mut expected = new;
+    expected.extend(own);
+    assert_eq!(without_directories(stored(&disk.root)), expected);
+}
+
+#[test]
+fn what_is_in_the_way_and_was_not_brought_ends_the_download_before_it_begins() {
+    let disk = disk();
+    let own = files(&[("version.ini", 3), ("data", 9)]);
+    store(&disk.root, &own);
+    let previous = Previous { brought: BTreeSet::new(), ..previous(&own) };
+    let space = SpaceLedger::default();
+    let error = Landing::prepare(&disk.dir, plan(&new_game(), true), Some(&previous), &space, &quiet()).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::UnsafePath, "{error}");
+    assert_eq!(stored(&disk.root), own);
 }
 
 #[test]
