@@ -1,7 +1,7 @@
 //! Unix: everything goes through directory handles. On Linux `openat2` resolves a whole path in one call without ever
 //! following a link; elsewhere, and where the kernel does not have it, the path is walked component by component.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -124,6 +124,20 @@ impl Handle {
 
     /// Everything in this directory; what vanishes meanwhile is left out.
     pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
+        self.each_name(|name| match retry_errno(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => Ok(Some(entry(OsString::from_vec(name.to_bytes().to_vec()), &stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        })
+    }
+
+    /// The names in this directory.
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        self.each_name(|name| Ok(Some(OsString::from_vec(name.to_bytes().to_vec()))))
+    }
+
+    /// What `of` makes of each name in this directory.
+    fn each_name<T>(&self, of: impl Fn(&CStr) -> io::Result<Option<T>>) -> io::Result<Vec<T>> {
         let mut out = Vec::new();
         for item in rustix::fs::Dir::read_from(&self.0)? {
             let item = item?;
@@ -134,28 +148,7 @@ impl Handle {
             if out.len() >= MAX_ENTRIES {
                 return Err(io::Error::other("it has too many entries"));
             }
-            match retry_errno(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
-                Ok(stat) => out.push(entry(OsString::from_vec(name.to_bytes().to_vec()), &stat)),
-                Err(Errno::NOENT) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(out)
-    }
-
-    /// The names in this directory.
-    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
-        let mut out = Vec::new();
-        for item in rustix::fs::Dir::read_from(&self.0)? {
-            let item = item?;
-            let name = item.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            if out.len() >= MAX_ENTRIES {
-                return Err(io::Error::other("it has too many entries"));
-            }
-            out.push(OsString::from_vec(name.to_vec()));
+            out.extend(of(name)?);
         }
         Ok(out)
     }

@@ -61,8 +61,6 @@ const MAX_GAMES: usize = 20_000;
 const MAX_REPORTED: usize = 1_000;
 /// Valid ids that are never games, when the game directory is the root of a drive.
 const NOT_GAMES: [&str; 4] = ["$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"];
-/// Longest list of brought files that is read, in bytes.
-const MAX_BROUGHT_BYTES: usize = 512 << 20;
 /// A longer id cannot be a file name together with what an atomic replacement appends.
 const MAX_RECORD_NAME: usize = 200;
 
@@ -248,27 +246,21 @@ impl GameDir {
     /// [`JobErrorKind::Verification`] when the content hash is not that of the manifest and the chunks; what the system
     /// says.
     pub fn save_content(&self, game: &GameId, served: &ServedManifest) -> Result<(), JobError> {
-        let Some(content) = &served.content else { return Ok(()) };
-        let bytes = content::encode(&served.manifest, &served.mtimes_ns, content)
-            .map_err(|e| JobError::new(JobErrorKind::Verification, format!("cannot keep the hashes of {game}: {e}")))?;
-        Ok(self.content.replace_file(&record_name(game), &bytes)?)
+        save_record(&self.content, game, served)
+    }
+
+    /// Keeps the list of the files that a download brought, atomically and durably: only these may be deleted by a later
+    /// one.
+    ///
+    /// # Errors
+    /// As of [`save_content`](Self::save_content).
+    pub fn save_brought(&self, game: &GameId, landed: &ServedManifest) -> Result<(), JobError> {
+        save_record(&self.brought, game, landed)
     }
 
     /// The files that a game had when its hashes were kept last, whatever became of them since.
     pub fn previous_manifest(&self, game: &GameId) -> Option<Manifest> {
-        let file = self.content.open_read(&RelPath::parse(&record_name(game)).ok()?).ok()?;
-        let mut head = vec![0; HEADER_BYTES];
-        if file.read_at(&mut head, 0).ok()? != HEADER_BYTES {
-            return None;
-        }
-        let header = Header::decode(&head).ok()?;
-        // Against a length that only the header claims.
-        if file.stat().ok()?.size != header.record_bytes() {
-            return None;
-        }
-        head.resize(header.head_bytes(), 0);
-        file.read_at(head.get_mut(HEADER_BYTES..)?, HEADER_BYTES as u64).ok()?;
-        decode_head(&head).ok().map(|(manifest, _)| manifest)
+        read_list(&self.content, game).map(|(manifest, _)| manifest)
     }
 
     /// Files and hashes of a game when they were kept last, whatever became of them since.
@@ -276,38 +268,26 @@ impl GameDir {
     /// # Errors
     /// What the system says of the record; one that is damaged is no error.
     pub fn previous(&self, game: &GameId) -> Result<Option<Previous>, FsError> {
-        // Its head bounds the rest.
-        let Some(manifest) = self.previous_manifest(game) else { return Ok(None) };
-        let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
-        let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
-        let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
+        let Some((manifest, content)) = self.kept(game)? else { return Ok(None) };
         let brought = self.brought_unchanged(game)?;
         Ok(Some(Previous { manifest, content, brought }))
     }
 
-    /// Keeps the list of the files that a download brought, atomically and durably: only these may be
-    /// deleted by a later one.
-    ///
-    /// # Errors
-    /// As of [`save_content`](Self::save_content).
-    pub fn save_brought(&self, game: &GameId, landed: &ServedManifest) -> Result<(), JobError> {
-        let Some(content) = &landed.content else { return Ok(()) };
-        let bytes = content::encode(&landed.manifest, &landed.mtimes_ns, content)
-            .map_err(|e| JobError::new(JobErrorKind::Verification, format!("cannot list the files of {game}: {e}")))?;
-        Ok(self.brought.replace_file(&record_name(game), &bytes)?)
-    }
-
-    /// The list that the last download left. Without one that can be read nothing was brought.
-    fn read_brought(&self, game: &GameId) -> Option<ContentRecord> {
-        let bytes = self.brought.read_small(&record_name(game), MAX_BROUGHT_BYTES).ok()??;
-        ContentRecord::decode(&bytes).ok()
+    /// The files of the content record, and the hashes unless that part of it is damaged.
+    fn kept(&self, game: &GameId) -> Result<Option<(Manifest, Option<KnownContent>)>, FsError> {
+        // Its head bounds the rest.
+        let Some((manifest, _)) = read_list(&self.content, game) else { return Ok(None) };
+        let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
+        let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
+        let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
+        Ok(Some((manifest, content)))
     }
 
     /// The files that the last download brought and nobody changed since, by size and time.
     fn brought_unchanged(&self, game: &GameId) -> Result<BTreeSet<RelPath>, FsError> {
         let Ok(root) = self.dir.subdir(game.as_str()) else { return Ok(BTreeSet::new()) };
-        let record = self.read_brought(game);
-        let Some(ContentRecord { manifest, mtimes_ns, .. }) = record else { return Ok(BTreeSet::new()) };
+        // Without a list that can be read nothing was brought.
+        let Some((manifest, mtimes_ns)) = read_list(&self.brought, game) else { return Ok(BTreeSet::new()) };
         let mut brought = BTreeSet::new();
         for (file, mtime_ns) in manifest.files().iter().zip(&mtimes_ns) {
             let is_as_left = |entry: &crate::fs::Entry| {
@@ -646,6 +626,31 @@ fn recover(game: &GameId, root: &Dir, notices: &mut Vec<String>) -> bool {
 
 fn changed(game: &GameId, what: fmt::Arguments<'_>) -> JobError {
     JobError::new(JobErrorKind::Changed, format!("the files of {game} have changed: {what}"))
+}
+
+/// Keeps a record of a game in `records`, atomically and durably. Without `content` there is nothing to keep.
+fn save_record(records: &Dir, game: &GameId, served: &ServedManifest) -> Result<(), JobError> {
+    let Some(content) = &served.content else { return Ok(()) };
+    let bytes = content::encode(&served.manifest, &served.mtimes_ns, content)
+        .map_err(|e| JobError::new(JobErrorKind::Verification, format!("cannot keep the hashes of {game}: {e}")))?;
+    Ok(records.replace_file(&record_name(game), &bytes)?)
+}
+
+/// The files of a record in `records` and their times, without the hashes; `None`: there is none that can be read.
+fn read_list(records: &Dir, game: &GameId) -> Option<(Manifest, Vec<i128>)> {
+    let file = records.open_read(&RelPath::parse(&record_name(game)).ok()?).ok()?;
+    let mut head = vec![0; HEADER_BYTES];
+    if file.read_at(&mut head, 0).ok()? != HEADER_BYTES {
+        return None;
+    }
+    let header = Header::decode(&head).ok()?;
+    // Against a length that only the header claims.
+    if file.stat().ok()?.size != header.record_bytes() {
+        return None;
+    }
+    head.resize(header.head_bytes(), 0);
+    file.read_at(head.get_mut(HEADER_BYTES..)?, HEADER_BYTES as u64).ok()?;
+    decode_head(&head).ok()
 }
 
 /// The file name of a game's content record. Ids never begin with a dot.

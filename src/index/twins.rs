@@ -3,6 +3,8 @@
 //! What a name leads to is never trusted for that reason: the names that a directory read shows are. They are asked on
 //! every file system, since a game directory may move to another disk.
 
+use std::ffi::OsString;
+
 use super::GameDir;
 use crate::fs::FsError;
 use crate::types::{GameId, JobError, JobErrorKind};
@@ -10,8 +12,8 @@ use crate::types::{GameId, JobError, JobErrorKind};
 impl GameDir {
     /// Whether the game directory has exactly this name, or nothing that opens under it.
     pub(super) fn is_spelled_so(&self, game: &GameId) -> Result<bool, FsError> {
-        let name = game.as_str();
-        Ok(!self.dir.exists(name)? || self.dir.names()?.iter().any(|other| other == name))
+        let is_there = self.dir.exists(game.as_str())?;
+        Ok(!is_there || is_among(game, &self.dir.names()?))
     }
 
     /// Before a download touches anything: whether the folder of this game can be made, or written to, without touching
@@ -31,7 +33,7 @@ impl GameDir {
                  folder, or remove it"
             ));
         }
-        if self.dir.exists(game.as_str())? && !names.iter().any(|name| name == game.as_str()) {
+        if self.dir.exists(game.as_str())? && !is_among(game, &names) {
             return refuse(format!(
                 "{game} would be written into a folder of {} that has another name: rename that folder, or remove it",
                 self.dir.path().display()
@@ -39,4 +41,8 @@ impl GameDir {
         }
         Ok(())
     }
+}
+
+fn is_among(game: &GameId, names: &[OsString]) -> bool {
+    names.iter().any(|name| name == game.as_str())
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::scan::SENTINEL;
-use super::{GameDir, Previous, changed};
+use super::{GameDir, changed};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{
@@ -33,8 +33,8 @@ impl GameDir {
         cancel: &AtomicBool,
     ) -> Result<VerifiedFiles, JobError> {
         // The list that is asked for is the one of the record, or the record is of no use.
-        let kept = self.previous(game)?.filter(|kept| kept.manifest.hash() == manifest_hash);
-        let Some(Previous { manifest, content: Some(content), .. }) = kept else {
+        let kept = self.kept(game)?.filter(|(manifest, _)| manifest.hash() == manifest_hash);
+        let Some((manifest, Some(content))) = kept else {
             let content_hash = self.hash_game(game, manifest_hash, cancel)?;
             let manifest = self.read_manifest(game, manifest_hash)?.manifest;
             progress(manifest.bytes(), manifest.bytes());

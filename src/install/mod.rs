@@ -117,8 +117,8 @@ pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, J
 /// Removes `local/` of the game whose root this is.
 ///
 /// # Errors
-/// [`JobErrorKind::InUse`]: a program holds `local/`, or it was not made by lanspread; [`JobErrorKind::Changed`]: there is none; what the system says. Then
-/// it is there as it was.
+/// [`JobErrorKind::InUse`]: a program holds `local/`, or it was not made by lanspread; [`JobErrorKind::Changed`]: there is
+/// none; what the system says. Then it is there as it was.
 pub fn uninstall(root: &Dir, game: &GameId) -> Result<Done, JobError> {
     let found = settle(root, game)?;
     match found.seen.local {
