@@ -49,6 +49,7 @@ fn summaries(count: usize, version: &str) -> Vec<Arc<GameSummary>> {
                 manifest_hash: ManifestHash([1; 16]),
                 content_hash: Some(ContentHash([2; 32])),
                 availability: Availability::Ready,
+                changed: false,
             })
         })
         .collect()
@@ -83,6 +84,8 @@ impl Party {
                     content_hash: game.content_hash,
                     fingerprint: Fingerprint([3; 16]),
                     unportable: None,
+                    brought: None,
+                    leaves_out: None,
                 })
             })
             .collect();

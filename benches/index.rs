@@ -104,6 +104,7 @@ fn digest_of_10000_games(bencher: Bencher) {
                 manifest_hash: ManifestHash([n as u8; 16]),
                 content_hash: None,
                 availability: Availability::Ready,
+                changed: false,
             })
         })
         .collect();

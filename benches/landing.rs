@@ -14,7 +14,7 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use lanspread_peer::types::{
     Batch, CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, FileEntry, GameId, Job, JobDone, KnownContent,
-    Manifest, content_hash,
+    Manifest, PreparedDownload, content_hash,
 };
 use lanspread_peer::workers::{
     BufferPool, OpenServed, ReadBatch, ServedGame, Task, TaskDone, Wake, Workers, WriteBatch,
@@ -46,7 +46,7 @@ fn verify_and_write(bencher: Bencher<'_, '_>, threads: usize) {
         workers.job(Job::AbandonDownload { download: last, keep: false });
         last = DownloadId(last.0 + 1);
         let prepared = workers.job(Job::PrepareDownload { download: last, plan: Arc::clone(&plan) });
-        assert_eq!(prepared, JobDone::DownloadPrepared { download: last, result: Ok(Vec::new()) });
+        assert_eq!(prepared, JobDone::DownloadPrepared { download: last, result: Ok(PreparedDownload::default()) });
         last
     };
     bencher.counter(BytesCount::new(bytes.len())).with_inputs(prepare).bench_local_values(|download| {

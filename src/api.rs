@@ -14,8 +14,8 @@ pub use metrics::{
 };
 
 use crate::types::{
-    ChunkIndex, ContentHash, Epoch, GameId, InterfaceKind, LibraryDigest, ManifestHash, MirrorUrl, PeerId, RelPath,
-    Revision,
+    ChunkIndex, ContentHash, Epoch, GameId, InterfaceKind, KeptAside, LeftOut, LibraryDigest, ManifestHash, MirrorUrl,
+    PeerId, RelPath, Revision,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -190,6 +190,8 @@ pub enum ErrorCode {
     AlreadyInstalled,
     /// An archive cannot be unpacked.
     BadArchive,
+    /// It is the user's: nothing proves that lanspread made it.
+    NotOurs,
     /// A path leads, or could lead, outside the game.
     UnsafePath,
     /// Bytes did not match their hash.
@@ -451,6 +453,12 @@ pub struct GameRow {
     /// Why it is offered to nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only_reason: Option<String>,
+    /// A download brought it, and it was changed here since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
+    /// Files in its folder that are no part of it, and are not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaves_out: Option<LeftOut>,
     /// Names the bytes here, else of the newest version at a peer, when known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_hash: Option<ContentHash>,
@@ -668,6 +676,9 @@ pub enum PeerEvent {
         resumed_bytes: u64,
         /// Who gave what.
         sources: Vec<SourceBytes>,
+        /// Files that the user had changed, or put there, and that had to make way.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        kept_aside: Vec<KeptAside>,
     },
     /// It ended otherwise; nothing unverified lies under a sentinel.
     DownloadFailed {
@@ -677,6 +688,9 @@ pub enum PeerEvent {
         code: ErrorCode,
         /// In words.
         message: String,
+        /// As of `download-finished`. After a cancelled download they have their names again.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        kept_aside: Vec<KeptAside>,
     },
     /// An installation, or an update of one, begins.
     InstallBegin {

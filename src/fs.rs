@@ -49,6 +49,9 @@ use crate::types::RelPath;
 /// Most entries that are listed of one directory: bounds the memory that a listing takes.
 const MAX_ENTRIES: usize = 1 << 20;
 
+/// Names that are tried for a file of the user's that must make way.
+const MAX_NAMES_ASIDE: u32 = 99;
+
 /// What a directory entry is. Links are never followed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EntryKind {
@@ -280,6 +283,21 @@ impl Dir {
     /// Whether there is anything of the name `name` (one component).
     pub fn exists(&self, name: &str) -> Result<bool, FsError> {
         Ok(self.entry(name)?.is_some())
+    }
+
+    /// A name for what the user has under `name` (one component) when that must make way: the first of `NAME.mine`,
+    /// `NAME.mine.2`, … that is not there and not `taken`.
+    ///
+    /// # Errors
+    /// [`std::io::ErrorKind::AlreadyExists`] when all 99 are; what the system says.
+    pub fn name_aside(&self, name: &str, taken: impl Fn(&str) -> bool) -> Result<String, FsError> {
+        for number in 1..=MAX_NAMES_ASIDE {
+            let aside = if number == 1 { format!("{name}.mine") } else { format!("{name}.mine.{number}") };
+            if !taken(&aside) && !self.exists(&aside)? {
+                return Ok(aside);
+            }
+        }
+        Err(self.fault("find another name for", name)(std::io::ErrorKind::AlreadyExists.into()))
     }
 
     /// Everything in this directory, in no order; what vanishes meanwhile is left out. One directory read, and one

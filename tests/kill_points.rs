@@ -91,6 +91,7 @@ const REMOVE: Operation = Operation {
     command: "remove",
     event: "remove",
     form: Form::Files,
+    before: |home, form| games::put_brought_game(home, form, games::NEW),
     after: |_| Snapshot::new(),
     may_lack_sentinel: true,
     done_already: &["not-downloaded", "unknown-game"],
@@ -103,7 +104,7 @@ const DOWNLOAD: Operation = Operation {
     event: "download",
     threads: &["lan-jobs-0", "lan-bulk-0"],
     form: Form::Files,
-    before: |home, form| games::put_game(home, form, games::OLD),
+    before: |home, form| games::put_brought_game(home, form, games::OLD),
     after: games::updated,
     may_lack_sentinel: true,
     // A download of what is here is finished at once.

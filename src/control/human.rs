@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Receiver;
 
 use crate::api::{Operation, PeerEvent};
+use crate::types::KeptAside;
 
 /// Writes each event as a line until `events` ends. Progress is left out: it belongs to a progress bar.
 pub fn serve(mut output: impl Write + Send + 'static, events: Receiver<PeerEvent>) -> io::Result<JoinHandle<()>> {
@@ -69,11 +70,14 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
             let chunk = chunk.map(|chunk| format!(" (chunk {})", chunk.0)).unwrap_or_default();
             format!("{game}: {source} is not asked any more: {reason}{chunk}")
         }
-        PeerEvent::DownloadFinished { game, bytes, duration_ms, mbit_per_s, .. } => {
-            let seconds = *duration_ms as f64 / 1000.0;
-            format!("{game}: downloaded and verified, {} in {seconds:.1} s ({mbit_per_s:.0} Mbit/s)", size(*bytes))
+        PeerEvent::DownloadFinished { game, bytes, duration_ms, mbit_per_s, kept_aside, .. } => {
+            let (seconds, bytes) = (*duration_ms as f64 / 1000.0, size(*bytes));
+            let aside = self::kept_aside(kept_aside);
+            format!("{game}: downloaded and verified, {bytes} in {seconds:.1} s ({mbit_per_s:.0} Mbit/s){aside}")
         }
-        PeerEvent::DownloadFailed { game, message, .. } => format!("{game}: download failed: {message}"),
+        PeerEvent::DownloadFailed { game, message, kept_aside, .. } => {
+            format!("{game}: download failed: {message}{}", self::kept_aside(kept_aside))
+        }
         PeerEvent::InstallBegin { game } => format!("{game}: installation begins"),
         PeerEvent::InstallFinished { game } => format!("{game}: installed"),
         PeerEvent::InstallFailed { game, message, .. } => format!("{game}: installation failed: {message}"),
@@ -106,6 +110,20 @@ pub fn printable(text: &str) -> String {
 pub(super) fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Which files of the user's have other names now, as the end of a sentence.
+fn kept_aside(files: &[KeptAside]) -> String {
+    match files {
+        [] => String::new(),
+        [one] => format!("; your own {} is now {}", printable(one.file.as_str()), printable(one.kept_as.as_str())),
+        [first, more @ ..] => format!(
+            "; your own {} is now {}, and {} more files are kept as NAME.mine",
+            printable(first.file.as_str()),
+            printable(first.kept_as.as_str()),
+            more.len()
+        ),
+    }
 }
 
 fn games(count: usize) -> String {

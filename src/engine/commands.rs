@@ -475,6 +475,8 @@ impl Engine {
             operation: self.operation(&id),
             progress: self.transfers.progress(&id).or_else(|| self.operations.progress(&id)),
             local_only_reason,
+            changed: local.is_some_and(|game| game.is_changed()),
+            leaves_out: local.and_then(|game| game.leaves_out.clone()),
             content_hash,
             peer_count,
             sources,

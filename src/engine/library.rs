@@ -472,6 +472,7 @@ impl Library {
             manifest_hash: game.manifest_hash,
             content_hash: game.content_hash,
             availability,
+            changed: game.is_changed(),
         })
     }
 }

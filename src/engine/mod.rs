@@ -660,6 +660,7 @@ fn error_code(kind: JobErrorKind) -> ErrorCode {
         JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
         JobErrorKind::Cancelled => ErrorCode::Cancelled,
         JobErrorKind::BadArchive => ErrorCode::BadArchive,
+        JobErrorKind::NotOurs => ErrorCode::NotOurs,
         JobErrorKind::Io => ErrorCode::Io,
     }
 }

@@ -177,6 +177,7 @@ mod tests {
             manifest_hash: ManifestHash([1; 16]),
             content_hash: None,
             availability: Availability::Ready,
+            changed: false,
         })
     }
 

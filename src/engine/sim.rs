@@ -828,5 +828,7 @@ pub(super) fn scanned(game: &str, version: &str, bytes: u64) -> ScannedGame {
         content_hash: None,
         fingerprint: Fingerprint(mark.to_be_bytes()),
         unportable: None,
+        brought: None,
+        leaves_out: None,
     }
 }

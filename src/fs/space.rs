@@ -49,6 +49,17 @@ impl SpaceReservation {
         self.keep(left.saturating_sub(bytes));
     }
 
+    /// So many bytes more are to come.
+    ///
+    /// # Errors
+    /// As of [`SpaceLedger::reserve`].
+    pub fn grow(&self, dir: &Dir, bytes: u64, purpose: &str) -> Result<(), JobError> {
+        let more = self.ledger.reserve(dir, bytes, purpose)?;
+        // It is part of this promise now.
+        *self.left() += std::mem::take(&mut *more.left());
+        Ok(())
+    }
+
     /// No more than so many bytes are still to come.
     pub fn keep(&self, bytes: u64) {
         let mut left = self.left();

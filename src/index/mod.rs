@@ -5,6 +5,7 @@
 //! <game_dir>/.lanspread/lock          held while a daemon runs on this directory
 //! <game_dir>/.lanspread/index.json    what was announced last (store.rs)
 //! <game_dir>/.lanspread/content/<id>  the hashes of a game's chunks (content.rs)
+//! <game_dir>/.lanspread/brought/<id>  what a download brought (ownership.rs)
 //! ```
 //!
 //! Looking at a game costs one directory read while its fingerprint is the known one; everything beneath the root is
@@ -16,6 +17,7 @@
 
 mod content;
 mod hash;
+mod ownership;
 mod scan;
 mod store;
 #[cfg(test)]
@@ -26,7 +28,7 @@ mod verify;
 mod version;
 pub mod watch;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
@@ -36,14 +38,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::content::{ContentRecord, HEADER_BYTES, Header, decode_head};
+pub use self::ownership::{Ownership, Records};
 use self::scan::{GameRoot, Listing, SENTINEL, is_exhaustion, unreadable};
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
 pub use self::version::{MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, parse_version};
 use crate::fs::{Dir, DirLock, EntryKind, FsError};
 use crate::install::{finish_removal, recover_game};
 use crate::types::{
-    ContentHash, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex, Manifest, ManifestHash, OpenedLibrary,
-    RelPath, ScannedGame,
+    CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex,
+    Manifest, ManifestHash, OpenedLibrary, RelPath, ScannedGame,
 };
 
 /// Directory for everything that is not a game.
@@ -51,8 +54,6 @@ const META: &str = ".lanspread";
 const LOCK: &str = "lock";
 const INDEX: &str = "index.json";
 const CONTENT: &str = "content";
-/// The files that the last download of each game brought.
-const BROUGHT: &str = "brought";
 /// Unreadable indexes that are kept for whoever wants to know; the last one is then written over.
 const MAX_SET_ASIDE: u32 = 9;
 /// Most games that are looked at.
@@ -70,7 +71,7 @@ pub struct GameDir {
     dir: Dir,
     meta: Dir,
     content: Dir,
-    brought: Dir,
+    records: Records,
     directory_reads: AtomicU64,
     /// Games whose files are listed at the next look, whatever their fingerprint.
     distrusted: Mutex<BTreeSet<GameId>>,
@@ -95,10 +96,23 @@ pub struct ServedManifest {
 pub struct Previous {
     /// The files.
     pub manifest: Manifest,
+    /// Time of last change of each file then, in nanoseconds since 1970.
+    pub mtimes_ns: Vec<i128>,
     /// What their bytes hashed to; `None` when that part of the record is damaged.
     pub content: Option<KnownContent>,
-    /// Which of the files were brought by a download and are, by size and time, as it left them. All others are the user's.
-    pub brought: BTreeSet<RelPath>,
+}
+
+impl Previous {
+    /// Whether these bytes of a file, which `None` says cannot be read, are damage of the disk: size and time of the file are
+    /// those that it was hashed with, and the bytes are not.
+    pub fn is_damage(&self, path: &RelPath, size: u64, mtime_ns: i128, offset: u64, bytes: Option<&[u8]>) -> bool {
+        let Ok(index) = self.manifest.files().binary_search_by(|file| file.path.cmp(path)) else { return false };
+        let is_as_hashed = self.manifest.files().get(index).is_some_and(|file| file.size == size)
+            && self.mtimes_ns.get(index) == Some(&mtime_ns);
+        let number = self.manifest.chunks_of_file(index).nth((offset / CHUNK_SIZE) as usize);
+        let hash = self.content.as_ref().zip(number).and_then(|(content, number)| content.chunks.get(number as usize));
+        is_as_hashed && hash.is_some_and(|hash| bytes.is_none_or(|bytes| ChunkHash::of(bytes) != *hash))
+    }
 }
 
 impl GameDir {
@@ -122,12 +136,12 @@ impl GameDir {
         let meta = make_durable(&dir, META)?;
         let lock = meta.lock(LOCK)?;
         let content = make_durable(&meta, CONTENT)?;
-        let brought = make_durable(&meta, BROUGHT)?;
+        let records = Records::open(&meta)?;
         let game_dir = Self {
             dir,
             meta,
             content,
-            brought,
+            records,
             directory_reads: AtomicU64::new(0),
             distrusted: Mutex::default(),
             reported: Mutex::default(),
@@ -170,7 +184,7 @@ impl GameDir {
         match self.look_at(game, known, None, has_record)? {
             Look::Gone => Ok(None),
             Look::AsKnown => Ok(known.cloned().map(Arc::new)),
-            Look::Scanned(game) => Ok(Some(Arc::new(game))),
+            Look::Scanned(game) => Ok(Some(Arc::new(*game))),
         }
     }
 
@@ -249,13 +263,9 @@ impl GameDir {
         save_record(&self.content, game, served)
     }
 
-    /// Keeps the list of the files that a download brought, atomically and durably: only these may be deleted by a later
-    /// one.
-    ///
-    /// # Errors
-    /// As of [`save_content`](Self::save_content).
-    pub fn save_brought(&self, game: &GameId, landed: &ServedManifest) -> Result<(), JobError> {
-        save_record(&self.brought, game, landed)
+    /// What proves which files are lanspread's.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// The files that a game had when its hashes were kept last, whatever became of them since.
@@ -268,39 +278,12 @@ impl GameDir {
     /// # Errors
     /// What the system says of the record; one that is damaged is no error.
     pub fn previous(&self, game: &GameId) -> Result<Option<Previous>, FsError> {
-        let Some((manifest, content)) = self.kept(game)? else { return Ok(None) };
-        let brought = self.brought_unchanged(game)?;
-        Ok(Some(Previous { manifest, content, brought }))
-    }
-
-    /// The files of the content record, and the hashes unless that part of it is damaged.
-    fn kept(&self, game: &GameId) -> Result<Option<(Manifest, Option<KnownContent>)>, FsError> {
         // Its head bounds the rest.
-        let Some((manifest, _)) = read_list(&self.content, game) else { return Ok(None) };
+        let Some((manifest, mtimes_ns)) = read_list(&self.content, game) else { return Ok(None) };
         let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
         let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
         let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
-        Ok(Some((manifest, content)))
-    }
-
-    /// The files that the last download brought and nobody changed since, by size and time.
-    fn brought_unchanged(&self, game: &GameId) -> Result<BTreeSet<RelPath>, FsError> {
-        let Ok(root) = self.dir.subdir(game.as_str()) else { return Ok(BTreeSet::new()) };
-        // Without a list that can be read nothing was brought.
-        let Some((manifest, mtimes_ns)) = read_list(&self.brought, game) else { return Ok(BTreeSet::new()) };
-        let mut brought = BTreeSet::new();
-        for (file, mtime_ns) in manifest.files().iter().zip(&mtimes_ns) {
-            let is_as_left = |entry: &crate::fs::Entry| {
-                entry.kind == EntryKind::File && entry.size == file.size && entry.mtime_ns == *mtime_ns
-            };
-            match root.entry_beneath(&file.path) {
-                Ok(entry) if entry.as_ref().is_some_and(is_as_left) => drop(brought.insert(file.path.clone())),
-                Err(e) if is_exhaustion(&e) => return Err(e),
-                // What cannot be looked at is nobody's to delete.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(brought)
+        Ok(Some(Previous { manifest, mtimes_ns, content }))
     }
 
     fn load_index(&self, notices: &mut Vec<String>) -> Result<Option<LibraryIndex>, JobError> {
@@ -360,7 +343,7 @@ impl GameDir {
             match self.look_at(id, known.map(Arc::as_ref), sweep, has_record)? {
                 Look::Gone => {}
                 Look::AsKnown => games.extend(known.cloned()),
-                Look::Scanned(game) => games.push(Arc::new(game)),
+                Look::Scanned(game) => games.push(Arc::new(*game)),
             }
         }
         Ok(games)
@@ -432,7 +415,7 @@ impl GameDir {
         match looked {
             Ok(look) => Ok(look),
             Err(e) if is_exhaustion(&e) => Err(e.into()),
-            Err(e) => Ok(Look::Scanned(unreadable(id, e.to_string()))),
+            Err(e) => Ok(Look::Scanned(Box::new(unreadable(id, e.to_string())))),
         }
     }
 
@@ -449,6 +432,10 @@ impl GameDir {
                 // They take space and nothing else: never restored, never listed.
                 tracing::warn!("{e}");
             }
+            if root.is_complete() {
+                // Of a download that was cut off when it had come to its end.
+                self.records.release(id);
+            }
             if root.needs_recovery() && (recover(id, root.dir(), notices) | self.end_removal(id, &root, notices)) {
                 match GameRoot::read(&self.dir, id, &self.directory_reads)? {
                     Some(recovered) => root = recovered,
@@ -460,26 +447,21 @@ impl GameDir {
         if let Some(known) = known.filter(is_the_same) {
             // Without its record a content hash could be announced but not served.
             if known.content_hash.is_some() && !has_record(id) {
-                return Ok(Look::Scanned(ScannedGame { content_hash: None, ..known.clone() }));
+                return Ok(Look::Scanned(Box::new(ScannedGame { content_hash: None, ..known.clone() })));
             }
             return Ok(Look::AsKnown);
         }
-        let listing = root.list(&self.directory_reads)?;
+        let listing = root.list(self.records.brought_list(id)?.as_ref(), &self.directory_reads)?;
         let mut game = root.summary(id, &listing);
         if let Ok(manifest) = &listing.manifest {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
         }
-        Ok(Look::Scanned(game))
+        Ok(Look::Scanned(Box::new(game)))
     }
 
     /// Ends an interrupted removal. Whether something changed.
     fn end_removal(&self, id: &GameId, root: &GameRoot, notices: &mut Vec<String>) -> bool {
-        let list = || {
-            let listing = root.list(&self.directory_reads)?;
-            let files = listing.manifest;
-            let files = files.map_err(|unportable| JobError::new(JobErrorKind::UnsafePath, unportable.reason))?;
-            self.brought_of(id, files)
-        };
+        let list = || ours_among(root.dir(), &self.records.of(id, false)?);
         match finish_removal(&self.dir, id, list) {
             Ok(done) => {
                 notices.extend(done.map(|what| format!("{id}: {what}")));
@@ -500,39 +482,34 @@ impl GameDir {
     pub fn list_files(&self, game: &GameId) -> Result<Manifest, JobError> {
         let root = GameRoot::read(&self.dir, game, &self.directory_reads)?
             .ok_or_else(|| changed(game, format_args!("its folder is gone")))?;
-        let Listing { manifest, .. } = root.list(&self.directory_reads)?;
+        let Listing { manifest, .. } = root.list(None, &self.directory_reads)?;
         manifest.map_err(|unportable| {
             let message = format!("the files of {game} cannot be listed: {}", unportable.reason);
             JobError::new(JobErrorKind::UnsafePath, message)
         })
     }
 
-    /// The files that a removal of the game takes: where a download brought them, those that it brought and nobody changed.
-    /// What a download left that did not come to its end has no `version.ini`, and goes as it is.
+    /// The files that a removal of the game takes: those that downloads brought, or left, and nobody changed. `version.ini` is
+    /// among them if it is one.
     ///
     /// # Errors
-    /// As of [`list_files`](Self::list_files).
+    /// [`JobErrorKind::NotOurs`] when no download left a list; what the system says.
     pub fn files_to_remove(&self, game: &GameId) -> Result<Manifest, JobError> {
-        let files = self.list_files(game)?;
-        if self.root(game)?.exists(SENTINEL)? { self.brought_of(game, files) } else { Ok(files) }
-    }
-
-    /// Those of `files` that a download brought; all of them where no download left a list.
-    fn brought_of(&self, game: &GameId, files: Manifest) -> Result<Manifest, JobError> {
-        if !self.brought.exists(&record_name(game))? {
-            return Ok(files);
+        let root = self.root(game)?;
+        let ownership = self.records.of(game, root.exists(SENTINEL)?)?;
+        if ownership.is_empty() {
+            let message = format!(
+                "no download brought {game}, so its files are not lanspread's to delete: delete {} by hand",
+                root.path().display()
+            );
+            return Err(JobError::new(JobErrorKind::NotOurs, message));
         }
-        let brought = self.brought_unchanged(game)?;
-        let files = files.files().iter().filter(|file| brought.contains(&file.path)).cloned().collect();
-        Manifest::new(files).map_err(|e| JobError::new(JobErrorKind::UnsafePath, e.to_string()))
+        ours_among(&root, &ownership)
     }
 
     /// Forgets the hashes of a game that was removed, and what of it was brought.
     pub fn forget_content(&self, game: &GameId) {
-        // Else it proves nothing of files that are not there any more.
-        if let Err(e) = self.brought.remove_file(&record_name(game)) {
-            tracing::debug!("{e}");
-        }
+        self.records.forget(game);
         // Else it is swept at the next start.
         if let Err(e) = self.content.remove_file(&record_name(game)) {
             tracing::debug!("{e}");
@@ -542,7 +519,8 @@ impl GameDir {
     fn list_now(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ServedManifest, JobError> {
         let root = GameRoot::read(&self.dir, game, &self.directory_reads)?
             .ok_or_else(|| changed(game, format_args!("its folder is gone")))?;
-        let Listing { manifest, mtimes_ns } = root.list(&self.directory_reads)?;
+        let brought = self.records.brought_list(game)?;
+        let Listing { manifest, mtimes_ns, .. } = root.list(brought.as_ref(), &self.directory_reads)?;
         let manifest = manifest.map_err(|unportable| changed(game, format_args!("{}", unportable.reason)))?;
         if manifest.hash() != manifest_hash {
             return Err(changed(game, format_args!("its files are not the ones listed")));
@@ -608,7 +586,23 @@ enum Look {
     Gone,
     /// Nothing to do.
     AsKnown,
-    Scanned(ScannedGame),
+    Scanned(Box<ScannedGame>),
+}
+
+/// The files beneath `root` that are lanspread's, as they lie there.
+fn ours_among(root: &Dir, ownership: &Ownership) -> Result<Manifest, JobError> {
+    let mut ours = BTreeMap::new();
+    for path in ownership.paths() {
+        match root.entry_beneath(path) {
+            Ok(Some(entry)) if ownership.is_ours(root, path, &entry)? => {
+                ours.insert(path.clone(), FileEntry { path: path.clone(), size: entry.size, exec: entry.exec });
+            }
+            Err(e) if is_exhaustion(&e) => return Err(e.into()),
+            // What cannot be looked at is nobody's to delete.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Manifest::new(ours.into_values().collect()).map_err(|e| JobError::new(JobErrorKind::UnsafePath, e.to_string()))
 }
 
 /// Ends an interrupted install. Whether something changed; failing is no reason not to offer the game.

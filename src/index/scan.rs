@@ -1,17 +1,19 @@
 //! Looking at one game: first its root (one directory read), which gives the fingerprint; then, only when that differs
 //! from the one known, everything beneath it.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::ownership::BroughtList;
 use super::version::{MAX_SENTINEL_BYTES, parse_version};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::install::{BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, STAGING, describes_mirror};
 use crate::types::{
-    FileEntry, Fingerprint, GameId, JobErrorKind, MIRROR_MANIFEST, Manifest, ManifestHash, RelPath, ScannedGame,
-    is_reserved_at_root,
+    ContentHash, FileEntry, Fingerprint, GameId, JobErrorKind, LeftOut, MIRROR_MANIFEST, Manifest, ManifestHash,
+    RelPath, ScannedGame, is_reserved_at_root,
 };
 
 /// The file whose presence says that the game is complete.
@@ -27,6 +29,8 @@ pub(super) struct GameRoot {
     /// Without reserved names, ascending by name.
     entries: Vec<Entry>,
     sentinel: Sentinel,
+    /// The bytes of the sentinel, if they could be read.
+    sentinel_bytes: Vec<u8>,
     installed: bool,
     /// The version in `local/`, as the log of installs remembers it.
     installed_version: Option<String>,
@@ -50,6 +54,10 @@ pub(super) struct Listing {
     pub(super) manifest: Result<Manifest, Unportable>,
     /// Time of last change of each file of the manifest, in nanoseconds since 1970.
     pub(super) mtimes_ns: Vec<i128>,
+    /// Names the bytes that a download brought of it.
+    pub(super) brought: Option<ContentHash>,
+    /// Files that are no part of it.
+    pub(super) left_out: Option<LeftOut>,
 }
 
 /// A game that has no manifest.
@@ -104,17 +112,32 @@ impl GameRoot {
             entries.retain(|entry| entry.kind != EntryKind::File || entry.name != SENTINEL);
         }
         let fingerprint = fingerprint(&entries, &bytes, installed, installed_version.as_deref());
-        let sentinel = match bytes {
-            Read::Absent => Sentinel::Absent,
-            Read::Bytes(bytes) => Sentinel::Present(parse_version(&bytes).map_err(str::to_owned)),
-            Read::Failed(reason) => Sentinel::Present(Err(reason)),
+        let (sentinel, sentinel_bytes) = match bytes {
+            Read::Absent => (Sentinel::Absent, Vec::new()),
+            Read::Bytes(bytes) => (Sentinel::Present(parse_version(&bytes).map_err(str::to_owned)), bytes),
+            Read::Failed(reason) => (Sentinel::Present(Err(reason)), Vec::new()),
         };
-        Ok(Some(Self { dir, entries, sentinel, installed, installed_version, needs_recovery, leftovers, fingerprint }))
+        Ok(Some(Self {
+            dir,
+            entries,
+            sentinel,
+            sentinel_bytes,
+            installed,
+            installed_version,
+            needs_recovery,
+            leftovers,
+            fingerprint,
+        }))
     }
 
     /// Whether [`recover_game`](crate::install::recover_game) has something to do or to say.
     pub(super) fn needs_recovery(&self) -> bool {
         self.needs_recovery
+    }
+
+    /// Whether the sentinel is there.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.sentinel, Sentinel::Present(_))
     }
 
     /// The root, open.
@@ -127,12 +150,15 @@ impl GameRoot {
         self.leftovers.iter().try_for_each(|name| self.dir.remove_file(name).map(drop))
     }
 
-    /// Lists every file beneath the root.
+    /// Lists every file beneath the root. `brought`: what a download brought of the game. While `version.ini` is the one that
+    /// came with it, the game is the files that came; others in its folder are the user's own, such as saves.
     ///
     /// # Errors
     /// Only [`is_exhaustion`]: whatever lies there gives a listing, if need be with a fault.
-    pub(super) fn list(&self, reads: &AtomicU64) -> Result<Listing, FsError> {
-        let mut walk = Walk { files: Vec::new(), dirs: Vec::new(), dirs_seen: 0, fault: None };
+    pub(super) fn list(&self, brought: Option<&BroughtList>, reads: &AtomicU64) -> Result<Listing, FsError> {
+        let brought = brought.filter(|list| self.is_complete() && list.has_sentinel(&self.sentinel_bytes));
+        let part = brought.map(|list| list.manifest.files().iter().map(|file| &file.path).collect());
+        let mut walk = Walk { part, ..Walk::default() };
         if let Sentinel::Present(Err(reason)) = &self.sentinel {
             walk.fault(|| reason.clone());
         }
@@ -161,14 +187,14 @@ impl GameRoot {
                 Err(e) => walk.fault(|| e.to_string()),
             }
         }
-        let Walk { mut files, fault, .. } = walk;
+        let Walk { mut files, fault, left_out, .. } = walk;
         files.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
         let (files, mtimes_ns): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let manifest = match fault {
             None => Manifest::new(files.clone()).map_err(|e| Unportable::new(e.to_string(), &files)),
             Some(reason) => Err(Unportable::new(reason, &files)),
         };
-        Ok(Listing { manifest, mtimes_ns })
+        Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out })
     }
 
     /// The game as it lies here; its content hash is not known yet.
@@ -191,6 +217,8 @@ impl GameRoot {
             content_hash: None,
             fingerprint: self.fingerprint,
             unportable,
+            brought: listing.brought,
+            leaves_out: listing.left_out.clone(),
         }
     }
 
@@ -229,6 +257,8 @@ pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
         content_hash: None,
         fingerprint: Fingerprint([0; 16]),
         unportable: Some(reason),
+        brought: None,
+        leaves_out: None,
     }
 }
 
@@ -313,15 +343,19 @@ fn is_misspelt_sentinel(name: &OsStr) -> bool {
     name != SENTINEL && name.eq_ignore_ascii_case(SENTINEL)
 }
 
-struct Walk {
+#[derive(Default)]
+struct Walk<'a> {
+    /// The files that are the game; `None`: all of them.
+    part: Option<HashSet<&'a RelPath>>,
     files: Vec<(FileEntry, i128)>,
     /// Still to be read.
     dirs: Vec<RelPath>,
     dirs_seen: usize,
     fault: Option<String>,
+    left_out: Option<LeftOut>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn visit(&mut self, parent: Option<&RelPath>, entry: &Entry) {
         if self.is_full() {
             return;
@@ -331,24 +365,39 @@ impl Walk {
             None => entry.name.to_string_lossy().into_owned(),
         };
         let Some(name) = entry.name.to_str() else {
-            return self.fault(|| format!("the name {:?} is not Unicode", shown()));
+            return self.stray(None, shown, |shown| format!("the name {shown:?} is not Unicode"));
         };
         let text = parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
         let path = match RelPath::parse(&text) {
             Ok(path) => path,
-            Err(e) => return self.fault(|| e.to_string()),
+            Err(e) => return self.stray(None, shown, |_| e.to_string()),
         };
         match entry.kind {
-            EntryKind::File => {
+            EntryKind::File if self.part.as_ref().is_none_or(|part| part.contains(&path)) => {
                 self.files.push((FileEntry { path, size: entry.size, exec: entry.exec }, entry.mtime_ns));
             }
+            EntryKind::File => self.leave_out(shown),
             EntryKind::Dir => {
                 self.dirs.push(path);
                 self.dirs_seen += 1;
             }
-            EntryKind::Symlink => self.fault(|| format!("{:?} is a link", shown())),
-            EntryKind::Other => self.fault(|| format!("{:?} is neither a file nor a directory", shown())),
+            EntryKind::Symlink => self.stray(Some(&path), shown, |shown| format!("{shown:?} is a link")),
+            EntryKind::Other => {
+                self.stray(Some(&path), shown, |shown| format!("{shown:?} is neither a file nor a directory"));
+            }
         }
+    }
+
+    /// What no list of files can name: a fault of the game, unless it is no part of it.
+    fn stray(&mut self, path: Option<&RelPath>, shown: impl FnOnce() -> String, reason: impl FnOnce(String) -> String) {
+        match &self.part {
+            Some(part) if path.is_none_or(|path| !part.contains(path)) => self.leave_out(shown),
+            _ => self.fault(|| reason(shown())),
+        }
+    }
+
+    fn leave_out(&mut self, shown: impl FnOnce() -> String) {
+        self.left_out.get_or_insert_with(|| LeftOut { count: 0, first: shown() }).count += 1;
     }
 
     fn is_full(&self) -> bool {

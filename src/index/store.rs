@@ -97,6 +97,8 @@ mod tests {
                 content_hash: content.map(|byte| ContentHash([byte; 32])),
                 fingerprint: Fingerprint([9; 16]),
                 unportable: unportable.map(Into::into),
+                brought: None,
+                leaves_out: None,
             })
         };
         LibraryIndex {

@@ -643,24 +643,26 @@ fn only_what_a_download_brought_and_nobody_changed_since_is_lanspreads_to_delete
     let landed = hash(&dir);
     assert!(opened.games[0].downloaded);
     // Somebody's own game: nothing of it was brought.
-    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, BTreeSet::new());
-
-    dir.save_brought(&game, &landed).unwrap();
-    let paths = |list: &[&str]| list.iter().map(|path| RelPath::parse(path).unwrap()).collect::<BTreeSet<_>>();
-    let all = paths(&["data/maps/one.map", "quake.eti", "version.ini"]);
-    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, all);
+    assert_eq!(dir.files_to_remove(&game).unwrap_err().kind, JobErrorKind::NotOurs);
+    let to_remove = |dir: &GameDir| {
+        let files = dir.files_to_remove(&game).unwrap();
+        files.files().iter().map(|file| file.path.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    dir.records().save_brought(&game, &landed).unwrap();
+    let map = std::fs::read_to_string(disk.path("quake/data/maps/one.map")).unwrap();
+    assert_eq!(to_remove(&dir), ["data/maps/one.map", "quake.eti", "version.ini"]);
 
     // What is added, or changed, is the user's, also when it was seen and hashed since.
     disk.write("quake/saves/slot1", "100 hours");
     disk.write("quake/data/maps/one.map", "my map");
     hash(&dir);
-    let rest = paths(&["quake.eti", "version.ini"]);
-    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, rest);
-    let to_remove = dir.files_to_remove(&game).unwrap();
-    assert_eq!(to_remove.files().iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>(), rest);
+    assert_eq!(to_remove(&dir), ["quake.eti", "version.ini"]);
+    // What was copied back with another time is what it was.
+    disk.write("quake/data/maps/one.map", &map);
+    assert_eq!(to_remove(&dir), ["data/maps/one.map", "quake.eti", "version.ini"]);
 
     disk.write(".lanspread/brought/quake", "torn");
-    assert_eq!(dir.previous(&game).unwrap().unwrap().brought, BTreeSet::new());
+    assert_eq!(dir.files_to_remove(&game).unwrap_err().kind, JobErrorKind::NotOurs);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::scan::SENTINEL;
-use super::{GameDir, changed};
+use super::{GameDir, MAX_SENTINEL_BYTES, Previous, changed};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{
@@ -11,7 +11,7 @@ use crate::types::{
     VerifiedFiles,
 };
 
-/// The sentinel of a game that is not whole; swept at the next start, never restored.
+/// The sentinel of a game that is not whole, if a download brought it; swept at the next start, never restored.
 const DISCARDED: &str = ".version.ini.discarded";
 
 impl GameDir {
@@ -33,8 +33,8 @@ impl GameDir {
         cancel: &AtomicBool,
     ) -> Result<VerifiedFiles, JobError> {
         // The list that is asked for is the one of the record, or the record is of no use.
-        let kept = self.kept(game)?.filter(|(manifest, _)| manifest.hash() == manifest_hash);
-        let Some((manifest, Some(content))) = kept else {
+        let kept = self.previous(game)?.filter(|kept| kept.manifest.hash() == manifest_hash);
+        let Some(Previous { manifest, content: Some(content), .. }) = kept else {
             let content_hash = self.hash_game(game, manifest_hash, cancel)?;
             let manifest = self.read_manifest(game, manifest_hash)?.manifest;
             progress(manifest.bytes(), manifest.bytes());
@@ -46,7 +46,14 @@ impl GameDir {
         if !bad.is_empty() {
             self.distrust(game);
             if root.exists(SENTINEL)? {
-                root.rename(SENTINEL, DISCARDED)?;
+                let ownership = self.records.of(game, true)?;
+                let is_ours = match root.read_small(SENTINEL, MAX_SENTINEL_BYTES) {
+                    Ok(bytes) => bytes.is_none_or(|bytes| ownership.has_brought_sentinel(&bytes)),
+                    Err(e) if e.is_exhaustion() => return Err(e.into()),
+                    Err(_) => false,
+                };
+                let aside = if is_ours { DISCARDED.to_owned() } else { root.name_aside(SENTINEL, |_| false)? };
+                root.rename(SENTINEL, &aside)?;
             }
             // Also when it was gone: that must be durable.
             root.sync()?;

@@ -16,8 +16,9 @@ const DISCARDED: &str = ".version.ini.discarded";
 const MAX_DIRECTORIES: usize = 200_000;
 
 /// Removes the downloaded files of a game: first the intent is noted, then `version.ini` goes, durably, then every other
-/// file of `manifest`, which must be a fresh listing; then the directories that are empty now, and the root if nothing
-/// else lies in it. What is not listed stays. Without a `version.ini` it is what a download left, and goes likewise.
+/// file of `manifest`, which must be what proves to be lanspread's; then the directories that are empty now, and the root if
+/// nothing else lies in it. What is not listed stays; a `version.ini` that is not becomes `version.ini.mine`. Without one it is
+/// what a download left, and goes likewise.
 ///
 /// # Errors
 /// [`JobErrorKind::InUse`], with nothing changed, while the game is installed or an operation on it is not ended. What the
@@ -27,12 +28,19 @@ pub fn remove(game_dir: &Dir, game: &GameId, manifest: &Manifest) -> Result<(), 
     let root = game_dir.subdir(game.as_str())?;
     refuse_if_used(&root, game)?;
     let log = IntentLog { op_id: new_op_id()?, intent: Intent::Removing, installed_version: None, next_version: None };
-    let has_sentinel = root.exists(SENTINEL)?;
+    let aside = if !root.exists(SENTINEL)? {
+        None
+    } else if manifest.files().iter().any(|file| file.path.as_str() == SENTINEL) {
+        Some(DISCARDED.to_owned())
+    } else {
+        Some(root.name_aside(SENTINEL, |_| false)?)
+    };
     let mut removed = false;
-    if let Err(error) = begin(&root, &log, has_sentinel).and_then(|()| remove_files(&root, manifest, &mut removed)) {
-        if has_sentinel && !removed {
+    if let Err(error) = begin(&root, &log, aside.as_deref()).and_then(|()| remove_files(&root, manifest, &mut removed))
+    {
+        if let Some(aside) = aside.filter(|_| !removed) {
             // Every byte that it speaks for is still there.
-            let _ = restore(&root);
+            let _ = restore(&root, &aside);
         }
         return Err(error.into());
     }
@@ -81,12 +89,12 @@ pub fn forget_removal(root: &Dir) -> Result<(), FsError> {
     Ok(())
 }
 
-fn begin(root: &Dir, log: &IntentLog, has_sentinel: bool) -> Result<(), FsError> {
+fn begin(root: &Dir, log: &IntentLog, aside: Option<&str>) -> Result<(), FsError> {
     if !planted::is(Bug::NoIntent) {
         log.write(root)?;
     }
-    if has_sentinel {
-        root.rename(SENTINEL, DISCARDED)?;
+    if let Some(aside) = aside {
+        root.rename(SENTINEL, aside)?;
         sync_end_of_sentinel(root)?;
     }
     Ok(())
@@ -97,9 +105,9 @@ fn sync_end_of_sentinel(root: &Dir) -> Result<(), FsError> {
     if planted::is(Bug::NoSentinelSync) { Ok(()) } else { root.sync() }
 }
 
-fn restore(root: &Dir) -> Result<(), FsError> {
-    if root.exists(DISCARDED)? && !root.exists(SENTINEL)? {
-        root.rename(DISCARDED, SENTINEL)?;
+fn restore(root: &Dir, aside: &str) -> Result<(), FsError> {
+    if root.exists(aside)? && !root.exists(SENTINEL)? {
+        root.rename(aside, SENTINEL)?;
     }
     // The sentinel's name before the intent goes, which would bring it back.
     root.sync()?;

@@ -111,6 +111,7 @@ impl GameRow {
             manifest_hash: self.manifest_hash,
             content_hash: Some(self.content_hash),
             availability: Availability::Ready,
+            changed: false,
         })
     }
 }

@@ -26,6 +26,7 @@ fn game() -> Arc<GameSummary> {
         manifest_hash: ManifestHash([0xab; 16]),
         content_hash: None,
         availability: Availability::LocalOnly,
+        changed: false,
     })
 }
 

@@ -107,6 +107,9 @@ pub struct GameSummary {
     pub content_hash: Option<ContentHash>,
     /// Whether it can be fetched from its owner.
     pub availability: Availability,
+    /// A download brought it, and its owner changed it since: it is not what others know by this version. Not in the digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
 }
 
 /// The digest of a library: XXH3-128 over the bytes below, for its games in the byte order of their ids.

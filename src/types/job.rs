@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::hash::{HashParseError, parse_hex, write_hex};
 use super::{
     ChunkHash, ChunkIndex, ChunkRange, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash,
-    Revision,
+    RelPath, Revision,
 };
 
 /// Tells cheaply whether a game may have changed: XXH3-128 over the names, kinds, sizes and mtimes of what lies directly
@@ -76,6 +76,28 @@ pub struct ScannedGame {
     /// Why it cannot be offered to others (a name that is not portable, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unportable: Option<String>,
+    /// Names the bytes that a download brought; `None`: none did, or the user made another version of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought: Option<ContentHash>,
+    /// Files in its folder that are no part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves_out: Option<LeftOut>,
+}
+
+impl ScannedGame {
+    /// Whether a download brought it, and the user changed it since. Not known before it is hashed.
+    pub fn is_changed(&self) -> bool {
+        matches!((self.brought, self.content_hash), (Some(brought), Some(now)) if brought != now)
+    }
+}
+
+/// Files that are no part of a game.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// How many.
+    pub count: u64,
+    /// The first that was found, beneath the game's folder.
+    pub first: String,
 }
 
 /// What `<game_dir>/.lanspread/index.json` holds.
@@ -288,8 +310,8 @@ pub enum JobDone {
     DownloadPrepared {
         /// Which.
         download: DownloadId,
-        /// Ready for chunks. These are on the disk already, verified: ascending, neither empty nor touching each other.
-        result: Result<Vec<ChunkRange>, JobError>,
+        /// Ready for chunks.
+        result: Result<PreparedDownload, JobError>,
     },
     /// To [`Job::CommitDownload`]: durable under its sentinel.
     DownloadCommitted {
@@ -321,6 +343,24 @@ pub enum JobDone {
     },
 }
 
+/// What [`Job::PrepareDownload`] found on the disk.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PreparedDownload {
+    /// Chunks that are there already, verified: ascending, neither empty nor touching each other.
+    pub kept: Vec<ChunkRange>,
+    /// Files of the user's that had to make way, ascending.
+    pub kept_aside: Vec<KeptAside>,
+}
+
+/// A file that the user had changed, or put there, and that has another name now because the game has one of its name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptAside {
+    /// Its name before.
+    pub file: RelPath,
+    /// Its name now.
+    pub kept_as: RelPath,
+}
+
 /// Kinds of failed jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum JobErrorKind {
@@ -338,6 +378,8 @@ pub enum JobErrorKind {
     Cancelled,
     /// An archive is damaged, encrypted, of an unknown kind, or hostile.
     BadArchive,
+    /// It is the user's: nothing proves that lanspread made it.
+    NotOurs,
     /// Everything else that the operating system refuses.
     Io,
 }

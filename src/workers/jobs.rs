@@ -13,8 +13,8 @@ use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatc
 use crate::fs::SpaceLedger;
 use crate::index::GameDir;
 use crate::types::{
-    ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash,
-    OpenedLibrary, ScannedGame,
+    ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash, OpenedLibrary,
+    PreparedDownload, ScannedGame,
 };
 
 /// Most addresses of one name that are tried.
@@ -220,7 +220,7 @@ impl Context {
         id: DownloadId,
         plan: Arc<DownloadPlan>,
         watch: &Watch<'_>,
-    ) -> Result<Vec<ChunkRange>, JobError> {
+    ) -> Result<PreparedDownload, JobError> {
         // Nothing is touched before it is known that no other game's folder is.
         home.check_alone(&plan.game)?;
         if lock(&self.downloads).iter().any(|(other, to)| *other == id || *to.landing.game() == plan.game) {
@@ -228,10 +228,10 @@ impl Context {
         }
         // A record that cannot be read costs what could have been reused.
         let previous = home.previous(&plan.game).unwrap_or_default();
-        let landing = Landing::prepare(home.dir(), plan, previous.as_ref(), &self.space, watch)?;
-        let kept = landing.kept();
+        let landing = Landing::prepare(home.dir(), home.records(), plan, previous.as_ref(), &self.space, watch)?;
+        let prepared = PreparedDownload { kept: landing.kept(), kept_aside: landing.kept_aside() };
         lock(&self.downloads).insert(id, Arc::new(Download { landing, home: Arc::clone(home) }));
-        Ok(kept)
+        Ok(prepared)
     }
 
     fn commit(&self, id: DownloadId) -> Result<Arc<ScannedGame>, JobError> {
@@ -240,10 +240,6 @@ impl Context {
         let landed = to.landing.commit()?;
         lock(&self.downloads).remove(&id);
         let game = to.landing.game();
-        if let Err(error) = to.home.save_brought(game, &landed) {
-            // Then nothing of it will ever be deleted by an update.
-            tracing::warn!(%game, %error, "the list of the files that a download brought could not be kept");
-        }
         if let Err(error) = to.home.save_content(game, &landed) {
             // The game is whole without it; it will be hashed again.
             tracing::warn!(%game, %error, "the hashes of a downloaded game could not be kept");

@@ -9,7 +9,11 @@
 //! The order makes the promise hold at every instant: the old sentinel goes durably before the first byte is
 //! overwritten, and the new one comes when every byte and every name is durable. `version.ini` itself is held in
 //! memory until then. A chunk is written only after its bytes matched their hash.
+//!
+//! A file of the user's in a place where the game has one is renamed to `NAME.mine` before the first byte
+//! ([`Ownership`](crate::index::Ownership) says whose a file is), and has its name again after a cancelled download.
 
+mod aside;
 mod commit;
 mod prepare;
 mod reuse;
@@ -22,16 +26,20 @@ use self::prepare::Present;
 pub use self::reuse::Watch;
 use super::handles::Handles;
 use crate::fs::{Dir, File, SpaceReservation};
-use crate::index::ServedManifest;
+use crate::index::{Ownership, Records, ServedManifest};
 use crate::types::{
     Batch, CHUNK_SIZE, Chunk, ChunkHash, ChunkIndex, ContentHash, DownloadPlan, FileEntry, GameId, JobError,
-    JobErrorKind, KnownContent, Manifest, RelPath,
+    JobErrorKind, KeptAside, KnownContent, Manifest, RelPath,
 };
 
 /// The sentinel: a game that has it is complete.
 const SENTINEL: &str = "version.ini";
 /// The old sentinel while a game is being replaced.
 const DISCARDED: &str = ".version.ini.discarded";
+/// The new sentinel before it has its name.
+const NEW_SENTINEL: &str = ".version.ini.tmp";
+/// A sentinel of the user's that was set aside.
+const SENTINEL_ASIDE: &str = "version.ini.mine";
 /// Largest sentinel in bytes.
 const MAX_SENTINEL: u64 = 64 << 10;
 /// Bytes of a file after which the system is asked to begin writing them, so that the last fsync has little to do.
@@ -48,12 +56,18 @@ pub struct Landing {
     /// Index of the sentinel in the manifest.
     sentinel: usize,
     undo: Undo,
-    /// Files that the game had before and that the new list lacks; removed before the new sentinel comes.
+    /// Files that the game had before and that the new list lacks; those that are still lanspread's are removed before the
+    /// new sentinel comes.
     stale: Vec<RelPath>,
+    /// The proofs, as they were when it began.
+    ownership: Ownership,
+    records: Records,
     /// What lay at each file of the plan before the download, and still lies there but for what was written over it.
     /// `None`: the download makes it.
     present: Vec<Option<Present>>,
     handles: Handles,
+    /// Held while a file is opened for the first time, by its index: whether it is still as it was seen is decided once.
+    opening: [Mutex<()>; 16],
     /// Room that was promised for it.
     space: SpaceReservation,
     /// Space that each file takes when it gets its length, in bytes.
@@ -70,8 +84,12 @@ struct Undo {
     made_root: bool,
     /// Directories beneath it that were not there, outermost first.
     made_dirs: Vec<RelPath>,
-    /// The old sentinel was set aside.
-    sentinel_aside: bool,
+    /// The name under which the old sentinel was set aside.
+    sentinel_aside: Option<String>,
+    /// Files of the user's that had to make way.
+    kept_aside: Vec<KeptAside>,
+    /// The files of the new list are claimed durably.
+    claimed: bool,
     /// Old files that stood in the way were removed: the old sentinel must not come back.
     removed: bool,
 }
@@ -226,11 +244,18 @@ impl Landing {
     }
 
     /// An open file of the plan. At its first use it gets its final length.
+    ///
+    /// # Errors
+    /// [`JobErrorKind::Changed`] when somebody else has made or changed it since it was looked at.
     fn file(&self, index: usize) -> Result<Arc<File>, JobError> {
         self.handles.get(index, || {
             let Some(entry) = self.manifest().files().get(index) else {
                 return Err(JobError::new(JobErrorKind::Io, format!("{} has no file {index}", self.game())));
             };
+            let _first = self.opening.get(index % self.opening.len()).map(|opening| opening.lock());
+            if !self.progress().is_begun(index) {
+                self.check_as_seen(index, entry)?;
+            }
             let file = self.root.create_write(&entry.path, entry.exec)?;
             if self.progress().begin(index) {
                 // A small file is written in one piece anyway: only an old, longer one must be cut.
@@ -243,6 +268,22 @@ impl Landing {
             }
             Ok(file)
         })
+    }
+
+    /// Before the first byte of a file: nobody has put another one there.
+    fn check_as_seen(&self, index: usize, file: &FileEntry) -> Result<(), JobError> {
+        let seen = self.present.get(index).and_then(Option::as_ref);
+        let is_as_seen = match (self.root.entry_beneath(&file.path)?, seen) {
+            (None, _) => true,
+            (Some(now), Some(seen)) => now.size == seen.size && now.mtime_ns == seen.mtime_ns,
+            (Some(_), None) => false,
+        };
+        if is_as_seen { Ok(()) } else { Err(self.changed_by_others(file)) }
+    }
+
+    fn changed_by_others(&self, file: &FileEntry) -> JobError {
+        let message = format!("{} of {} was changed by somebody else meanwhile", file.path, self.game());
+        JobError::new(JobErrorKind::Changed, message)
     }
 
     fn writing(&self) -> Result<RwLockReadGuard<'_, Phase>, JobError> {
@@ -305,6 +346,11 @@ impl Progress {
         let was_there = self.written.get_mut(index.0 as usize).is_some_and(std::mem::take);
         self.missing += u32::from(was_there);
         was_there
+    }
+
+    /// Whether the file was opened for writing.
+    fn is_begun(&self, file: usize) -> bool {
+        self.begun.get(file) == Some(&true)
     }
 
     /// Whether the file is used for the first time.

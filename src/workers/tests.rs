@@ -7,10 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::*;
-use crate::fs::SpaceLedger;
+use crate::fs::{Dir, SpaceLedger};
+use crate::index::{Records, ServedManifest};
 use crate::types::{
     Batch, CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobDone, JobErrorKind,
-    KnownContent, Manifest, OpenedLibrary, VerifiedFiles, content_hash,
+    KnownContent, Manifest, OpenedLibrary, PreparedDownload, VerifiedFiles, content_hash,
 };
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -118,6 +119,21 @@ fn manifest() -> Manifest {
     Manifest::new(files().iter().map(entry).collect()).unwrap()
 }
 
+fn content() -> KnownContent {
+    let (manifest, files) = (manifest(), files());
+    let hashes = manifest.files().iter().flat_map(|entry| files[entry.path.as_str()].chunks(CHUNK).map(ChunkHash::of));
+    let chunks: Vec<_> = hashes.collect();
+    KnownContent { hash: content_hash(&manifest, &chunks), chunks }
+}
+
+/// From here on a download brought the game.
+fn brought(home: &Path) {
+    let mtimes_ns = vec![0; manifest().files().len()];
+    let landed = ServedManifest { manifest: manifest(), mtimes_ns, content: Some(content()) };
+    let records = Records::open(&Dir::open(&home.join(".lanspread")).unwrap()).unwrap();
+    records.save_brought(&"quake".parse().unwrap(), &landed).unwrap();
+}
+
 fn all(manifest: &Manifest) -> Vec<Batch> {
     manifest.batches(ChunkRange { first: 0, count: manifest.chunk_count() }).collect()
 }
@@ -148,7 +164,7 @@ fn a_game_goes_from_one_directory_to_another_and_is_the_same_game_there() {
         };
         let (plan, download) = (Arc::new(plan), DownloadId(5));
         let done = receiver.job(Job::PrepareDownload { download, plan });
-        assert_eq!(done, JobDone::DownloadPrepared { download, result: Ok(Vec::new()) });
+        assert_eq!(done, JobDone::DownloadPrepared { download, result: Ok(PreparedDownload::default()) });
 
         let (read_pool, landing_pool) = (BufferPool::new(1, CHUNK), BufferPool::new(1, CHUNK));
         for batch in all(&manifest) {
@@ -407,6 +423,9 @@ fn a_game_is_installed_verified_uninstalled_and_removed_by_jobs() {
     let total = (2 * CHUNK + 77 + 7) as u64;
     assert_eq!(rig.workers.take_progress(), [(game.clone(), total, total)]);
     assert_eq!(rig.workers.take_progress(), []);
+    // Nothing says that a download brought it; then something does.
+    assert_eq!(changed(rig.job(Job::RemoveFiles { game: game.clone() })), Err(JobErrorKind::NotOurs));
+    brought(temp.path());
     assert_eq!(changed(rig.job(Job::RemoveFiles { game: game.clone() })), Err(JobErrorKind::InUse));
 
     let verify = Job::VerifyFiles { game: game.clone(), manifest_hash: manifest().hash() };
@@ -446,18 +465,19 @@ fn what_a_download_finds_on_the_disk_is_told_and_looking_for_it_can_be_given_up(
     let mut rig = rig();
     rig.open(temp.path());
     let (home, manifest, files) = (temp.path().join("quake"), manifest(), files());
-    let hashes = manifest.files().iter().flat_map(|entry| files[entry.path.as_str()].chunks(CHUNK).map(ChunkHash::of));
-    let chunks: Vec<_> = hashes.collect();
-    let content = Some(KnownContent { hash: content_hash(&manifest, &chunks), chunks });
+    let content = Some(content());
     let plan = Arc::new(DownloadPlan { game: game.clone(), manifest_hash: manifest.hash(), manifest, content });
     let mut bytes = files["game.dat"].clone();
     bytes[CHUNK] ^= 1;
     store(&home, "game.dat", &bytes);
     let prepare = |download| Job::PrepareDownload { download: DownloadId(download), plan: Arc::clone(&plan) };
-    let JobDone::DownloadPrepared { result: Ok(kept), .. } = rig.job(prepare(1)) else { panic!() };
+    let JobDone::DownloadPrepared { result: Ok(PreparedDownload { kept, .. }), .. } = rig.job(prepare(1)) else {
+        panic!()
+    };
     let whole = plan.manifest.chunk_count();
     assert_eq!(kept.iter().map(|range| range.count).sum::<u32>(), whole - 1, "{kept:?}");
-    let looked_at = plan.manifest.bytes() - files["version.ini"].len() as u64;
+    // Somebody changed it, so it made way, and its good chunk is copied.
+    let looked_at = plan.manifest.bytes() - files["version.ini"].len() as u64 + (CHUNK + 77) as u64;
     assert_eq!(rig.workers.take_progress(), [(game.clone(), looked_at, looked_at)]);
     rig.job(Job::AbandonDownload { download: DownloadId(1), keep: false });
     assert!(home.join("version.ini").exists(), "nothing was written: the old state is back");

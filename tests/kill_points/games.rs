@@ -44,6 +44,12 @@ pub(crate) fn put_game(home: &Home, form: Form, version: &str) {
     write(&home.game(ID), game(form, version));
 }
 
+/// The same, and a download brought it.
+pub(crate) fn put_brought_game(home: &Home, form: Form, version: &str) {
+    put_game(home, form, version);
+    home.brought(ID);
+}
+
 /// The new version is downloaded, the old one installed, and the user has played it.
 pub(crate) fn put_outdated_install(home: &Home, form: Form) {
     put_game(home, form, NEW);
@@ -60,12 +66,9 @@ pub(crate) fn downloaded(form: Form, version: &str) -> Snapshot {
     state(|root| write(root, game(form, version)))
 }
 
-/// What is there when the new version was fetched over the old one, which nobody had fetched: its files stay.
+/// What is there when the new version was fetched over the old one.
 pub(crate) fn updated(form: Form) -> Snapshot {
-    state(|root| {
-        write(root, game(form, OLD));
-        write(root, game(form, NEW));
-    })
+    downloaded(form, NEW)
 }
 
 /// What is there when these versions are downloaded and installed.

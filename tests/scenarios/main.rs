@@ -25,6 +25,7 @@ mod harness;
 mod library;
 mod limits;
 mod local;
+mod ownership;
 mod recovery;
 mod reuse;
 mod serving;

@@ -77,6 +77,7 @@ fn report(daemon: &Daemon) -> String {
 #[test]
 fn a_backup_that_nobody_claims_is_left_alone_and_reported() {
     let home = Home::with(&[spec()]);
+    home.brought("doom");
     let root = home.game("doom");
     put(&root.join(".local.backup/save/slot1"), "hours of play");
     let before = tree(&root, &[]);
@@ -139,8 +140,11 @@ fn a_broken_intent_log_stops_every_operation_on_its_game_until_its_owner_has_loo
 
 #[test]
 fn a_game_is_removed_only_when_nothing_of_it_is_in_use() {
-    let home = Home::with(&[spec(), GameSpec::small("half").without_sentinel()]);
+    let home = Home::with(&[spec(), GameSpec::small("half")]);
     let root = home.game("doom");
+    home.brought("doom");
+    home.brought("half");
+    fs::remove_file(home.game("half").join("version.ini")).unwrap();
     let daemon = start(&home);
     daemon.wait_hashed();
     assert_eq!(daemon.refused(json!({"cmd": "remove", "game": "nobody-has-it"})), "unknown-game");

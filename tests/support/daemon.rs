@@ -6,10 +6,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use lanspread_peer::index::GameDir;
+use lanspread_peer::types::GameId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -57,6 +59,16 @@ impl Home {
     /// The root of one game.
     pub(crate) fn game(&self, id: &str) -> PathBuf {
         self.games().join(id)
+    }
+
+    /// Makes a game one that a download brought, as it lies there. Before a daemon starts here.
+    pub(crate) fn brought(&self, id: &str) {
+        let (games, _) = GameDir::open(&self.games()).unwrap();
+        let game: GameId = id.parse().unwrap();
+        let scanned = games.scan_game(&game, None).unwrap().unwrap();
+        games.hash_game(&game, scanned.manifest_hash, &AtomicBool::new(false)).unwrap();
+        let landed = games.read_manifest(&game, scanned.manifest_hash).unwrap();
+        games.records().save_brought(&game, &landed).unwrap();
     }
 
     /// Writes a catalog that expects these (id, version) pairs; returns its path.

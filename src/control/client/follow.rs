@@ -17,6 +17,8 @@ use super::{ClientError, Output};
 
 /// Without a terminal a line is written for every so many percent.
 const STEP: u64 = 10;
+/// Most files of the user's that are named.
+const MOST_LINES: usize = 10;
 
 enum Message {
     Event(Value),
@@ -127,7 +129,8 @@ impl Watch<'_> {
                     if view.out.json {
                         view.out.json(event)?;
                     }
-                    let message = format!("{} failed: {}", self.what(), text(&event["message"]));
+                    let aside = kept_aside(event);
+                    let message = format!("{aside}{} failed: {}", self.what(), text(&event["message"]));
                     return Err(ClientError::Refused { code: text(&event["code"]), message });
                 }
                 _ => view.detail(event, String::new)?,
@@ -218,10 +221,24 @@ fn downloaded(game: &GameId, event: &Value) -> String {
     let rate = event["mib_per_s"].as_f64().unwrap_or_default();
     let sources = event["sources"].as_array().map_or(0, Vec::len);
     let bytes = size(number(&event["bytes"]));
+    let aside = kept_aside(event);
     if sources == 0 {
-        return format!("{game}: is here, {bytes}\n");
+        return format!("{aside}{game}: is here, {bytes}\n");
     }
-    format!("{game}: downloaded and verified, {bytes} in {seconds:.1} s ({rate:.1} MiB/s, {sources} source(s))\n")
+    format!(
+        "{aside}{game}: downloaded and verified, {bytes} in {seconds:.1} s ({rate:.1} MiB/s, {sources} source(s))\n"
+    )
+}
+
+/// Which files of the user's have other names now: a line for each.
+fn kept_aside(event: &Value) -> String {
+    let files = event["kept_aside"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let line = |kept: &Value| format!("your own {} is now {}\n", text(&kept["file"]), text(&kept["kept_as"]));
+    let mut lines: String = files.iter().take(MOST_LINES).map(line).collect();
+    if let Some(more @ 1..) = files.len().checked_sub(MOST_LINES) {
+        lines += &format!("{more} more files of yours are kept as NAME.mine\n");
+    }
+    lines
 }
 
 /// Ctrl-C arrives as a message; a second one ends the process.

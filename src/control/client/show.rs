@@ -189,10 +189,21 @@ fn game_state(row: &Value) -> String {
         (false, false) if row["sources"].as_array().is_some_and(|sources| !sources.is_empty()) => "available",
         (false, false) => "not here",
     };
-    match row["local_only_reason"].as_str() {
-        Some(reason) => format!("{here}, not shared: {}", printable(reason)),
-        None => here.into(),
+    let mut state = here.to_owned();
+    if row["changed"] == true {
+        state += ", changed here";
     }
+    if let Some(reason) = row["local_only_reason"].as_str() {
+        state += &format!(", not shared: {}", printable(reason));
+    }
+    if let Some(count) = row["leaves_out"]["count"].as_u64() {
+        let first = text(&row["leaves_out"]["first"]);
+        state += &match count {
+            1 => format!(", without {first}, which is no part of it"),
+            _ => format!(", without {count} files that are no part of it ({first}, …)"),
+        };
+    }
+    state
 }
 
 /// For `get`.

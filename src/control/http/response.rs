@@ -65,6 +65,7 @@ fn status_of(code: ErrorCode) -> u16 {
         | ErrorCode::AlreadyInstalled
         | ErrorCode::Cancelled
         | ErrorCode::InUse
+        | ErrorCode::NotOurs
         | ErrorCode::SourceChanged => 409,
         ErrorCode::BadArchive | ErrorCode::UnsafePath | ErrorCode::VerificationFailed => 422,
         ErrorCode::PeerRefused => 502,

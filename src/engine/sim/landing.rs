@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::{WireError, WireErrorCode};
-use crate::types::{Batch, KnownContent};
+use crate::types::{Batch, KnownContent, PreparedDownload};
 
 /// What goes wrong, in cases of 100.
 #[derive(Clone, Copy, Default, Debug)]
@@ -239,7 +239,8 @@ impl World {
                             ..before
                         });
                     }
-                    Ok(kept.into_iter().map(|chunk| ChunkRange { first: chunk.0, count: 1 }).collect())
+                    let kept = kept.into_iter().map(|chunk| ChunkRange { first: chunk.0, count: 1 }).collect();
+                    Ok(PreparedDownload { kept, kept_aside: Vec::new() })
                 };
                 JobDone::DownloadPrepared { download, result }
             }

@@ -99,6 +99,7 @@ impl World {
             manifest_hash: content(5).0.hash(),
             content_hash: None,
             availability: crate::types::Availability::Ready,
+            changed: false,
         };
         (0..TOO_MANY).map(|n| Arc::new(summary(n))).collect()
     }

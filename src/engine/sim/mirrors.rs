@@ -27,6 +27,7 @@ fn summary(game: &str, version: &str) -> Arc<GameSummary> {
         manifest_hash: manifest.hash(),
         content_hash: Some(content_hash(&manifest, &chunks)),
         availability: Availability::Ready,
+        changed: false,
     })
 }
 

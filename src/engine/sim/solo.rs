@@ -164,7 +164,18 @@ pub(super) fn summary(game: &str, size: u64) -> GameSummary {
     let ScannedGame { id, eti_version, size, downloaded, installed, manifest_hash, content_hash, .. } =
         scanned(game, "1", size);
     let (name, availability) = (game.to_owned(), Availability::Ready);
-    GameSummary { id, name, eti_version, size, downloaded, installed, manifest_hash, content_hash, availability }
+    GameSummary {
+        id,
+        name,
+        eti_version,
+        size,
+        downloaded,
+        installed,
+        manifest_hash,
+        content_hash,
+        availability,
+        changed: false,
+    }
 }
 
 pub(super) fn sighting(n: u8, rev: u64) -> Sighting {

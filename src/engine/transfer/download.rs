@@ -44,7 +44,7 @@ use crate::config::Timers;
 use crate::proto::{Answer, GetChunks, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, PeerId,
-    ScannedGame,
+    PreparedDownload, ScannedGame,
 };
 
 /// How a download ends that does not come to its end.
@@ -301,10 +301,11 @@ impl Download {
     }
 
     /// The disk is ready, and holds these chunks already; or not.
-    pub(super) fn prepared(&mut self, cx: &mut Cx<'_>, result: Result<Vec<ChunkRange>, JobError>) {
+    pub(super) fn prepared(&mut self, cx: &mut Cx<'_>, result: Result<PreparedDownload, JobError>) {
         match &mut self.phase {
             Phase::Preparing { pin, plan } => match result {
-                Ok(kept) => {
+                Ok(PreparedDownload { kept, kept_aside }) => {
+                    self.account.kept_aside = kept_aside;
                     cx.event(PeerEvent::DownloadBegin {
                         game: self.game.clone(),
                         bytes: plan.manifest.bytes(),
@@ -834,7 +835,9 @@ impl Download {
     }
 
     fn failed_event(&self, end: &End) -> PeerEvent {
-        PeerEvent::DownloadFailed { game: self.game.clone(), code: end.code, message: end.message.clone() }
+        // Else they have their names again.
+        let kept_aside = if end.keep { self.account.kept_aside.clone() } else { Vec::new() };
+        PeerEvent::DownloadFailed { game: self.game.clone(), code: end.code, message: end.message.clone(), kept_aside }
     }
 
     /// See [`Planner::check_invariants`].

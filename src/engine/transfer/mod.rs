@@ -55,7 +55,7 @@ use crate::config::{Config, Timers};
 use crate::proto::{Answer, GetChunks, HaveChunks};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, ManifestHash, PeerId,
-    ScannedGame,
+    PreparedDownload, ScannedGame,
 };
 
 /// What the transfers ask of the local library and the catalog.
@@ -489,7 +489,7 @@ impl Transfers {
         sources: &dyn SourceDirectory,
         local: &dyn LocalView,
         download: DownloadId,
-        result: Result<Vec<ChunkRange>, JobError>,
+        result: Result<PreparedDownload, JobError>,
     ) -> Effects {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.prepared(cx, result);
@@ -774,7 +774,7 @@ impl Transfers {
         self.places.remove(game);
         let message = why.to_owned();
         self.effects.push(TransferEffect::OperationEnded { game: game.clone(), scanned: None });
-        let event = PeerEvent::DownloadFailed { game: game.clone(), code, message };
+        let event = PeerEvent::DownloadFailed { game: game.clone(), code, message, kept_aside: Vec::new() };
         self.effects.push(TransferEffect::Event(Box::new(event)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::api::{PeerEvent, SourceBytes};
-use crate::types::{GameId, PeerId};
+use crate::types::{GameId, KeptAside, PeerId};
 
 /// The rate that users see is the mean of this time.
 const WINDOW: Duration = Duration::from_secs(2);
@@ -59,6 +59,8 @@ pub(super) struct Account {
     pub(super) verified: BTreeMap<PeerId, u64>,
     /// Bytes that came and were not kept.
     pub(super) refetched: u64,
+    /// Files of the user's that had to make way.
+    pub(super) kept_aside: Vec<KeptAside>,
     rate: RateMeter,
     reported_bytes: u64,
     reported_at: Option<Instant>,
@@ -70,6 +72,7 @@ impl Account {
             commanded,
             verified: BTreeMap::new(),
             refetched: 0,
+            kept_aside: Vec::new(),
             rate: RateMeter::new(now),
             reported_bytes: 0,
             reported_at: None,
@@ -136,6 +139,7 @@ impl Account {
             refetched_bytes: self.refetched,
             resumed_bytes: resumed,
             sources: self.verified.iter().map(|(&peer_id, &bytes)| SourceBytes { peer_id, bytes }).collect(),
+            kept_aside: self.kept_aside.clone(),
         }
     }
 }

@@ -282,7 +282,7 @@ impl From<JobErrorKind> for Kind {
             JobErrorKind::UnsafePath => Self::UnsafePath,
             JobErrorKind::Cancelled => Self::Cancelled,
             JobErrorKind::BadArchive => Self::BadArchive,
-            JobErrorKind::Io | JobErrorKind::Changed | JobErrorKind::Verification => Self::Io,
+            JobErrorKind::Io | JobErrorKind::Changed | JobErrorKind::Verification | JobErrorKind::NotOurs => Self::Io,
         }
     }
 }

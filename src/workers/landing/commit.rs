@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, RwLockWriteGuard};
 
 use super::prepare::directories;
-use super::{DISCARDED, Landed, Landing, Phase, Present, SENTINEL};
+use super::{DISCARDED, Landed, Landing, MAX_SENTINEL, NEW_SENTINEL, Phase, Present, SENTINEL, SENTINEL_ASIDE};
 use crate::fs::{EntryKind, FsError};
 use crate::types::{JobError, JobErrorKind, KnownContent, RelPath, content_hash};
 
@@ -37,17 +37,25 @@ impl Landing {
             }
             return Err(error.into());
         }
-        let mut mtimes_ns = self.check_files()?;
+        let mtimes_ns = self.check_files()?;
+        let mut landed = Landed { manifest: self.manifest().clone(), mtimes_ns, content: self.landed_content() };
+        // Before the sentinel, so that there is no instant at which a complete game is not known to be lanspread's.
+        self.records.save_brought(self.game(), &landed)?;
         self.put_sentinel()?;
         *phase = Phase::Committed;
 
         // From here on the game is there whatever happens; a leftover is swept at the next start.
         let _ = self.root.remove_file(DISCARDED);
-        if let (Ok(Some(entry)), Some(mtime)) = (self.root.entry(SENTINEL), mtimes_ns.get_mut(self.sentinel)) {
+        self.drop_same_sentinel();
+        if let (Ok(Some(entry)), Some(mtime)) = (self.root.entry(SENTINEL), landed.mtimes_ns.get_mut(self.sentinel)) {
             *mtime = entry.mtime_ns;
         }
-        let content = self.landed_content();
-        Ok(Landed { manifest: self.manifest().clone(), mtimes_ns, content })
+        if let Err(error) = self.records.save_brought(self.game(), &landed) {
+            // Only the time of the sentinel is missing from the list: its bytes are compared instead.
+            tracing::warn!(game = %self.game(), %error, "the list of the files that a download brought lacks a time");
+        }
+        self.records.release(self.game());
+        Ok(landed)
     }
 
     /// Gives up. Unless `keep`, removes the files and directories that the download made, and nothing else: a file that was
@@ -80,19 +88,20 @@ impl Landing {
             self.root.remove_file(DISCARDED)?;
             return Ok(self.root.sync()?);
         }
-        let removed = self.take_away(&made, undo.sentinel_aside && !undo.removed);
+        let removed = self.take_away(&made);
         // Beside what could not be removed, the old sentinel would speak for more than the old game.
         undo.removed |= removed.is_err();
-        Ok(removed.and(undo.roll_back(&self.game_dir, &self.root, self.game()))?)
+        Ok(removed.and(self.roll_back(&undo))?)
     }
 
-    /// Removes these files, if asked for durably. One that cannot be removed does not keep the others.
-    fn take_away(&self, made: &[&RelPath], durably: bool) -> Result<(), FsError> {
+    /// Removes these files, durably: one that came back would have no claim. One that cannot be removed does not keep the
+    /// others.
+    fn take_away(&self, made: &[&RelPath]) -> Result<(), FsError> {
         let mut result = Ok(());
         for path in made {
             result = result.and(self.root.remove_file_beneath(path).map(drop));
         }
-        if durably && !made.is_empty() {
+        if !made.is_empty() {
             result = result.and_then(|()| self.sync_dirs(made.iter().copied())).and_then(|()| self.root.sync());
         }
         result
@@ -110,7 +119,12 @@ impl Landing {
             }
         }
         for path in &self.stale {
-            self.root.remove_file_beneath(path)?;
+            // The user may have changed it while the new files came.
+            if let Some(entry) = self.root.entry_beneath(path)?
+                && self.ownership.is_ours(&self.root, path, &entry)?
+            {
+                self.root.remove_file_beneath(path)?;
+            }
         }
         for dir in directories(&self.stale).iter().rev() {
             self.root.remove_dir_if_empty(dir)?;
@@ -175,24 +189,37 @@ impl Landing {
                 {
                     *mtime = entry.mtime_ns;
                 }
-                _ => {
-                    let message = format!("{} of {} was changed by somebody else", file.path, self.game());
-                    return Err(JobError::new(JobErrorKind::Changed, message));
-                }
+                _ => return Err(self.changed_by_others(file)),
             }
         }
         Ok(mtimes_ns)
     }
 
-    fn put_sentinel(&self) -> Result<(), FsError> {
+    fn put_sentinel(&self) -> Result<(), JobError> {
         let bytes = std::mem::take(&mut self.progress().sentinel);
-        let result = self.root.replace_file(SENTINEL, &bytes);
+        let is_free = self.root.write_new(NEW_SENTINEL, &bytes).and_then(|()| Ok(!self.root.exists(SENTINEL)?));
+        if !matches!(is_free, Ok(true)) {
+            let _ = self.root.remove_file(NEW_SENTINEL);
+        }
+        if let (false, Some(entry)) = (is_free?, self.manifest().files().get(self.sentinel)) {
+            return Err(self.changed_by_others(entry));
+        }
+        let result = self.root.rename(NEW_SENTINEL, SENTINEL).and_then(|()| self.root.sync());
         if result.is_err() {
             // It may be there without being durable. What the caller is told and what is there must agree.
+            let _ = self.root.remove_file(NEW_SENTINEL);
             let _ = self.root.remove_file(SENTINEL);
             let _ = self.root.sync();
         }
-        result
+        Ok(result?)
+    }
+
+    /// A sentinel that a verification set aside, and that is back with the same bytes, is not needed twice.
+    fn drop_same_sentinel(&self) {
+        let read = |name| self.root.read_small(name, MAX_SENTINEL as usize).ok().flatten();
+        if read(SENTINEL_ASIDE).is_some_and(|aside| read(SENTINEL) == Some(aside)) {
+            let _ = self.root.remove_file(SENTINEL_ASIDE);
+        }
     }
 
     fn landed_content(&self) -> Option<KnownContent> {

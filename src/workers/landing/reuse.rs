@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::prepare::Present;
-use super::{DISCARDED, Landing, MAX_SENTINEL, Progress};
+use super::{Landing, MAX_SENTINEL, Progress, SENTINEL_ASIDE};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, File, FsError};
-use crate::index::Previous;
+use crate::index::{Ownership, Previous};
 use crate::types::{
-    CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, DownloadPlan, GameId, JobError, JobErrorKind, RelPath,
+    CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, RelPath,
 };
 
 /// How a long preparation is watched and given up.
@@ -56,59 +56,124 @@ struct Place<'a> {
     offset: u64,
 }
 
-/// Marks the chunks of `plan` that lie in their places beneath `root`. `present`: for each file of the plan what lies
-/// there, if it may be kept; `sentinel`: the index of that file, whose old bytes were set aside.
-pub(super) fn keep_in_place(
-    root: &Dir,
-    plan: &DownloadPlan,
-    sentinel: usize,
-    present: &[Option<Present>],
-    kept: &mut Progress,
-    watch: &Watch<'_>,
-) -> Result<(), JobError> {
-    let Some(content) = &plan.content else { return Ok(()) };
-    keep_sentinel(root, plan, sentinel, &content.chunks, kept);
+/// Where to look, and for what.
+pub(super) struct Look<'a> {
+    /// The game's directory.
+    pub(super) root: &'a Dir,
+    pub(super) plan: &'a DownloadPlan,
+    /// The index of the sentinel.
+    pub(super) sentinel: usize,
+    /// The name under which its old bytes were set aside.
+    pub(super) old_sentinel: Option<&'a str>,
+    /// For each file of the plan what lies there, if it may be kept.
+    pub(super) present: &'a [Option<Present>],
+    /// Whose that is.
+    pub(super) ownership: &'a Ownership,
+    /// The game as it was hashed last.
+    pub(super) previous: Option<&'a Previous>,
+}
+
+/// A file that is the user's.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    /// Its index in the plan.
+    pub(super) file: usize,
+    /// Chunks of the game that it has in their places.
+    chunks: Vec<ChunkIndex>,
+}
+
+/// Marks the chunks of the plan that lie in their places, and finds the files that are the user's: those that have bytes which no
+/// download brought. Of these nothing is marked.
+pub(super) fn look_at_files(look: &Look<'_>, kept: &mut Progress, watch: &Watch<'_>) -> Result<Vec<Foreign>, JobError> {
+    keep_sentinel(look, kept);
     let files = || {
-        let files = plan.manifest.files().iter().enumerate().zip(present);
-        let files = files.filter(|((index, _), _)| *index != sentinel);
+        let files = look.plan.manifest.files().iter().enumerate().zip(look.present);
+        let files = files.filter(|((index, _), _)| *index != look.sentinel);
         files.filter_map(|((index, entry), present)| present.as_ref().map(|present| (index, entry, present)))
     };
-    files().for_each(|(_, entry, present)| watch.expect(entry.size.min(present.size)));
+    files().for_each(|(_, entry, present)| watch.expect(look.bytes_to_read(entry, present)));
+    let mut foreign = Vec::new();
     let mut buffer = AlignedBytes::default();
     for (index, entry, present) in files() {
-        let readable = entry.size.min(present.size);
-        let Some(file) = (if readable > 0 { open(root, &entry.path)? } else { None }) else {
-            watch.done(readable);
+        let (chunks, is_theirs) = look.at_file(index, entry, present, &mut buffer, watch)?;
+        if is_theirs {
+            foreign.push(Foreign { file: index, chunks });
             continue;
-        };
-        let mut looked_at = 0;
-        for number in plan.manifest.chunks_of_file(index) {
-            let Some(chunk) = plan.manifest.chunk(ChunkIndex(number)) else { break };
-            if chunk.offset + u64::from(chunk.len) > readable {
-                break;
-            }
-            watch.check()?;
-            if let Some(expected) = content.chunks.get(number as usize)
-                && read(&file, chunk.offset, chunk.len, expected, &mut buffer)?.is_some()
-            {
-                kept.set_written(ChunkIndex(number), *expected);
-            }
-            looked_at += u64::from(chunk.len);
-            watch.done(u64::from(chunk.len));
         }
-        watch.done(readable - looked_at);
+        for number in chunks {
+            if let Some(hash) = look.expected(number) {
+                kept.set_written(number, *hash);
+            }
+        }
     }
-    Ok(())
+    Ok(foreign)
+}
+
+impl Look<'_> {
+    /// Where size and time do not say whose a file is, all of its bytes do.
+    fn bytes_to_read(&self, entry: &FileEntry, present: &Present) -> u64 {
+        match (present.ours, &self.plan.content) {
+            (false, _) => present.size,
+            (true, Some(_)) => entry.size.min(present.size),
+            (true, None) => 0,
+        }
+    }
+
+    fn expected(&self, number: ChunkIndex) -> Option<&ChunkHash> {
+        self.plan.content.as_ref()?.chunks.get(number.0 as usize)
+    }
+
+    /// The chunks of the plan that this file has in their places, and whether it has bytes that no download brought.
+    fn at_file(
+        &self,
+        index: usize,
+        entry: &FileEntry,
+        present: &Present,
+        buffer: &mut AlignedBytes,
+        watch: &Watch<'_>,
+    ) -> Result<(Vec<ChunkIndex>, bool), JobError> {
+        let (to_read, mut chunks, mut is_theirs) = (self.bytes_to_read(entry, present), Vec::new(), false);
+        let file = if to_read > 0 { open(self.root, &entry.path)? } else { None };
+        let mut numbers = self.plan.manifest.chunks_of_file(index);
+        for offset in (0..to_read).step_by(CHUNK_SIZE as usize) {
+            watch.check()?;
+            let len = (present.size - offset).min(CHUNK_SIZE);
+            let number = numbers.next().map(ChunkIndex);
+            let planned = number.and_then(|number| Some((number, self.plan.manifest.chunk(number)?)));
+            let mut is_brought = present.ours;
+            let bytes = read(file.as_ref(), offset, len, buffer)?;
+            if let (Some(bytes), Some((number, chunk))) = (bytes, planned)
+                && let Some(start) = bytes.get(..chunk.len as usize)
+                && self.expected(number) == Some(&ChunkHash::of(start))
+            {
+                chunks.push(number);
+                is_brought |= start.len() == bytes.len();
+            }
+            if !is_brought {
+                let brought = self.ownership.chunk(&entry.path, offset, len);
+                let was_brought = bytes.is_some_and(|bytes| brought == Some(&ChunkHash::of(bytes)));
+                let is_damage = self.previous.is_some_and(|previous| {
+                    previous.is_damage(&entry.path, present.size, present.mtime_ns, offset, bytes)
+                });
+                is_theirs |= !was_brought && !is_damage;
+            }
+            watch.done(len.min(to_read - offset));
+        }
+        Ok((chunks, is_theirs))
+    }
 }
 
 /// The sentinel of an unchanged game need not be fetched either. A failure costs only that.
-fn keep_sentinel(root: &Dir, plan: &DownloadPlan, sentinel: usize, hashes: &[ChunkHash], kept: &mut Progress) {
-    let Ok(Some(bytes)) = root.read_small(DISCARDED, MAX_SENTINEL as usize) else { return };
-    for number in plan.manifest.chunks_of_file(sentinel) {
-        let is_whole = plan.manifest.files().get(sentinel).is_some_and(|entry| entry.size == bytes.len() as u64);
-        if let Some(hash) = hashes.get(number as usize).filter(|hash| is_whole && **hash == ChunkHash::of(&bytes)) {
+fn keep_sentinel(look: &Look<'_>, kept: &mut Progress) {
+    // A verification that found damage may have set one of the user's aside.
+    let name = look.old_sentinel.unwrap_or(SENTINEL_ASIDE);
+    let Ok(Some(bytes)) = look.root.read_small(name, MAX_SENTINEL as usize) else { return };
+    let manifest = &look.plan.manifest;
+    for number in manifest.chunks_of_file(look.sentinel).map(ChunkIndex) {
+        let is_whole = manifest.files().get(look.sentinel).is_some_and(|entry| entry.size == bytes.len() as u64);
+        if let Some(hash) = look.expected(number).filter(|hash| is_whole && **hash == ChunkHash::of(&bytes)) {
             kept.sentinel.clone_from(&bytes);
-            kept.set_written(ChunkIndex(number), *hash);
+            kept.set_written(number, *hash);
         }
     }
 }
@@ -127,11 +192,17 @@ impl Landing {
     }
 
     /// Copies what is missing from where the old game has it: out of files that the new list lacks (they were renamed, or
-    /// their bytes moved), and out of chunks that lie in their places, which nobody overwrites any more.
+    /// their bytes moved), out of chunks that lie in their places, which nobody overwrites any more, and out of the user's files
+    /// that had to make way.
     ///
     /// # Errors
     /// When the disk refuses to write; [`JobErrorKind::Cancelled`] within a chunk. Then it is to be abandoned.
-    pub(super) fn copy_moved(&self, previous: Option<&Previous>, watch: &Watch<'_>) -> Result<(), JobError> {
+    pub(super) fn copy_moved(
+        &self,
+        previous: Option<&Previous>,
+        foreign: &[Foreign],
+        watch: &Watch<'_>,
+    ) -> Result<(), JobError> {
         let Some(content) = &self.plan.content else { return Ok(()) };
         let written = self.progress().written.clone();
         let chunks = |wanted: bool| {
@@ -149,6 +220,18 @@ impl Landing {
         for (_, chunk, hash) in chunks(false).filter(|(_, _, hash)| wanted.contains(hash)) {
             if let Some(entry) = self.manifest().files().get(chunk.file) {
                 places.entry(hash).or_insert(Place { path: &entry.path, offset: chunk.offset });
+            }
+        }
+        for Foreign { file, chunks } in foreign {
+            let path = self.manifest().files().get(*file).map(|entry| &entry.path);
+            let kept = self.undo.kept_aside.iter().find(|kept| Some(&kept.file) == path);
+            for (chunk, hash) in chunks
+                .iter()
+                .filter_map(|number| Some((self.manifest().chunk(*number)?, content.chunks.get(number.0 as usize)?)))
+            {
+                if let Some(kept) = kept {
+                    places.entry(hash).or_insert(Place { path: &kept.kept_as, offset: chunk.offset });
+                }
             }
         }
         if let Some(Previous { manifest, content: Some(old), .. }) = previous {
@@ -173,8 +256,9 @@ impl Landing {
             if source.as_ref().is_none_or(|(path, _)| *path != place.path) {
                 source = Some((place.path, open(&self.root, place.path)?));
             }
-            if let Some((_, Some(file))) = &source
-                && let Some(bytes) = read(file, place.offset, chunk.len, hash, &mut buffer)?
+            if let Some((_, file)) = &source
+                && let Some(bytes) = read(file.as_ref(), place.offset, chunk.len.into(), &mut buffer)?
+                && ChunkHash::of(bytes) == *hash
             {
                 self.store(chunk, bytes)?;
                 self.progress().set_written(index, *hash);
@@ -185,20 +269,19 @@ impl Landing {
     }
 }
 
-/// The bytes at `offset`, if they are there and match.
+/// The bytes at `offset`, at most a chunk, if they can be had.
 fn read<'a>(
-    file: &File,
+    file: Option<&File>,
     offset: u64,
-    len: u32,
-    expected: &ChunkHash,
+    len: u64,
     buffer: &'a mut AlignedBytes,
 ) -> Result<Option<&'a [u8]>, FsError> {
-    // At most a chunk, and no more than the largest file needs.
+    let Some(file) = file else { return Ok(None) };
     let bytes = buffer.first(len as usize);
     match file.read_at(bytes, offset) {
-        Ok(read) if read == bytes.len() && ChunkHash::of(bytes) == *expected => Ok(Some(bytes)),
+        Ok(read) if read == bytes.len() => Ok(Some(bytes)),
         Err(e) if e.is_exhaustion() => Err(e),
-        // Others, too few, or a sector that cannot be read any more: they are fetched.
+        // Too few, or a sector that cannot be read any more: they are fetched.
         _ => Ok(None),
     }
 }

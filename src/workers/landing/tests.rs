@@ -1,5 +1,7 @@
 mod crash;
 mod reuse;
+#[allow(clippy::disallowed_methods, reason = "the user changes the disk behind the daemon's back")]
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::fs::model::Tree;
 use crate::fs::{Hook, Op, SpaceLedger};
 use crate::index::Previous;
 use crate::types::{ChunkRange, KnownContent, content_hash};
@@ -50,8 +53,34 @@ fn plan(files: &Files, known: bool) -> Arc<DownloadPlan> {
 /// What a record of these files says.
 fn previous(files: &Files) -> Previous {
     let plan = plan(files, true);
-    let brought = plan.manifest.files().iter().map(|file| file.path.clone()).collect();
-    Previous { manifest: plan.manifest.clone(), content: plan.content.clone(), brought }
+    Previous {
+        manifest: plan.manifest.clone(),
+        mtimes_ns: vec![0; plan.manifest.files().len()],
+        content: plan.content.clone(),
+    }
+}
+
+/// The proofs of whose files are whose, as a daemon keeps them.
+fn records(dir: &Dir) -> Records {
+    Records::open(&dir.make_subdir(".lanspread").unwrap()).unwrap()
+}
+
+fn prepare_at(
+    dir: &Dir,
+    plan: Arc<DownloadPlan>,
+    previous: Option<&Previous>,
+    space: &SpaceLedger,
+    watch: &Watch<'_>,
+) -> Result<Landing, JobError> {
+    let records = Records::open(&dir.make_subdir(".lanspread")?)?;
+    Landing::prepare(dir, &records, plan, previous, space, watch)
+}
+
+/// The bytes of the list that a download of these files leaves, without their times.
+fn brought(files: &Files) -> ServedManifest {
+    let plan = plan(files, true);
+    let mtimes_ns = vec![0; plan.manifest.files().len()];
+    ServedManifest { manifest: plan.manifest.clone(), mtimes_ns, content: plan.content.clone() }
 }
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -89,6 +118,33 @@ fn write_all(landing: &Landing, files: &Files) -> Result<(), JobError> {
     Ok(())
 }
 
+/// The same in a tree of the model.
+fn insert_brought(tree: &mut Tree, files: Option<&Files>) {
+    for dir in [".lanspread", ".lanspread/brought", ".lanspread/incoming"] {
+        tree.insert(dir.to_owned(), None);
+    }
+    if let Some(files) = files {
+        let disk = disk();
+        store_brought(&disk, files);
+        let list = std::fs::read(disk.dir.path().join(".lanspread/brought/quake")).unwrap();
+        tree.insert(".lanspread/brought/quake".to_owned(), Some(list));
+    }
+}
+
+/// Files that a download brought.
+fn store_brought(disk: &Disk, files: &Files) {
+    store(&disk.root, files);
+    records(&disk.dir).save_brought(&"quake".parse().unwrap(), &brought(files)).unwrap();
+}
+
+/// Files of a download that did not come to its end.
+fn store_left(disk: &Disk, files: &Files) {
+    store(&disk.root, files);
+    let game = "quake".parse().unwrap();
+    records(&disk.dir).claim(&game, &Ownership::default(), &plan(files, true).manifest).unwrap();
+    let _ = std::fs::remove_file(disk.root.join("version.ini"));
+}
+
 fn store(root: &Path, files: &Files) {
     for (path, bytes) in files {
         let path = root.join(path);
@@ -114,6 +170,13 @@ fn stored(root: &Path) -> Files {
     let mut out = Files::new();
     walk(root, "", &mut out);
     out
+}
+
+fn in_memory() -> tempfile::TempDir {
+    // Hundreds of small trees are made and flushed.
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn without_directories(files: Files) -> Files {
@@ -142,7 +205,7 @@ fn a_download_is_complete_under_its_sentinel_and_its_times_and_hashes_are_report
     for known in [true, false] {
         let (disk, game) = (disk(), new_game());
         let plan = plan(&game, known);
-        let landing = Landing::prepare(&disk.dir, plan.clone(), None, &SpaceLedger::default(), &quiet()).unwrap();
+        let landing = prepare_at(&disk.dir, plan.clone(), None, &SpaceLedger::default(), &quiet()).unwrap();
         write_all(&landing, &game).unwrap();
         assert!(!disk.root.join("version.ini").exists(), "the sentinel came before the commit");
         let landed = landing.commit().unwrap();
@@ -164,7 +227,7 @@ fn a_download_is_complete_under_its_sentinel_and_its_times_and_hashes_are_report
 #[test]
 fn a_bad_chunk_is_reported_alone_and_the_commit_waits_for_it() {
     let (disk, game) = (disk(), files(&[("a", 10), ("b", 20), ("c", 30), ("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     let batch = batches(landing.manifest())[0];
     let good = batch_bytes(&game, landing.manifest(), batch);
     let mut bytes = good.clone();
@@ -180,7 +243,7 @@ fn a_bad_chunk_is_reported_alone_and_the_commit_waits_for_it() {
 #[test]
 fn bytes_whose_hash_did_not_come_with_them_or_differs_from_the_first_are_bad() {
     let (disk, game) = (disk(), files(&[("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, false), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, false), None, &SpaceLedger::default(), &quiet()).unwrap();
     let batch = batches(landing.manifest())[0];
     let bad = [ChunkIndex(0)];
     assert_eq!(landing.write(batch, b"1.0", None).unwrap(), bad);
@@ -195,7 +258,7 @@ fn bytes_whose_hash_did_not_come_with_them_or_differs_from_the_first_are_bad() {
 #[test]
 fn a_batch_that_does_not_fit_the_plan_is_an_error() {
     let (disk, game) = (disk(), files(&[("a", 10), ("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     let range = |first, count| Batch { range: ChunkRange { first, count }, bytes: 13 };
     landing.write(range(0, 3), &[0; 100], None).unwrap_err();
     landing.write(range(u32::MAX - 1, 1), &[0; 100], None).unwrap_err();
@@ -209,7 +272,7 @@ fn a_plan_without_a_small_sentinel_or_with_the_wrong_number_of_hashes_is_refused
     few.content.as_mut().unwrap().chunks.pop();
     for plan in [plan(&files(&[("a", 1)]), true), plan(&files(&[("version.ini", (64 << 10) + 1)]), true), few.into()] {
         assert_eq!(
-            Landing::prepare(&disk.dir, plan, None, &SpaceLedger::default(), &quiet()).unwrap_err().kind,
+            prepare_at(&disk.dir, plan, None, &SpaceLedger::default(), &quiet()).unwrap_err().kind,
             JobErrorKind::Verification
         );
     }
@@ -224,7 +287,7 @@ fn a_full_disk_is_told_before_anything_changes() {
     let entry = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: false };
     let manifest = Manifest::new(vec![entry("game.eti", 15 << 40), entry("version.ini", 3)]).unwrap();
     let plan = DownloadPlan { game: "quake".parse().unwrap(), manifest_hash: manifest.hash(), manifest, content: None };
-    let error = Landing::prepare(&disk.dir, plan.into(), None, &SpaceLedger::default(), &quiet()).unwrap_err();
+    let error = prepare_at(&disk.dir, plan.into(), None, &SpaceLedger::default(), &quiet()).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::DiskFull);
     assert!(error.message.contains("quake") && error.message.contains("needs 164926744"), "{error}");
     assert_eq!(stored(&disk.root), old);
@@ -236,7 +299,7 @@ fn what_was_written_before_the_content_was_known_is_held_against_it() {
     let plan = plan(&game, true);
     let content = plan.content.clone().unwrap();
     let unknown = Arc::new(DownloadPlan { content: None, ..(*plan).clone() });
-    let prepare = || Landing::prepare(&disk.dir, unknown.clone(), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let prepare = || prepare_at(&disk.dir, unknown.clone(), None, &SpaceLedger::default(), &quiet()).unwrap();
     let landing = prepare();
     let batches = batches(&plan.manifest);
     let write = |batch: Batch, bytes: &[u8]| {
@@ -291,13 +354,12 @@ fn an_update_replaces_what_was_listed_and_leaves_the_rest() {
         ("was/dir/a", 4),
     ]);
     let own = files(&[("local/save", 10), ("gone/mine", 3)]);
-    store(&disk.root, &old);
+    store_brought(&disk, &old);
     store(&disk.root, &own);
     let mut new = new_game();
     new.extend(files(&[("was", 77)]));
     let previous = previous(&old);
-    let landing =
-        Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&new, true), Some(&previous), &SpaceLedger::default(), &quiet()).unwrap();
     let before = stored(&disk.root);
     assert!(before.contains_key("old.eti") && !before.contains_key("version.ini"));
     write_all(&landing, &new).unwrap();
@@ -313,14 +375,14 @@ fn an_update_deletes_nothing_that_no_download_brought() {
     let disk = disk();
     let old = files(&[("version.ini", 3), ("game.eti", 5), ("old.eti", 50)]);
     let own = files(&[("saves/slot1", 10), ("mods/mine.pak", 3)]);
-    store(&disk.root, &old);
+    store_brought(&disk, &old);
     store(&disk.root, &own);
     // They were seen, and hashed, since.
     let mut seen = old.clone();
     seen.extend(own.clone());
-    let previous = Previous { brought: previous(&old).brought, ..previous(&seen) };
+    let previous = previous(&seen);
     let (new, space) = (new_game(), SpaceLedger::default());
-    let landing = Landing::prepare(&disk.dir, plan(&new, true), Some(&previous), &space, &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&new, true), Some(&previous), &space, &quiet()).unwrap();
     write_all(&landing, &new).unwrap();
     landing.commit().unwrap();
     let mut expected = new;
@@ -333,9 +395,9 @@ fn what_is_in_the_way_and_was_not_brought_ends_the_download_before_it_begins() {
     let disk = disk();
     let own = files(&[("version.ini", 3), ("data", 9)]);
     store(&disk.root, &own);
-    let previous = Previous { brought: BTreeSet::new(), ..previous(&own) };
+    let previous = previous(&own);
     let space = SpaceLedger::default();
-    let error = Landing::prepare(&disk.dir, plan(&new_game(), true), Some(&previous), &space, &quiet()).unwrap_err();
+    let error = prepare_at(&disk.dir, plan(&new_game(), true), Some(&previous), &space, &quiet()).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::UnsafePath, "{error}");
     assert_eq!(stored(&disk.root), own);
 }
@@ -343,7 +405,7 @@ fn what_is_in_the_way_and_was_not_brought_ends_the_download_before_it_begins() {
 #[test]
 fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
     let (disk, game) = (disk(), new_game());
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(false).unwrap();
     assert!(!disk.root.exists());
@@ -352,7 +414,7 @@ fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
 
     let own = files(&[("data/mine", 3), ("local/save", 4)]);
     store(&disk.root, &own);
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(false).unwrap();
     assert_eq!(without_directories(stored(&disk.root)), own);
@@ -361,8 +423,8 @@ fn an_abandoned_download_takes_away_what_it_wrote_and_no_more() {
 #[test]
 fn abandoning_with_keep_leaves_the_bytes_without_a_sentinel() {
     let (disk, game) = (disk(), new_game());
-    store(&disk.root, &files(&[("version.ini", 3)]));
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    store_brought(&disk, &files(&[("version.ini", 3)]));
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.abandon(true).unwrap();
     let mut expected = game;
@@ -376,8 +438,7 @@ fn the_old_game_comes_back_when_not_a_byte_of_it_was_touched() {
     let disk = disk();
     let old = files(&[("version.ini", 3), ("game.eti", 5)]);
     store(&disk.root, &old);
-    let landing =
-        Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default(), &quiet()).unwrap();
     assert!(!disk.root.join("version.ini").exists());
     landing.abandon(false).unwrap();
     assert_eq!(stored(&disk.root), old);
@@ -393,7 +454,7 @@ fn a_link_in_the_way_is_refused_while_the_old_sentinel_still_stands() {
         store(&disk.root, &old);
         std::os::unix::fs::symlink("/tmp", disk.root.join(link)).unwrap();
         let error =
-            Landing::prepare(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default(), &quiet()).unwrap_err();
+            prepare_at(&disk.dir, plan(&new_game(), true), None, &SpaceLedger::default(), &quiet()).unwrap_err();
         assert_eq!(error.kind, JobErrorKind::UnsafePath, "{link}: {error}");
         assert!(old.iter().all(|(path, bytes)| std::fs::read(disk.root.join(path)).unwrap() == *bytes), "{link}");
     }
@@ -404,10 +465,10 @@ fn a_link_in_the_way_is_refused_while_the_old_sentinel_still_stands() {
 fn a_file_with_another_name_elsewhere_is_not_written_through() {
     let (disk, game) = (disk(), new_game());
     let old = files(&[("version.ini", 3), ("z", 50)]);
-    store(&disk.root, &old);
+    store_brought(&disk, &old);
     let twin = disk.dir.path().join("twin");
     std::fs::hard_link(disk.root.join("z"), &twin).unwrap();
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     write_all(&landing, &game).unwrap();
     landing.commit().unwrap();
     assert_eq!(std::fs::read(twin).unwrap(), old["z"]);
@@ -421,7 +482,7 @@ fn threads_that_write_many_files_in_any_order_and_twice_make_one_whole_game() {
         game.insert(format!("dir{}/file{i}.exe", i % 7), format!("content of {i}").into_bytes());
     }
     let disk = disk();
-    let landing = Landing::prepare(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, true), None, &SpaceLedger::default(), &quiet()).unwrap();
     let mut work = batches(landing.manifest());
     work.extend(work.clone().into_iter().rev());
     let next = AtomicUsize::new(0);
@@ -485,16 +546,11 @@ fn whichever_operation_fails_a_sentinel_speaks_for_complete_bytes_only() {
         let old = old.cloned().unwrap_or_default();
         for failing in first.. {
             let disk = disk();
-            store(&disk.root, &old);
+            store_brought(&disk, &old);
             let hook = Arc::new(FailAt { seen: AtomicUsize::new(0), failing });
             let previous = old_game.as_ref();
-            let prepared = Landing::prepare(
-                &disk.hooked(hook.clone()),
-                plan(&game, true),
-                previous,
-                &SpaceLedger::default(),
-                &quiet(),
-            );
+            let prepared =
+                prepare_at(&disk.hooked(hook.clone()), plan(&game, true), previous, &SpaceLedger::default(), &quiet());
             let result = prepared.as_ref().map_err(JobError::clone).and_then(|landing| {
                 write_all(landing, &game)?;
                 landing.commit()
@@ -515,7 +571,7 @@ fn whichever_operation_fails_a_sentinel_speaks_for_complete_bytes_only() {
                 let ours = |path: &String| game.contains_key(path) && !old.contains_key(path);
                 assert!(!left.keys().any(|path| path.starts_with(".version") || ours(path)), "{failing}: {left:?}");
                 // What came of the old game is of use to the next attempt, and no obstacle.
-                let again = Landing::prepare(&disk.dir, plan(&game, true), previous, &SpaceLedger::default(), &quiet());
+                let again = prepare_at(&disk.dir, plan(&game, true), previous, &SpaceLedger::default(), &quiet());
                 let again = again.unwrap();
                 write_all(&again, &game).unwrap();
                 again.commit().unwrap();
@@ -541,6 +597,8 @@ struct PowerCut {
     /// Whether the old sentinel is durably gone.
     sentinel_gone: bool,
     sentinel_came: bool,
+    /// It is on the disk that the files of the plan are lanspread's.
+    claimed: bool,
     faults: Vec<String>,
 }
 
@@ -551,6 +609,19 @@ impl PowerCut {
 
     fn see(&mut self, op: Op<'_>) {
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        if let Op::Rename(_, to) = op
+            && to.parent().is_some_and(|dir| name(dir) == "incoming")
+        {
+            self.claimed = true;
+        }
+        let path = match op {
+            Op::Create(path) | Op::SetLen(path, _) | Op::SyncFile(path) | Op::MakeDir(path) | Op::SyncDir(path) => path,
+            Op::SyncFileSystem(path) | Op::Rename(path, _) | Op::RemoveFile(path) | Op::RemoveDir(path) => path,
+            Op::Write { path, .. } => path,
+        };
+        if path.components().any(|part| part.as_os_str() == ".lanspread") {
+            return;
+        }
         match op {
             Op::Create(path) if name(path) == ".version.ini.tmp" => {
                 // From here on the sentinel is on its way: everything it will speak for must be durable.
@@ -567,6 +638,9 @@ impl PowerCut {
             Op::Write { path, .. } | Op::SetLen(path, _) => {
                 if !self.sentinel_gone {
                     self.faults.push(format!("{path:?} was written under the old sentinel"));
+                }
+                if !self.claimed {
+                    self.faults.push(format!("{path:?} was written before it was claimed"));
                 }
                 self.unsynced_files.insert(path.to_owned());
             }
@@ -635,17 +709,12 @@ fn bytes_and_names_are_durable_before_the_sentinel_and_the_old_one_is_gone_befor
         for previous in [None, Some(&old_game)] {
             let disk = disk();
             if previous.is_some() {
-                store(&disk.root, &old);
+                store_brought(&disk, &old);
             }
             let watch = Arc::new(PowerWatch(Mutex::default()));
-            let landing = Landing::prepare(
-                &disk.hooked(watch.clone()),
-                plan(&game, true),
-                previous,
-                &SpaceLedger::default(),
-                &quiet(),
-            )
-            .unwrap();
+            let landing =
+                prepare_at(&disk.hooked(watch.clone()), plan(&game, true), previous, &SpaceLedger::default(), &quiet())
+                    .unwrap();
             write_all(&landing, &game).unwrap();
             landing.commit().unwrap();
             let cut = watch.0.lock().unwrap();

@@ -15,8 +15,8 @@ use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure}
 use crate::proto::{Answer, ManifestAnswer, Request, WireError, WireErrorCode};
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
-    Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, RelPath, ScannedGame,
-    content_hash,
+    Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, PreparedDownload,
+    RelPath, ScannedGame, content_hash,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -47,6 +47,7 @@ pub(super) fn offer(id: &str, version: &str, sizes: &[u64], salt: u8) -> Offer {
         manifest_hash: manifest.hash(),
         content_hash: Some(content_hash(&manifest, &chunks)),
         availability: Availability::Ready,
+        changed: false,
     };
     Offer { summary: Arc::new(summary), manifest, chunks }
 }
@@ -90,8 +91,14 @@ impl Offer {
             content_hash: self.summary.content_hash,
             fingerprint: Fingerprint([0; 16]),
             unportable: None,
+            brought: None,
+            leaves_out: None,
         })
     }
+}
+
+fn prepared(kept: &[ChunkRange]) -> PreparedDownload {
+    PreparedDownload { kept: kept.to_vec(), kept_aside: Vec::new() }
 }
 
 pub(super) struct Peer {
@@ -546,7 +553,7 @@ impl Sim {
                 self.kept.iter().flat_map(|range| range.iter()).for_each(|chunk| written[chunk.0 as usize] = true);
                 let landing = Landing { plan, written, writing: 0, contents: BTreeSet::new() };
                 assert!(self.landings.insert(download, landing).is_none());
-                JobDone::DownloadPrepared { download, result: result.map(|()| self.kept.clone()) }
+                JobDone::DownloadPrepared { download, result: result.map(|()| prepared(&self.kept)) }
             }
             Job::LearnContent { download, content } => {
                 let result = self.landings.get_mut(&download).map(|landing| {
@@ -575,6 +582,8 @@ impl Sim {
                     content_hash: plan.content.as_ref().map(|content| content.hash),
                     fingerprint: Fingerprint([0; 16]),
                     unportable: None,
+                    brought: None,
+                    leaves_out: None,
                 });
                 JobDone::DownloadCommitted { download, result: result.map(|()| scanned) }
             }

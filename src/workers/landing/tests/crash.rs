@@ -2,7 +2,7 @@
 //! every operation of the file system made to fail.
 
 use super::*;
-use crate::fs::model::{self, Event, Fault, Model, Run, Tree};
+use crate::fs::model::{self, Event, Fault, Model, Run, insert_file};
 use crate::index::GameDir;
 
 /// What a download is to do, and from where.
@@ -43,6 +43,10 @@ fn complete(landing: &Landing, game: &Files) -> Result<(), JobError> {
     landing.commit().map(drop)
 }
 
+/// Operations after the sentinel is durable: the old one goes, the list of what was brought gets a time, the claim ends; and
+/// what is tidied up when one of these fails.
+const AFTER_SENTINEL: usize = 9;
+
 /// A file that stays under its name, one that goes with its directory.
 fn old() -> Files {
     files(&[("version.ini", 3), ("game.eti", 5), ("gone/old", 6)])
@@ -52,13 +56,19 @@ fn new() -> Files {
     files(&[("version.ini", 4), ("game.eti", 9), ("data/map", 7), ("data/empty", 0)])
 }
 
+/// Every file has other bytes.
+fn newer() -> Files {
+    files(&[("version.ini", 5), ("game.eti", 19), ("data/map", 17), ("data/empty", 1)])
+}
+
 impl Case {
     /// What lies there before, with what is the user's.
     fn before(&self) -> Tree {
         let mut tree = own();
         for (path, bytes) in self.old.iter().flatten() {
-            insert(&mut tree, &format!("quake/{path}"), bytes);
+            insert_file(&mut tree, &format!("quake/{path}"), bytes);
         }
+        insert_brought(&mut tree, self.old.as_ref());
         if self.old.is_some() {
             tree.extend(beside());
         }
@@ -66,11 +76,23 @@ impl Case {
     }
 
     /// Flushes that no crash needs: of a file without bytes; of a folder from which no sentinel was taken (one that somebody
-    /// else deleted just before may not be durably gone).
-    fn without_effect(&self) -> &'static [&'static str] {
-        match self.old {
-            None => &["SyncDir(\"quake\")", "SyncFile(\"quake/data/empty\")"],
-            Some(_) => &["SyncFile(\"quake/data/empty\")"],
+    /// else deleted just before may not be durably gone); of the time of the sentinel, whose bytes are known.
+    fn without_effect(&self) -> Vec<&'static str> {
+        let no_sentinel = self.old.is_none().then_some("SyncDir(\"quake\")");
+        let others = ["SyncFile(\"quake/data/empty\")", "SyncDir(\".lanspread/brought\")"];
+        no_sentinel.into_iter().chain(others).collect()
+    }
+
+    /// What the next download, of a third version, makes of it: nothing of it is taken for the user's.
+    fn check_next(&self, found: &Tree) -> Result<(), String> {
+        let run = run_on(found, None, |dir| {
+            let landing = prepare_at(dir, plan(&newer(), true), None, &SpaceLedger::default(), &quiet())?;
+            complete(&landing, &newer())
+        });
+        run.result.map_err(|error| format!("the next download: {error}"))?;
+        match run.after.keys().find(|path| path.contains(".mine")) {
+            Some(path) => Err(format!("lanspread's own file was kept as {path} by the download after {found:?}")),
+            None => Ok(()),
         }
     }
 
@@ -101,22 +123,15 @@ impl Case {
 /// Never lanspread's.
 fn own() -> Tree {
     let mut tree = Tree::new();
-    insert(&mut tree, "other/local/save", b"of another game");
+    insert_file(&mut tree, "other/local/save", b"of another game");
     tree
 }
 
 fn beside() -> Tree {
     let mut tree = Tree::new();
-    insert(&mut tree, "quake/data/mine", b"never in a list");
-    insert(&mut tree, "quake/local/save", b"saved by the user");
+    insert_file(&mut tree, "quake/data/mine", b"never in a list");
+    insert_file(&mut tree, "quake/local/save", b"saved by the user");
     tree
-}
-
-fn insert(tree: &mut Tree, path: &str, bytes: &[u8]) {
-    for (at, _) in path.match_indices('/') {
-        tree.insert(path[..at].to_owned(), None);
-    }
-    tree.insert(path.to_owned(), Some(bytes.to_vec()));
 }
 
 fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
@@ -124,14 +139,15 @@ fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -
     Run { after: games_in(run.after), ..run }
 }
 
-/// Without the directory of what is a cache.
+/// Without what is a cache, or a lock.
 fn games_in(tree: Tree) -> Tree {
-    tree.into_iter().filter(|(path, _)| path != ".lanspread" && !path.starts_with(".lanspread/")).collect()
+    let is_proof = |path: &str| path.starts_with(".lanspread/brought") || path.starts_with(".lanspread/incoming");
+    tree.into_iter().filter(|(path, _)| !path.starts_with(".lanspread/") || is_proof(path)).collect()
 }
 
 fn download(case: &Case, dir: &Dir, space: &SpaceLedger) -> Result<(), JobError> {
     let previous = case.old.as_ref().map(previous);
-    let landing = Landing::prepare(dir, plan(&new(), true), previous.as_ref(), space, &quiet())?;
+    let landing = prepare_at(dir, plan(&new(), true), previous.as_ref(), space, &quiet())?;
     let result = (case.run)(&landing, &new());
     if result.is_err() {
         // What it says is that of the first failure.
@@ -162,6 +178,7 @@ fn explore(case: &Case, events: &[Event], seen: &mut BTreeSet<Tree>) -> Result<B
         let run = run_on(&crashed, None, start);
         let about = |fault| format!("{}: after {crashed:?}: {fault}", case.name);
         states.insert(case.check(&run.after).map_err(about)?);
+        case.check_next(&run.after).map_err(about)?;
         let mut model = Model::new(&crashed);
         for event in &run.events {
             model.apply(event);
@@ -242,13 +259,13 @@ fn a_download_that_fails_anywhere_says_why_and_leaves_nothing_half_owned() {
                 assert!(first > 15, "{about}: only that many operations were seen");
                 break;
             }
-            // The old sentinel is deleted last, when the game is there already.
+            // The last steps come when the game is there already.
             match &run.result {
                 Err(error) => {
                     assert!(error.message.len() > 20 && error.message.contains("os error"), "{about}: {error}");
                     assert_eq!(error.kind == JobErrorKind::DiskFull, errno == 28, "{about}: {error}");
                 }
-                Ok(()) => assert!(first + 2 >= run.tried, "{about}: not a word of the failure"),
+                Ok(()) => assert!(first + AFTER_SENTINEL >= run.tried, "{about}: not a word of the failure"),
             }
             // Before a start and after it, what is there is honest.
             let mut now = run.after.clone();

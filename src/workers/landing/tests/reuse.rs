@@ -1,7 +1,7 @@
 //! What lies on the disk already is not fetched, and is not lost.
 
 use super::*;
-use crate::fs::model::{Event, Model, Recorder, Tree, read_tree, write_tree};
+use crate::fs::model::{Event, Model, Recorder, read_tree, write_tree};
 
 /// Chunks that were kept.
 fn kept(landing: &Landing) -> BTreeSet<u32> {
@@ -15,8 +15,13 @@ fn chunks(landing: &Landing, path: &str) -> std::ops::Range<u32> {
 }
 
 fn prepare(dir: &Dir, game: &Files, old: Option<&Files>) -> Result<Landing, JobError> {
+    if let Some(old) = old {
+        // What comes before is nothing that a hook should see.
+        let records = records(&Dir::open(dir.path()).unwrap());
+        records.save_brought(&"quake".parse().unwrap(), &brought(old)).unwrap();
+    }
     let old = old.map(previous);
-    Landing::prepare(dir, plan(game, true), old.as_ref(), &SpaceLedger::default(), &quiet())
+    prepare_at(dir, plan(game, true), old.as_ref(), &SpaceLedger::default(), &quiet())
 }
 
 fn commit(landing: &Landing, game: &Files) {
@@ -34,11 +39,12 @@ fn flipped(files: &Files, at: &[(&str, usize)]) -> Files {
 #[test]
 fn chunks_that_lie_in_their_places_are_kept_and_only_the_others_are_missing() {
     let (disk, game) = (disk(), new_game());
-    store(&disk.root, &flipped(&game, &[("game.eti", CHUNK + 5), ("z", 0)]));
+    store_left(&disk, &flipped(&game, &[("game.eti", CHUNK + 5), ("z", 0)]));
     let landing = prepare(&disk.dir, &game, None).unwrap();
     let all: BTreeSet<u32> = (0..landing.manifest().chunk_count()).collect();
     let bad = BTreeSet::from([chunks(&landing, "game.eti").start + 1, chunks(&landing, "z").start]);
-    assert_eq!(kept(&landing), &all - &bad, "the sentinel is kept as well");
+    let bad = &bad | &chunks(&landing, "version.ini").collect();
+    assert_eq!(kept(&landing), &all - &bad);
     assert!(!disk.root.join("version.ini").exists());
     write_all(&landing, &game).unwrap();
     landing.commit().unwrap();
@@ -60,19 +66,21 @@ fn a_game_that_is_all_there_is_committed_without_a_byte_and_made_durable() {
         let synced = |event: &Event| matches!(event, Event::SyncFile(synced) if *synced == format!("quake/{path}"));
         assert!(events.iter().any(synced), "{path} was not flushed");
     }
-    let writes: Vec<_> = events.iter().filter(|event| matches!(event, Event::Write(..))).collect();
+    let writes: Vec<_> =
+        events.iter().filter(|event| matches!(event, Event::Write(path, ..) if path.starts_with("quake"))).collect();
     assert!(matches!(writes[..], [Event::Write(path, ..)] if path == "quake/.version.ini.tmp"), "{writes:?}");
 }
 
 #[test]
 fn a_kept_file_gets_its_length_and_its_executable_bit() {
     let (disk, mut game) = (disk(), files(&[("version.ini", 3), ("tool.exe", 100), ("long", CHUNK), ("empty", 0)]));
-    store(&disk.root, &game);
+    let mut old = game.clone();
     for path in ["long", "empty"] {
         let bytes = [game[path].as_slice(), b"more"].concat();
-        store(&disk.root, &Files::from([(path.to_owned(), bytes)]));
+        old.insert(path.to_owned(), bytes);
     }
-    let landing = prepare(&disk.dir, &game, None).unwrap();
+    store(&disk.root, &old);
+    let landing = prepare(&disk.dir, &game, Some(&old)).unwrap();
     assert_eq!(kept(&landing).len() as u32, landing.manifest().chunk_count());
     commit(&landing, &game);
     assert_eq!(without_directories(stored(&disk.root)), game);
@@ -84,8 +92,9 @@ fn a_kept_file_gets_its_length_and_its_executable_bit() {
     }
     // Cut off within its last chunk: that one is missing, and what lies before it is not.
     game.insert("long".to_owned(), [game["long"].clone(), vec![9; 50]].concat());
-    store(&disk.root, &Files::from([("long".to_owned(), game["long"][..CHUNK + 49].to_vec())]));
-    let landing = prepare(&disk.dir, &game, None).unwrap();
+    let old = Files::from([("long".to_owned(), game["long"][..CHUNK + 49].to_vec())]);
+    store(&disk.root, &old);
+    let landing = prepare(&disk.dir, &game, Some(&old)).unwrap();
     let long = chunks(&landing, "long");
     assert_eq!(kept(&landing).iter().filter(|chunk| long.contains(chunk)).collect::<Vec<_>>(), [&long.start]);
 }
@@ -109,6 +118,8 @@ fn renamed_and_moved_bytes_are_copied_from_the_old_game_if_they_are_still_those(
     expected.insert(chunks(&landing, "joined").start + 2);
     assert_eq!(kept(&landing), expected);
     commit(&landing, &game);
+    // What is not as it was brought may be the user's.
+    game.extend(damaged);
     assert_eq!(without_directories(stored(&disk.root)), game, "what was renamed is not there twice");
 }
 
@@ -139,6 +150,9 @@ fn nothing_is_kept_of_a_file_that_goes_under_another_spelling() {
     let landing = prepare(&disk.dir, &game, Some(&old)).unwrap();
     assert_eq!(landing.kept(), []);
     commit(&landing, &game);
+    // Here case counts, and this file was nobody's but the user's.
+    #[cfg(target_os = "linux")]
+    game.insert("data.pak.mine".to_owned(), old["Data.pak"].clone());
     assert_eq!(without_directories(stored(&disk.root)), game);
 }
 
@@ -147,7 +161,7 @@ fn without_known_hashes_nothing_is_taken_for_good() {
     let (disk, game) = (disk(), new_game());
     store(&disk.root, &game);
     let (old, ledger) = (previous(&game), SpaceLedger::default());
-    let landing = Landing::prepare(&disk.dir, plan(&game, false), Some(&old), &ledger, &quiet()).unwrap();
+    let landing = prepare_at(&disk.dir, plan(&game, false), Some(&old), &ledger, &quiet()).unwrap();
     assert_eq!(landing.kept(), []);
 }
 
@@ -194,7 +208,7 @@ fn it_tells_how_far_it_is_and_can_be_given_up_at_every_chunk() {
             cancel.store(reports.len() >= allowed, Ordering::Relaxed);
         };
         let (watch, old_game, ledger) = (Watch::new(&id, &progress, &cancel), previous(&old), SpaceLedger::default());
-        let result = Landing::prepare(&disk.dir, plan(&game, true), Some(&old_game), &ledger, &watch);
+        let result = prepare_at(&disk.dir, plan(&game, true), Some(&old_game), &ledger, &watch);
         let reports = reports.lock().unwrap();
         assert!(reports.windows(2).all(|pair| pair[0].0 < pair[1].0) && reports.iter().all(|(done, of)| done <= of));
         assert_eq!(reports.len(), allowed.min(6));
@@ -324,6 +338,7 @@ fn to_tree(files: &Files) -> Tree {
         path.match_indices('/').for_each(|(at, _)| drop(tree.insert(path[..at].to_owned(), None)));
         tree.insert(path, Some(bytes.clone()));
     }
+    insert_brought(&mut tree, Some(files));
     tree
 }
 
@@ -331,13 +346,6 @@ fn to_tree(files: &Files) -> Tree {
 fn swept(tree: &Tree) -> Files {
     let files = tree.iter().filter_map(|(path, bytes)| Some((path.strip_prefix("quake/")?, bytes.clone()?)));
     files.filter(|(path, _)| !path.starts_with(".version.ini.")).map(|(path, bytes)| (path.to_owned(), bytes)).collect()
-}
-
-fn in_memory() -> tempfile::TempDir {
-    // Hundreds of small trees are made and flushed.
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! Files of the user's that stand where the game has one: they get another name, and nothing of them is lost.
+
+use std::collections::HashSet;
+
+use super::prepare::{directories, in_the_way};
+use super::{DISCARDED, MAX_SENTINEL, SENTINEL, Undo};
+use crate::fs::{Dir, FsError};
+use crate::index::Ownership;
+use crate::types::{ChunkHash, DownloadPlan, GameId, JobError, KeptAside, RelPath};
+
+/// Sets the old sentinel aside, durably: from here on the game does not count as complete. One that the user wrote is kept.
+pub(super) fn set_sentinel_aside(
+    root: &Dir,
+    plan: &DownloadPlan,
+    ownership: &Ownership,
+    undo: &mut Undo,
+) -> Result<(), JobError> {
+    if root.exists(SENTINEL)? {
+        let name = if is_ours(root, plan, ownership)? {
+            DISCARDED.to_owned()
+        } else {
+            let path = sentinel_path(&plan.game)?;
+            let kept_as = free_name(root, plan, &path)?;
+            let name = kept_as.as_str().to_owned();
+            undo.kept_aside.push(KeptAside { file: path, kept_as });
+            name
+        };
+        root.rename(SENTINEL, &name)?;
+        undo.sentinel_aside = Some(name);
+    }
+    Ok(())
+}
+
+/// Whether nobody but a download wrote the sentinel, or the new one is the same.
+fn is_ours(root: &Dir, plan: &DownloadPlan, ownership: &Ownership) -> Result<bool, JobError> {
+    let bytes = match root.read_small(SENTINEL, MAX_SENTINEL as usize) {
+        Ok(Some(bytes)) => bytes,
+        Err(e) if e.is_exhaustion() => return Err(e.into()),
+        Ok(None) | Err(_) => return Ok(false),
+    };
+    let index = plan.manifest.files().iter().position(|file| file.path.as_str() == SENTINEL);
+    let chunk = index.and_then(|index| plan.manifest.chunks_of_file(index).next());
+    let planned = plan.content.as_ref().zip(chunk).and_then(|(content, chunk)| content.chunks.get(chunk as usize));
+    // The hash of a chunk covers its length.
+    Ok(ownership.has_brought_sentinel(&bytes) || planned == Some(&ChunkHash::of(&bytes)))
+}
+
+fn sentinel_path(game: &GameId) -> Result<RelPath, JobError> {
+    RelPath::parse(SENTINEL).map_err(|e| in_the_way(game, &e.to_string()))
+}
+
+/// Gives files of the user's other names, durably. Those that have theirs already are in `undo` after an error, too.
+pub(super) fn keep_aside<'a>(
+    root: &Dir,
+    plan: &DownloadPlan,
+    files: impl IntoIterator<Item = &'a RelPath>,
+    undo: &mut Undo,
+) -> Result<(), JobError> {
+    let first = undo.kept_aside.len();
+    for path in files {
+        let kept_as = free_name(root, plan, path)?;
+        rename_beneath(root, path, &kept_as)?;
+        tracing::info!(game = %plan.game, "{path} is not as a download left it, and is kept as {kept_as}");
+        undo.kept_aside.push(KeptAside { file: path.clone(), kept_as });
+    }
+    let renamed = undo.kept_aside.get(first..).unwrap_or_default();
+    for dir in directories(renamed.iter().map(|kept| &kept.file)).iter().rev() {
+        root.open_dir(dir)?.sync()?;
+    }
+    if !renamed.is_empty() {
+        root.sync()?;
+    }
+    Ok(())
+}
+
+/// Gives them their names again, where these are free. Durable when the caller syncs the root.
+pub(super) fn put_back(root: &Dir, kept_aside: &[KeptAside]) -> Result<(), FsError> {
+    for kept in kept_aside.iter().filter(|kept| kept.file.as_str() != SENTINEL) {
+        if root.entry_beneath(&kept.file)?.is_none() && root.entry_beneath(&kept.kept_as)?.is_some() {
+            rename_beneath(root, &kept.kept_as, &kept.file)?;
+        }
+    }
+    for dir in directories(kept_aside.iter().map(|kept| &kept.file)).iter().rev() {
+        root.open_dir(dir)?.sync()?;
+    }
+    Ok(())
+}
+
+/// Both lie in the same directory.
+fn rename_beneath(root: &Dir, from: &RelPath, to: &RelPath) -> Result<(), FsError> {
+    match from.parent() {
+        Some(dir) => root.open_dir(&dir)?.rename(from.file_name(), to.file_name()),
+        None => root.rename(from.file_name(), to.file_name()),
+    }
+}
+
+/// The first name that is free on the disk and in the new list.
+fn free_name(root: &Dir, plan: &DownloadPlan, path: &RelPath) -> Result<RelPath, JobError> {
+    let wanted: HashSet<String> = plan.manifest.files().iter().map(|file| file.path.collision_key()).collect();
+    let beside = |name: &str| match path.parent() {
+        Some(dir) => RelPath::parse(&format!("{dir}/{name}")),
+        None => RelPath::parse(name),
+    };
+    let is_wanted = |name: &str| beside(name).is_ok_and(|path| wanted.contains(&path.collision_key()));
+    let name = match path.parent() {
+        Some(dir) => root.open_dir(&dir)?.name_aside(path.file_name(), is_wanted)?,
+        None => root.name_aside(path.file_name(), is_wanted)?,
+    };
+    beside(&name).map_err(|e| {
+        let why = format!("{path} is not lanspread's, and cannot be given another name ({e}): move it away");
+        in_the_way(&plan.game, &why)
+    })
+}
