@@ -69,10 +69,6 @@ fn what_the_user_adds_and_changes_outlives_downloads_updates_and_the_removal() {
     let finished = b.wait_download("doom", mark);
     let kept = json!([{"file": "settings.ini", "kept_as": "settings.ini.mine"}]);
     assert_eq!(finished["kept_aside"], kept, "{finished}");
-    b.wait_event_since(mark, "install-finished", |event| event["game"] == "doom");
-    let mark = b.mark();
-    b.ok(json!({"cmd": "uninstall", "game": "doom"}));
-    b.wait_event_since(mark, "uninstall-finished", |event| event["game"] == "doom");
     let own = ["saves", "saves/slot1", "saves/link", "data", "data/mod.pak", "settings.ini.mine"];
     assert_eq!(tree(&here, &own), tree(&there, &[]), "the old file is gone, and nothing else");
     let still_there = || {
@@ -119,10 +115,6 @@ fn a_game_that_was_copied_by_hand_is_not_removed_and_its_files_outlive_an_update
     let mark = b.mark();
     b.ok(json!({"cmd": "fetch-latest", "game": "doom"}));
     let finished = b.wait_download("doom", mark);
-    b.wait_event_since(mark, "install-finished", |event| event["game"] == "doom");
-    let mark = b.mark();
-    b.ok(json!({"cmd": "uninstall", "game": "doom"}));
-    b.wait_event_since(mark, "uninstall-finished", |event| event["game"] == "doom");
     assert_eq!(finished["kept_aside"].as_array().map(Vec::len), Some(2), "{finished}");
     assert_eq!(read(&home_b.game("doom").join("doom.pak.mine")), "by hand");
     assert_eq!(read(&home_b.game("doom").join("version.ini.mine")).trim(), "1.0");

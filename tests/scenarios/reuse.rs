@@ -140,8 +140,13 @@ fn repair_fetches_exactly_the_damaged_chunks_and_of_the_same_content_only() {
     other.stop();
     let a = Daemon::start(&homes[0], &options);
     b.connect(&a);
-    // What stands behind the end of a file is cut off, not fetched.
-    assert_fetched(&b.download("doom"), &a, 1000);
+    // The chunks of a file that is too long are not fetched.
+    let finished = b.download("doom");
+    assert_fetched(&finished, &a, 1000);
+    // Somebody wrote to it, so that what it was is kept.
+    assert_eq!(finished["kept_aside"], json!([{"file": "data/maps.wad", "kept_as": "data/maps.wad.mine"}]));
+    assert_eq!(fs::metadata(root.join("data/maps.wad.mine")).unwrap().len(), 3 * CHUNK + 8);
+    fs::remove_file(root.join("data/maps.wad.mine")).unwrap();
     assert_same_tree(&homes[0].game("doom"), &root);
 }
 

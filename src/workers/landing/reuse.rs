@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::prepare::Present;
-use super::{Landing, MAX_SENTINEL, Progress, SENTINEL_ASIDE};
+use super::{DISCARDED, Landing, MAX_SENTINEL, Progress, SENTINEL_ASIDE};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, File, FsError};
 use crate::index::{Ownership, Previous};
@@ -165,15 +165,16 @@ impl Look<'_> {
 
 /// The sentinel of an unchanged game need not be fetched either. A failure costs only that.
 fn keep_sentinel(look: &Look<'_>, kept: &mut Progress) {
-    // A verification that found damage may have set one of the user's aside.
-    let name = look.old_sentinel.unwrap_or(SENTINEL_ASIDE);
-    let Ok(Some(bytes)) = look.root.read_small(name, MAX_SENTINEL as usize) else { return };
-    let manifest = &look.plan.manifest;
-    for number in manifest.chunks_of_file(look.sentinel).map(ChunkIndex) {
-        let is_whole = manifest.files().get(look.sentinel).is_some_and(|entry| entry.size == bytes.len() as u64);
-        if let Some(hash) = look.expected(number).filter(|hash| is_whole && **hash == ChunkHash::of(&bytes)) {
-            kept.sentinel.clone_from(&bytes);
-            kept.set_written(number, *hash);
+    // A verification that found damage, or a download that failed, set one aside before.
+    for name in look.old_sentinel.into_iter().chain([DISCARDED, SENTINEL_ASIDE]) {
+        let Ok(Some(bytes)) = look.root.read_small(name, MAX_SENTINEL as usize) else { continue };
+        let manifest = &look.plan.manifest;
+        for number in manifest.chunks_of_file(look.sentinel).map(ChunkIndex) {
+            let is_whole = manifest.files().get(look.sentinel).is_some_and(|entry| entry.size == bytes.len() as u64);
+            if let Some(hash) = look.expected(number).filter(|hash| is_whole && **hash == ChunkHash::of(&bytes)) {
+                kept.sentinel.clone_from(&bytes);
+                kept.set_written(number, *hash);
+            }
         }
     }
 }
