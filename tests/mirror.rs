@@ -419,6 +419,7 @@ fn the_tool_shares_what_is_complete_says_what_it_skips_and_changes_no_game() {
     assert!(!home.game("quake").join("manifest.json").exists());
 
     // It says so when it cannot work.
+    home.brought("doom");
     let daemon = Daemon::start(&home, &Options::local());
     let refused = lanspread(&["share", "--mirror-manifest", home.games().to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
