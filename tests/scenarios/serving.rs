@@ -5,7 +5,9 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{CHUNK, Daemon, Ending, GameSpec, Home, Lan, MIB, Options, Stranger, available, chunk_of};
+use crate::support::{
+    CHUNK, Daemon, Ending, GameSpec, Home, Lan, MIB, Options, Stranger, available, chunk_of, eventually,
+};
 
 /// The library as the wire shows it, by id.
 fn summaries(stranger: &mut Stranger) -> std::collections::BTreeMap<String, Value> {
@@ -135,8 +137,11 @@ fn a_game_is_not_served_while_it_is_being_downloaded() {
     // It goes no further until that was looked at.
     let source = Pid::from_raw(a.pid() as i32).unwrap();
     kill_process(source, Signal::STOP).unwrap();
-    let (availability, answer) = ask(&host_b);
-    assert_ne!(availability, "ready");
+    // Its library says so when that is on the disk.
+    let answer = eventually("the game to be withdrawn", 20, || {
+        let (availability, answer) = ask(&host_b);
+        (availability != "ready").then_some(answer)
+    });
     assert_eq!((&answer["type"], &answer["code"]), (&json!("Error"), &json!("not-served")), "{answer}");
     assert!(!home_b.game("doom").join("version.ini").exists(), "no sentinel over incomplete bytes");
     kill_process(source, Signal::CONT).unwrap();
