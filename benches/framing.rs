@@ -60,6 +60,7 @@ fn manifest_of_3000_files_both_ways(bencher: Bencher<'_, '_>) {
         game_id: "a-game".parse().expect("a game id"),
         manifest_hash: manifest.hash(),
         files: manifest.files().to_vec(),
+        dirs: manifest.dirs().to_vec(),
         chunk_size: CHUNK_SIZE,
         chunk_count: manifest.chunk_count(),
         content_hash: None,

@@ -508,6 +508,9 @@ pub struct GameFiles {
     pub bytes: u64,
     /// The files in canonical order.
     pub files: Vec<GameFile>,
+    /// The folders that hold nothing, in canonical order; left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<RelPath>,
     /// Who can hand it out.
     pub sources: Vec<PeerId>,
 }
@@ -767,12 +770,15 @@ pub enum PeerEvent {
         /// Of so many.
         total: u64,
     },
-    /// Every chunk was hashed. A game with bad chunks no longer counts as downloaded.
+    /// Every chunk was hashed. A game with bad chunks or missing folders no longer counts as downloaded.
     VerifyFinished {
         /// Which.
         game: GameId,
         /// Chunks that do not match, or are missing.
         bad_chunks: usize,
+        /// Empty folders of the game that are not there; left out when there are none.
+        #[serde(skip_serializing_if = "is_zero")]
+        missing_dirs: usize,
         /// Chunks in all.
         chunks: u32,
     },
@@ -799,4 +805,9 @@ pub enum PeerEvent {
         /// What happened, to what, and what to do.
         message: String,
     },
+}
+
+/// For fields that say nothing when they are 0.
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

@@ -576,8 +576,9 @@ impl Reactor {
             }
             Output::Notify { conn, body } => streams.notify(&mut shell, conn, &body),
             Output::Answer { to, body } => streams.answer(&mut shell, to, &body),
-            Output::SendManifest { to, game, manifest_hash, content_hash } => {
-                streams.send_manifest(&mut shell, to, game, manifest_hash, content_hash);
+            Output::SendManifest { to, game, manifest_hash, content_hash, dirs } => {
+                let files = send::Files { game, manifest_hash, download: None };
+                streams.send_manifest(&mut shell, to, files, content_hash, dirs);
             }
             Output::SendChunks { to, request, download } => {
                 streams.send_chunks(&mut shell, to, *request, download);

@@ -112,6 +112,21 @@ fn a_mirror_alone_hands_a_whole_game_out() {
 }
 
 #[test]
+fn empty_folders_come_from_a_mirror_too() {
+    let source = Home::with(&[GameSpec::small("doom")]);
+    for dir in ["saves", "extra/logs"] {
+        fs::create_dir_all(source.game("doom").join(dir)).unwrap();
+    }
+    assert_eq!(share(&source.games())["shared"].as_array().unwrap().len(), 1);
+    let web = Web::serve(&source.games());
+    let home = Home::new();
+    let daemon = Daemon::start(&home, &with_mirror(&web));
+    eventually("the mirror was read", 30, || daemon.games().contains_key("doom").then_some(()));
+    assert_eq!(daemon.download("doom")["event"], "download-finished");
+    assert_same_game(&source, &home, "doom");
+}
+
+#[test]
 fn a_mirror_and_a_peer_hand_a_game_out_together() {
     // Both are slow, so that neither is done before the other has begun.
     let rate = 8 * MIB;

@@ -69,6 +69,12 @@ fn manifest_chunks_and_content_hash_to_the_vectors() {
     assert_eq!(hex_line_after("**Manifest**"), hex(&canonical));
     says("the manifest hash", game.hash());
     says("the empty manifest's hash", manifest(&[]).hash());
+    let dirs = ["saves", "data/screens"].map(|dir| RelPath::parse(dir).unwrap());
+    let with_dirs = Manifest::with_dirs(game.files().to_vec(), dirs.to_vec()).unwrap();
+    let mut canonical = Vec::new();
+    with_dirs.canonical(|bytes| canonical.extend_from_slice(bytes));
+    assert_eq!(hex_line_after("**Empty directories.**"), hex(&canonical));
+    says("its hash with empty directories", with_dirs.hash());
     let first: Vec<u8> = (0..CHUNK_SIZE).map(|i| (i % 251) as u8).collect();
     let hashes = [ChunkHash::of(&first), ChunkHash::of(b"maps!"), ChunkHash::of(b"1.0\n")];
     assert_eq!(game.chunk_count() as usize, hashes.len());
@@ -76,6 +82,7 @@ fn manifest_chunks_and_content_hash_to_the_vectors() {
         says("a chunk's hash", format!("{number}  {hash}"));
     }
     says("the content hash", content_hash(&game, &hashes));
+    says("the content hash with empty directories", content_hash(&with_dirs, &hashes));
 }
 
 #[test]

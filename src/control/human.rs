@@ -89,10 +89,16 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::RemoveFailed { game, message, .. } => {
             format!("{game}: the downloaded files could not be removed: {message}")
         }
-        PeerEvent::VerifyFinished { game, bad_chunks: 0, chunks } => format!("{game}: all {chunks} chunks are good"),
-        PeerEvent::VerifyFinished { game, bad_chunks, chunks } => {
+        PeerEvent::VerifyFinished { game, bad_chunks: 0, missing_dirs: 0, chunks } => {
+            format!("{game}: all {chunks} chunks are good")
+        }
+        PeerEvent::VerifyFinished { game, bad_chunks, missing_dirs: 0, chunks } => {
             format!("{game}: {bad_chunks} of {chunks} chunks are damaged; download it again to mend it")
         }
+        PeerEvent::VerifyFinished { game, bad_chunks, missing_dirs, chunks } => format!(
+            "{game}: {bad_chunks} of {chunks} chunks are damaged and {missing_dirs} empty folders are missing; download it \
+             again to mend it"
+        ),
         PeerEvent::VerifyFailed { game, message, .. } => format!("{game}: not verified: {message}"),
         PeerEvent::RuntimeError { message, .. } => format!("problem: {message}"),
     };

@@ -368,7 +368,8 @@ pub enum Output {
         /// What.
         body: Box<Answer>,
     },
-    /// Answer with the files and hashes of a game, or with an error when they are not the ones named. Ends in `SendDone`.
+    /// Answer with the files and hashes of a game, or with an error when they are not the ones named, or not for
+    /// this requester. Ends in `SendDone`.
     SendManifest {
         /// Which request.
         to: InboundId,
@@ -378,6 +379,8 @@ pub enum Output {
         manifest_hash: ManifestHash,
         /// The content that the library announces.
         content_hash: Option<ContentHash>,
+        /// Whether the requester knows of empty directories: else a game that has some is refused.
+        dirs: bool,
     },
     /// Answer with chunks. Ends in `SendDone`.
     SendChunks {

@@ -364,8 +364,8 @@ impl Engine {
                     message: "this revision never was; ask for the whole library".to_owned(),
                 }),
             },
-            Request::GetManifest { game_id, manifest_hash } => {
-                return self.transfers.request_get_manifest(cx, local!(self), from, game_id, manifest_hash);
+            Request::GetManifest(request) => {
+                return self.transfers.request_get_manifest(cx, local!(self), from, request);
             }
             Request::GetChunks(chunks) => {
                 return self.transfers.request_get_chunks(cx, local!(self), from, chunks);

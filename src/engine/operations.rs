@@ -76,9 +76,19 @@ enum End {
     /// As it was asked for.
     Done,
     /// Every chunk was hashed.
-    Verified { bad_chunks: usize, chunks: u32, content_hash: ContentHash },
+    Verified { bad_chunks: usize, missing_dirs: usize, chunks: u32, content_hash: ContentHash },
     /// Otherwise.
     Failed { code: ErrorCode, message: String },
+}
+
+impl End {
+    /// What a game was found to hold, if it is not all that it should.
+    fn damaged(&self) -> Option<ContentHash> {
+        match self {
+            Self::Verified { bad_chunks: 0, missing_dirs: 0, .. } | Self::Done | Self::Failed { .. } => None,
+            Self::Verified { content_hash, .. } => Some(*content_hash),
+        }
+    }
 }
 
 impl Operations {
@@ -96,7 +106,7 @@ impl Operations {
     pub(super) fn withdraws(&self, game: &GameId) -> bool {
         self.active.get(game).is_some_and(|active| match (&active.kind, &active.phase) {
             (Kind::Remove, _) => !planted::is(Bug::ServedWhileRemoved),
-            (_, Phase::Looking { end: End::Verified { bad_chunks, .. } }) => *bad_chunks > 0,
+            (_, Phase::Looking { end }) => end.damaged().is_some(),
             _ => false,
         })
     }
@@ -172,7 +182,9 @@ impl Kind {
 
     fn end_event(self, game: GameId, end: End) -> PeerEvent {
         match (self, end) {
-            (_, End::Verified { bad_chunks, chunks, .. }) => PeerEvent::VerifyFinished { game, bad_chunks, chunks },
+            (_, End::Verified { bad_chunks, missing_dirs, chunks, .. }) => {
+                PeerEvent::VerifyFinished { game, bad_chunks, missing_dirs, chunks }
+            }
             (Self::Install | Self::Update, End::Done) => PeerEvent::InstallFinished { game },
             (Self::Install | Self::Update, End::Failed { code, message }) => {
                 PeerEvent::InstallFailed { game, code, message }
@@ -182,7 +194,9 @@ impl Kind {
             (Self::Remove, End::Done) => PeerEvent::RemoveFinished { game },
             (Self::Remove, End::Failed { code, message }) => PeerEvent::RemoveFailed { game, code, message },
             // Its job answers with chunks; this keeps the match total.
-            (Self::Verify { .. }, End::Done) => PeerEvent::VerifyFinished { game, bad_chunks: 0, chunks: 0 },
+            (Self::Verify { .. }, End::Done) => {
+                PeerEvent::VerifyFinished { game, bad_chunks: 0, missing_dirs: 0, chunks: 0 }
+            }
             (Self::Verify { .. }, End::Failed { code, message }) => PeerEvent::VerifyFailed { game, code, message },
         }
     }
@@ -355,8 +369,8 @@ impl Engine {
             return;
         }
         let end = match result {
-            Ok(VerifiedFiles { bad, chunks, content_hash }) => {
-                End::Verified { bad_chunks: bad.len(), chunks, content_hash }
+            Ok(VerifiedFiles { bad, missing_dirs, chunks, content_hash }) => {
+                End::Verified { bad_chunks: bad.len(), missing_dirs: missing_dirs.len(), chunks, content_hash }
             }
             Err(error) => failed(error),
         };
@@ -372,11 +386,9 @@ impl Engine {
     ) {
         let Some(Active { phase: Phase::Looking { end }, kind, .. }) = self.operations.active.get(game) else { return };
         let end = end.clone();
-        match (*kind, &end) {
-            (Kind::Verify { manifest_hash, repair: true }, End::Verified { bad_chunks: 1.., content_hash, .. })
-                if !self.transfers.is_stopping() =>
-            {
-                let only = Only { manifest_hash, content_hash: *content_hash };
+        match (*kind, end.damaged()) {
+            (Kind::Verify { manifest_hash, repair: true }, Some(content_hash)) if !self.transfers.is_stopping() => {
+                let only = Only { manifest_hash, content_hash };
                 self.repair(game, result.ok(), only, end, now);
             }
             _ => self.end_operation(game, result.ok(), end, now),
@@ -396,7 +408,7 @@ impl Engine {
 
     fn look_after(&mut self, game: &GameId, end: End, now: Instant) {
         let Some(active) = self.operations.active.get_mut(game) else { return };
-        if matches!(end, End::Verified { bad_chunks: 1.., .. }) {
+        if end.damaged().is_some() {
             (cx!(self, now)).emit(Output::StopSending { game: game.clone() });
         }
         active.phase = Phase::Looking { end };

@@ -533,7 +533,7 @@ impl World {
                 let answer = through_json(&*body);
                 self.answer(n, to, Ok((answer, Vec::new())));
             }
-            Output::SendManifest { to, game, manifest_hash, content_hash } => {
+            Output::SendManifest { to, game, manifest_hash, content_hash, .. } => {
                 self.send_manifest(n, to, game, manifest_hash, content_hash);
             }
             Output::SendChunks { to, request, download } => self.send_chunks(n, to, &request, download),
@@ -770,7 +770,12 @@ impl World {
         let bad = node.bad_chunks.clone();
         let done = match job {
             Job::VerifyFiles { .. } => {
-                let verified = |size| VerifiedFiles { bad, chunks: 9, content_hash: content_hash_of(size) };
+                let verified = |size| VerifiedFiles {
+                    bad,
+                    missing_dirs: Vec::new(),
+                    chunks: 9,
+                    content_hash: content_hash_of(size),
+                };
                 JobDone::FilesVerified { game, result: result.map(|after| verified(after.map_or(0, |game| game.size))) }
             }
             _ => JobDone::FilesChanged { game, result },

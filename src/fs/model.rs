@@ -41,12 +41,14 @@ pub(crate) fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&D
     Run { result, after: read_tree(temp.path()), events, tried }
 }
 
-/// A file, with the directories above it.
+/// A file, or a directory if its path ends in a slash, with the directories above it.
 pub(crate) fn insert_file(tree: &mut Tree, path: &str, bytes: &[u8]) {
     for (at, _) in path.match_indices('/') {
         tree.insert(path[..at].to_owned(), None);
     }
-    tree.insert(path.to_owned(), Some(bytes.to_vec()));
+    if !path.ends_with('/') {
+        tree.insert(path.to_owned(), Some(bytes.to_vec()));
+    }
 }
 
 pub(crate) fn write_tree(at: &Path, tree: &Tree) {

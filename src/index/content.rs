@@ -6,12 +6,13 @@
 //! ```text
 //! offset  bytes
 //!  0       8     "LANSCONT"
-//!  8       4     format = 1
+//!  8       4     format: 1, or 2 where the game has empty directories
 //! 12       4     number of files
 //! 16       8     L = length of the file list in bytes
 //! 24       4     C = number of chunks
 //! 28      32     content hash
 //! 60       L     files in canonical order: u16 length of the path, path, u64 size, i128 mtime in ns, u8 flags (1: exec)
+//!               format 2: then u32 number of empty directories, each u16 length of the path, path
 //! 60+L    16     XXH3-128 of everything before, so that the list can be read without the chunks
 //! 76+L   32 C    BLAKE3 of every chunk
 //!        16      XXH3-128 of everything before
@@ -24,15 +25,23 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::types::{ChunkHash, ContentHash, FileEntry, KnownContent, MAX_PATH_BYTES, Manifest, RelPath, content_hash};
 
 const MAGIC: &[u8; 8] = b"LANSCONT";
+/// Of a game without empty directories; all that older versions read.
 const FORMAT: u32 = 1;
+/// The list of files is followed by one of empty directories.
+const FORMAT_DIRS: u32 = 2;
+/// How much longer the empty directories may make a record that is compared with a game that lacks them, in bytes.
+pub(super) const MOST_OTHER_DIRS: usize = 1 << 20;
 /// Length of the part before the file list.
 pub(super) const HEADER_BYTES: usize = 60;
 const CHECKSUM_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 /// Length of a file in the list besides its path.
 const FILE_BYTES: usize = 2 + 8 + 16 + 1;
+/// Length of an empty directory in the list besides its path; of their number.
+const DIR_BYTES: usize = 2;
+const DIRS_BYTES: usize = 4;
 /// Longest file list that is read, in bytes: 200,000 files with the longest paths.
-const MAX_LIST_BYTES: usize = 200_000 * (MAX_PATH_BYTES + FILE_BYTES);
+const MAX_LIST_BYTES: usize = 200_000 * (MAX_PATH_BYTES + FILE_BYTES) + DIRS_BYTES;
 
 /// What one file holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +61,7 @@ pub(super) enum RecordError {
     #[error("it is cut off or too long")]
     Length,
     /// Not a record, or one of another program version.
-    #[error("it is not a content record of format {FORMAT}")]
+    #[error("it is not a content record of format {FORMAT} or {FORMAT_DIRS}")]
     Format,
     /// A flipped bit, a torn write.
     #[error("its checksum does not match")]
@@ -99,10 +108,18 @@ pub(super) fn encode(manifest: &Manifest, mtimes_ns: &[i128], content: &KnownCon
         list.extend_from_slice(&mtime_ns.to_be_bytes());
         list.push(u8::from(file.exec));
     }
+    let format = if manifest.dirs().is_empty() { FORMAT } else { FORMAT_DIRS };
+    if format == FORMAT_DIRS {
+        list.extend_from_slice(&(manifest.dirs().len() as u32).to_be_bytes());
+        for dir in manifest.dirs() {
+            list.extend_from_slice(&(dir.as_str().len() as u16).to_be_bytes());
+            list.extend_from_slice(dir.as_str().as_bytes());
+        }
+    }
     let mut out =
         Vec::with_capacity(HEADER_BYTES + list.len() + content.chunks.len() * HASH_BYTES + 2 * CHECKSUM_BYTES);
     out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&FORMAT.to_be_bytes());
+    out.extend_from_slice(&format.to_be_bytes());
     out.extend_from_slice(&(files.len() as u32).to_be_bytes());
     out.extend_from_slice(&(list.len() as u64).to_be_bytes());
     out.extend_from_slice(&(content.chunks.len() as u32).to_be_bytes());
@@ -119,11 +136,14 @@ pub(super) fn encode(manifest: &Manifest, mtimes_ns: &[i128], content: &KnownCon
 /// The longest that a record of these files can be, in bytes.
 pub(super) fn record_bytes(manifest: &Manifest) -> usize {
     let list: usize = manifest.files().iter().map(|file| file.path.as_str().len() + FILE_BYTES).sum();
-    HEADER_BYTES + list + manifest.chunk_count() as usize * HASH_BYTES + 2 * CHECKSUM_BYTES
+    let dirs: usize = manifest.dirs().iter().map(|dir| dir.as_str().len() + DIR_BYTES).sum();
+    let dirs = if dirs == 0 { 0 } else { DIRS_BYTES + dirs };
+    HEADER_BYTES + list + dirs + manifest.chunk_count() as usize * HASH_BYTES + 2 * CHECKSUM_BYTES
 }
 
 /// The first [`HEADER_BYTES`] bytes.
 pub(super) struct Header {
+    has_dirs: bool,
     files: u32,
     list_bytes: usize,
     chunks: u32,
@@ -133,9 +153,14 @@ pub(super) struct Header {
 impl Header {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut reader = Reader(bytes);
-        if reader.take(MAGIC.len())? != MAGIC || reader.array().map(u32::from_be_bytes)? != FORMAT {
+        if reader.take(MAGIC.len())? != MAGIC {
             return Err(RecordError::Format);
         }
+        let has_dirs = match u32::from_be_bytes(reader.array()?) {
+            FORMAT => false,
+            FORMAT_DIRS => true,
+            _ => return Err(RecordError::Format),
+        };
         let files = u32::from_be_bytes(reader.array()?);
         let list_bytes = usize::try_from(u64::from_be_bytes(reader.array()?)).unwrap_or(usize::MAX);
         let chunks = u32::from_be_bytes(reader.array()?);
@@ -143,7 +168,7 @@ impl Header {
         if list_bytes > MAX_LIST_BYTES {
             return Err(RecordError::Length);
         }
-        Ok(Self { files, list_bytes, chunks, content_hash })
+        Ok(Self { has_dirs, files, list_bytes, chunks, content_hash })
     }
 
     /// Length of the part that [`decode_head`] needs.
@@ -165,19 +190,27 @@ pub(super) fn decode_head(bytes: &[u8]) -> Result<(Manifest, Vec<i128>), RecordE
     let mut files = Vec::new();
     let mut mtimes_ns = Vec::new();
     for _ in 0..header.files {
-        let len = u16::from_be_bytes(reader.array()?);
-        let path = std::str::from_utf8(reader.take(len.into())?).map_err(|_| RecordError::Inconsistent)?;
-        let path = RelPath::parse(path).map_err(|_| RecordError::Inconsistent)?;
+        let path = reader.path()?;
         let size = u64::from_be_bytes(reader.array()?);
         mtimes_ns.push(i128::from_be_bytes(reader.array()?));
         let [flags] = reader.array()?;
         files.push(FileEntry { path, size, exec: flags & 1 != 0 });
     }
+    let mut dirs = Vec::new();
+    if header.has_dirs {
+        for _ in 0..u32::from_be_bytes(reader.array()?) {
+            dirs.push(reader.path()?);
+        }
+        if dirs.is_empty() {
+            // It would have been written in the other format.
+            return Err(RecordError::Inconsistent);
+        }
+    }
     // Sorting again would part the files from their times.
     if !reader.0.is_empty() || !files.is_sorted_by(|a, b| a.path < b.path) {
         return Err(RecordError::Inconsistent);
     }
-    let manifest = Manifest::new(files).map_err(|_| RecordError::Inconsistent)?;
+    let manifest = Manifest::with_dirs(files, dirs).map_err(|_| RecordError::Inconsistent)?;
     Ok((manifest, mtimes_ns))
 }
 
@@ -201,6 +234,13 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// u16 length, then so many bytes.
+    fn path(&mut self) -> Result<RelPath, RecordError> {
+        let len = u16::from_be_bytes(self.array()?);
+        let path = std::str::from_utf8(self.take(len.into())?).map_err(|_| RecordError::Inconsistent)?;
+        RelPath::parse(path).map_err(|_| RecordError::Inconsistent)
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         self.take(N)?.try_into().map_err(|_| RecordError::Length)
     }
@@ -214,13 +254,14 @@ mod tests {
     use crate::types::CHUNK_SIZE;
 
     fn record() -> ContentRecord {
+        record_with(&[])
+    }
+
+    fn record_with(dirs: &[&str]) -> ContentRecord {
         let file = |path: &str, size, exec| FileEntry { path: RelPath::parse(path).unwrap(), size, exec };
-        let manifest = Manifest::new(vec![
-            file("version.ini", 3, false),
-            file("data/Über.pak", CHUNK_SIZE + 1, false),
-            file("run", 0, true),
-        ])
-        .unwrap();
+        let files =
+            vec![file("version.ini", 3, false), file("data/Über.pak", CHUNK_SIZE + 1, false), file("run", 0, true)];
+        let manifest = Manifest::with_dirs(files, dirs.iter().map(|dir| dir.parse().unwrap()).collect()).unwrap();
         let chunks: Vec<_> = (0..manifest.chunk_count()).map(|i| ChunkHash([i as u8; 32])).collect();
         let content = KnownContent { hash: content_hash(&manifest, &chunks), chunks };
         ContentRecord { manifest, mtimes_ns: vec![-1, 1 << 70, 0], content }
@@ -232,25 +273,30 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was_and_its_list_without_the_chunks() {
-        let bytes = encoded(&record()).unwrap();
-        assert_eq!(ContentRecord::decode(&bytes).unwrap(), record());
-        assert_eq!(bytes.len(), record_bytes(&record().manifest));
-        let head = Header::decode(&bytes).unwrap().head_bytes();
-        assert_eq!(decode_head(&bytes[..head]).unwrap(), (record().manifest, record().mtimes_ns));
-        assert!(decode_head(&bytes[..head - 1]).is_err());
+        for (dirs, format) in [(&[][..], 1), (&["saves"], 2), (&["data/screens", "saves"], 2)] {
+            let record = record_with(dirs);
+            let bytes = encoded(&record).unwrap();
+            assert_eq!(bytes[8..12], [0, 0, 0, format]);
+            assert_eq!(ContentRecord::decode(&bytes).unwrap(), record);
+            assert_eq!(bytes.len(), record_bytes(&record.manifest));
+            let head = Header::decode(&bytes).unwrap().head_bytes();
+            assert_eq!(decode_head(&bytes[..head]).unwrap(), (record.manifest, record.mtimes_ns));
+            assert!(decode_head(&bytes[..head - 1]).is_err());
+        }
     }
 
     #[test]
     fn every_truncation_every_extension_and_every_flipped_bit_is_seen() {
-        let bytes = encoded(&record()).unwrap();
-        for len in 0..bytes.len() {
-            assert!(ContentRecord::decode(&bytes[..len]).is_err(), "{len}");
-        }
-        assert!(ContentRecord::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
-        for bit in 0..bytes.len() * 8 {
-            let mut bytes = bytes.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(ContentRecord::decode(&bytes).is_err(), "{bit}");
+        for bytes in [encoded(&record()).unwrap(), encoded(&record_with(&["data/screens", "saves"])).unwrap()] {
+            for len in 0..bytes.len() {
+                assert!(ContentRecord::decode(&bytes[..len]).is_err(), "{len}");
+            }
+            assert!(ContentRecord::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+            for bit in 0..bytes.len() * 8 {
+                let mut bytes = bytes.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert!(ContentRecord::decode(&bytes).is_err(), "{bit}");
+            }
         }
     }
 
@@ -271,10 +317,31 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic_or_allocate_without_bound(
             magic in any::<bool>(),
+            format in 0u32..4,
             bytes in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            let head = if magic { [MAGIC.as_slice(), &FORMAT.to_be_bytes()].concat() } else { Vec::new() };
+            let head = if magic { [MAGIC.as_slice(), &format.to_be_bytes()].concat() } else { Vec::new() };
             prop_assert!(ContentRecord::decode(&[head, bytes].concat()).is_err());
+        }
+
+        #[test]
+        fn a_list_with_right_checksums_is_read_or_refused_whatever_it_says(
+            dirs in any::<bool>(),
+            at in 0usize..10_000,
+            with in proptest::collection::vec(any::<u8>(), 1..6),
+        ) {
+            let record = if dirs { record_with(&["data/screens", "saves"]) } else { record() };
+            let mut bytes = encoded(&record).unwrap();
+            let list = Header::decode(&bytes).unwrap().head_bytes() - CHECKSUM_BYTES;
+            let at = HEADER_BYTES + at % (list - HEADER_BYTES);
+            let end = (at + with.len()).min(list);
+            bytes[at..end].copy_from_slice(&with[..end - at]);
+            let sum = xxh3_128(&bytes[..list]).to_be_bytes();
+            bytes[list..list + CHECKSUM_BYTES].copy_from_slice(&sum);
+            if let Ok((manifest, mtimes_ns)) = decode_head(&bytes[..list + CHECKSUM_BYTES]) {
+                prop_assert_eq!(manifest.files().len(), mtimes_ns.len());
+                prop_assert_eq!(manifest.dirs().is_empty(), !dirs);
+            }
         }
     }
 }

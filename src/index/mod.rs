@@ -46,7 +46,7 @@ use crate::fs::{Dir, DirLock, EntryKind, FsError};
 use crate::install::{finish_removal, recover_game};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex,
-    Manifest, ManifestHash, OpenedLibrary, RelPath, ScannedGame,
+    Manifest, ManifestHash, OpenedLibrary, RelPath, ScannedGame, content_hash,
 };
 
 /// Directory for everything that is not a game.
@@ -529,7 +529,8 @@ impl GameDir {
         Ok(ServedManifest { manifest, mtimes_ns, content })
     }
 
-    /// The hashes of exactly these files with exactly these times. A damaged record is removed.
+    /// The hashes of exactly these files with exactly these times. A damaged record is removed. One that differs in empty
+    /// directories only, which have no bytes, is written anew.
     fn known_content(
         &self,
         game: &GameId,
@@ -538,7 +539,7 @@ impl GameDir {
     ) -> Result<Option<KnownContent>, FsError> {
         let name = record_name(game);
         // Bounded by what is there: a longer record is one of other files.
-        let bytes = match self.content.read_small(&name, content::record_bytes(manifest)) {
+        let bytes = match self.content.read_small(&name, content::record_bytes(manifest) + content::MOST_OTHER_DIRS) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(e) if is_exhaustion(&e) => return Err(e),
@@ -549,8 +550,13 @@ impl GameDir {
         };
         match ContentRecord::decode(&bytes) {
             Ok(record) => {
-                let is_of_these = record.mtimes_ns == mtimes_ns && record.manifest.hash() == manifest.hash();
-                Ok(is_of_these.then_some(record.content))
+                if record.mtimes_ns != mtimes_ns || !record.manifest.has_same_files(manifest) {
+                    return Ok(None);
+                }
+                if record.manifest.dirs() == manifest.dirs() {
+                    return Ok(Some(record.content));
+                }
+                Ok(self.with_other_dirs(game, manifest, mtimes_ns, record.content))
             }
             Err(e) => {
                 tracing::warn!("the hashes of {game} are damaged ({e}); it will be hashed again");
@@ -558,6 +564,27 @@ impl GameDir {
                     tracing::warn!("{e}");
                 }
                 Ok(None)
+            }
+        }
+    }
+
+    /// The content of a game whose empty directories are others than those that were kept: its chunks are the same.
+    fn with_other_dirs(
+        &self,
+        game: &GameId,
+        manifest: &Manifest,
+        mtimes_ns: &[i128],
+        content: KnownContent,
+    ) -> Option<KnownContent> {
+        let hash = content_hash(manifest, &content.chunks);
+        let content = Some(KnownContent { hash, ..content });
+        let served = ServedManifest { manifest: manifest.clone(), mtimes_ns: mtimes_ns.to_vec(), content };
+        match self.save_content(game, &served) {
+            Ok(()) => served.content,
+            Err(e) => {
+                // Then it is hashed again: what is announced and what is kept must agree.
+                tracing::warn!("{e}");
+                None
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What proves that a file of a game is lanspread's, and not the user's.
 //!
 //! ```text
-//! .lanspread/brought/<id>   what the last complete download brought: paths, sizes, times, the hashes of its chunks
+//! .lanspread/brought/<id>   what the last complete download brought: paths, sizes, times, the hashes of its chunks, the
+//!                           paths of empty directories
 //! .lanspread/incoming/<id>  what a download that has not come to its end writes: paths and sizes
 //! ```
 //!
@@ -53,6 +54,8 @@ pub struct Records {
 pub struct Ownership {
     brought: HashMap<RelPath, Brought>,
     chunks: Vec<ChunkHash>,
+    /// Directories that came empty.
+    dirs: Vec<RelPath>,
     incoming: HashMap<RelPath, Vec<u64>>,
 }
 
@@ -101,6 +104,7 @@ impl Records {
                 ownership.brought.insert(file.path.clone(), Brought { size: file.size, mtime_ns, first_chunk });
             }
             ownership.chunks = content.chunks;
+            ownership.dirs = manifest.dirs().to_vec();
         }
         if !is_complete {
             for (path, size) in self.read_incoming(game)? {
@@ -236,7 +240,24 @@ impl Ownership {
         bytes.is_empty() || brought == Some(&ChunkHash::of(bytes))
     }
 
-    /// Every path that was brought or is on its way, in no order; some twice.
+    /// The directories that came empty and are so still: they may be removed.
+    ///
+    /// # Errors
+    /// Only when the system is short of something.
+    pub fn empty_dirs(&self, root: &Dir) -> Result<Vec<RelPath>, FsError> {
+        let mut empty = Vec::new();
+        for dir in &self.dirs {
+            match root.open_dir(dir).and_then(|dir| dir.names()) {
+                Ok(names) if names.is_empty() => empty.push(dir.clone()),
+                Err(e) if e.is_exhaustion() => return Err(e),
+                // What cannot be looked at is nobody's to delete.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(empty)
+    }
+
+    /// Every path of a file that was brought or is on its way, in no order; some twice.
     pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
         self.brought.keys().chain(self.incoming.keys())
     }

@@ -48,15 +48,15 @@ enum Sentinel {
     Present(Result<String, String>),
 }
 
-/// Every file of a game.
+/// Every file and every empty directory of a game.
 pub(super) struct Listing {
-    /// The files, or why the game cannot be offered.
+    /// What there is, or why the game cannot be offered.
     pub(super) manifest: Result<Manifest, Unportable>,
     /// Time of last change of each file of the manifest, in nanoseconds since 1970.
     pub(super) mtimes_ns: Vec<i128>,
     /// Names the bytes that a download brought of it.
     pub(super) brought: Option<ContentHash>,
-    /// Files that are no part of it.
+    /// What is no part of it.
     pub(super) left_out: Option<LeftOut>,
 }
 
@@ -150,15 +150,17 @@ impl GameRoot {
         self.leftovers.iter().try_for_each(|name| self.dir.remove_file(name).map(drop))
     }
 
-    /// Lists every file beneath the root. `brought`: what a download brought of the game. While `version.ini` is the one that
-    /// came with it, the game is the files that came; others in its folder are the user's own, such as saves.
+    /// Lists every file and every empty directory beneath the root. `brought`: what a download brought of the game. While `version.ini` is the one that
+    /// came with it, the game is the files that came, and the directories that came empty, whatever is in them by now; all else in
+    /// its folder is the user's own, such as saves.
     ///
     /// # Errors
     /// Only [`is_exhaustion`]: whatever lies there gives a listing, if need be with a fault.
     pub(super) fn list(&self, brought: Option<&BroughtList>, reads: &AtomicU64) -> Result<Listing, FsError> {
         let brought = brought.filter(|list| self.is_complete() && list.has_sentinel(&self.sentinel_bytes));
         let part = brought.map(|list| list.manifest.files().iter().map(|file| &file.path).collect());
-        let mut walk = Walk { part, ..Walk::default() };
+        let part_dirs = brought.map(|list| list.manifest.dirs()).unwrap_or_default();
+        let mut walk = Walk { part, part_dirs, ..Walk::default() };
         if let Sentinel::Present(Err(reason)) = &self.sentinel {
             walk.fault(|| reason.clone());
         }
@@ -178,6 +180,7 @@ impl GameRoot {
                 break;
             }
             match self.entries_of(&path, reads) {
+                Ok(entries) if entries.is_empty() => walk.empty(path),
                 Ok(mut entries) => {
                     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                     entries.iter().for_each(|entry| walk.visit(Some(&path), entry));
@@ -187,11 +190,11 @@ impl GameRoot {
                 Err(e) => walk.fault(|| e.to_string()),
             }
         }
-        let Walk { mut files, fault, left_out, .. } = walk;
+        let Walk { mut files, empty, fault, left_out, .. } = walk;
         files.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
         let (files, mtimes_ns): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let manifest = match fault {
-            None => Manifest::new(files.clone()).map_err(|e| Unportable::new(e.to_string(), &files)),
+            None => Manifest::with_dirs(files.clone(), empty).map_err(|e| Unportable::new(e.to_string(), &files)),
             Some(reason) => Err(Unportable::new(reason, &files)),
         };
         Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out })
@@ -295,7 +298,7 @@ fn read_sentinel(dir: &Dir) -> Result<Read, FsError> {
 /// size nor time. Directories count with their time too: it betrays files that come and go directly in them.
 fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool, installed_version: Option<&str>) -> Fingerprint {
     let mut hash = Xxh3::new();
-    hash.update(b"lanspread-fingerprint-1\n");
+    hash.update(b"lanspread-fingerprint-2\n");
     let bytes = |hash: &mut Xxh3, bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
@@ -347,7 +350,11 @@ fn is_misspelt_sentinel(name: &OsStr) -> bool {
 struct Walk<'a> {
     /// The files that are the game; `None`: all of them.
     part: Option<HashSet<&'a RelPath>>,
+    /// The directories that came empty with these files.
+    part_dirs: &'a [RelPath],
     files: Vec<(FileEntry, i128)>,
+    /// Directories of the game that hold nothing, or held nothing when they came.
+    empty: Vec<RelPath>,
     /// Still to be read.
     dirs: Vec<RelPath>,
     dirs_seen: usize,
@@ -378,6 +385,9 @@ impl Walk<'_> {
             }
             EntryKind::File => self.leave_out(shown),
             EntryKind::Dir => {
+                if self.part_dirs.binary_search(&path).is_ok() {
+                    self.empty.push(path.clone());
+                }
                 self.dirs.push(path);
                 self.dirs_seen += 1;
             }
@@ -393,6 +403,15 @@ impl Walk<'_> {
         match &self.part {
             Some(part) if path.is_none_or(|path| !part.contains(path)) => self.leave_out(shown),
             _ => self.fault(|| reason(shown())),
+        }
+    }
+
+    /// There is nothing in it.
+    fn empty(&mut self, path: RelPath) {
+        if self.part.is_none() {
+            self.empty.push(path);
+        } else if self.part_dirs.binary_search(&path).is_err() {
+            self.leave_out(|| path.to_string());
         }
     }
 

@@ -393,6 +393,8 @@ fn one_game_that_cannot_be_offered_says_why_and_leaves_the_others_alone() {
             Some(bytes) => fs::write(&path, bytes).unwrap(),
             None => fs::remove_file(&path).unwrap(),
         }
+        // Empty by now, it collides as well.
+        drop(fs::remove_dir_all(disk.path("x/DATA")));
         let mended = dir.scan_all(&opened.games).unwrap();
         assert_eq!(mended[1].unportable, None, "{case}");
         assert_eq!(mended[1].eti_version.as_deref(), Some("1.0"), "{case}");
@@ -663,6 +665,98 @@ fn only_what_a_download_brought_and_nobody_changed_since_is_lanspreads_to_delete
 
     disk.write(".lanspread/brought/quake", "torn");
     assert_eq!(dir.files_to_remove(&game).unwrap_err().kind, JobErrorKind::NotOurs);
+}
+
+#[test]
+fn empty_directories_are_listed_wherever_they_are_and_their_coming_and_going_costs_no_hashing() {
+    let disk = Disk::new();
+    disk.game("quake");
+    let (dir, opened) = disk.open();
+    let game = id("quake");
+    let hash = |scanned: &ScannedGame| dir.hash_game(&game, scanned.manifest_hash, &AtomicBool::new(false)).unwrap();
+    let plain = &opened.games[0];
+    let content = hash(plain);
+    for rel in ["saves", "data/screens", "data/logs/deep/er", "local/saves", ".lanspread.d"] {
+        fs::create_dir_all(disk.path("quake").join(rel)).unwrap();
+    }
+    dir.distrust(&game);
+    let with = dir.scan_game(&game, Some(plain)).unwrap().unwrap();
+    let served = dir.read_manifest(&game, with.manifest_hash).unwrap();
+    let dirs = |served: &ServedManifest| served.manifest.dirs().iter().map(RelPath::to_string).collect::<Vec<_>>();
+    assert_eq!(dirs(&served), ["data/logs/deep/er", "data/screens", "saves"]);
+    assert_ne!(with.manifest_hash, plain.manifest_hash);
+    // Its chunks are the same: the hashes that were kept say what its content is, and are kept for it.
+    let known = served.content.as_ref().unwrap();
+    assert_eq!(with.content_hash, Some(known.hash));
+    assert_eq!(known.hash, content_hash(&served.manifest, &known.chunks));
+    assert_ne!(known.hash, content);
+    assert_eq!(dir.previous(&game).unwrap().unwrap().manifest, served.manifest);
+
+    // A file in one of them, and it is none any more; all of them gone, and all is as it was.
+    disk.write("quake/saves/slot1", "100 hours");
+    let played = files(&dir, "quake");
+    assert_eq!((dirs(&played).len(), played.content), (2, None));
+    fs::remove_dir_all(disk.path("quake/saves")).unwrap();
+    fs::remove_dir_all(disk.path("quake/data/logs")).unwrap();
+    fs::remove_dir_all(disk.path("quake/data/screens")).unwrap();
+    let bare = scan(&dir, "quake");
+    assert_eq!((bare.manifest_hash, bare.content_hash), (plain.manifest_hash, Some(content)));
+}
+
+#[test]
+fn an_empty_directory_that_was_brought_is_lanspreads_only_while_it_is_empty() {
+    let disk = Disk::new();
+    disk.game("quake");
+    for rel in ["quake/saves", "quake/logs", "quake/gone"] {
+        fs::create_dir(disk.path(rel)).unwrap();
+    }
+    let (dir, opened) = disk.open();
+    let game = id("quake");
+    dir.hash_game(&game, opened.games[0].manifest_hash, &AtomicBool::new(false)).unwrap();
+    let landed = files(&dir, "quake");
+    let empty = || dir.records().of(&game, true).unwrap().empty_dirs(&dir.root(&game).unwrap()).unwrap();
+    assert_eq!(empty(), [], "of somebody's own game");
+    dir.records().save_brought(&game, &landed).unwrap();
+    assert_eq!(empty().len(), 3);
+    disk.write("quake/saves/slot1", "100 hours");
+    fs::remove_dir(disk.path("quake/gone")).unwrap();
+    assert_eq!(empty(), [RelPath::parse("logs").unwrap()]);
+
+    // What is in it is the user's; that it is there is the game's. An empty one of the user's is no part of it.
+    fs::create_dir(disk.path("quake/mine")).unwrap();
+    dir.distrust(&game);
+    let scanned = scan(&dir, "quake");
+    let served = dir.read_manifest(&game, scanned.manifest_hash).unwrap();
+    assert_eq!(served.manifest.dirs().iter().map(RelPath::as_str).collect::<Vec<_>>(), ["logs", "saves"]);
+    assert!(served.manifest.has_same_files(&landed.manifest));
+    assert_eq!(scanned.leaves_out.as_ref().map(|left_out| left_out.count), Some(2));
+}
+
+#[test]
+fn a_verification_finds_an_empty_directory_that_is_missing_and_leaves_one_that_is_full_alone() {
+    for deed in ["", "fill", "delete", "file"] {
+        let disk = Disk::new();
+        disk.game("quake");
+        fs::create_dir_all(disk.path("quake/data/saves/deep")).unwrap();
+        let (dir, opened) = disk.open();
+        let (game, hash) = (id("quake"), opened.games[0].manifest_hash);
+        dir.hash_game(&game, hash, &AtomicBool::new(false)).unwrap();
+        match deed {
+            "fill" => disk.write("quake/data/saves/deep/slot1", "100 hours"),
+            "delete" => fs::remove_dir_all(disk.path("quake/data/saves")).unwrap(),
+            "file" => {
+                fs::remove_dir_all(disk.path("quake/data/saves")).unwrap();
+                disk.write("quake/data/saves", "");
+            }
+            _ => {}
+        }
+        let found = dir.verify_game(&game, hash, &|_, _| (), &AtomicBool::new(false)).unwrap();
+        let is_damaged = matches!(deed, "delete" | "file");
+        assert_eq!(found.bad, []);
+        let missing: Vec<_> = found.missing_dirs.iter().map(RelPath::to_string).collect();
+        assert_eq!(missing, if is_damaged { vec!["data/saves/deep"] } else { vec![] }, "{deed}");
+        assert_eq!(disk.path("quake/version.ini").exists(), !is_damaged, "{deed}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, FileEntry, GameId, JobError, JobErrorKind, KnownContent, Manifest, ManifestHash,
-    VerifiedFiles,
+    RelPath, VerifiedFiles,
 };
 
 /// The sentinel of a game that is not whole, if a download brought it; swept at the next start, never restored.
@@ -16,7 +16,8 @@ const DISCARDED: &str = ".version.ini.discarded";
 
 impl GameDir {
     /// Reads every chunk of a game and compares it with the hashes that were kept of it, whatever the times of its files
-    /// say. A chunk that is missing or cannot be read does not match. When there are any, the sentinel has durably been set
+    /// say. A chunk that is missing or cannot be read does not match. Each empty directory must be there, whatever is in it
+    /// by now. When anything is bad or missing, the sentinel has durably been set
     /// aside: the game does not count as complete any more.
     ///
     /// Without kept hashes there is nothing to compare with: the files are hashed, the hashes kept, and nothing is bad.
@@ -38,12 +39,14 @@ impl GameDir {
             let content_hash = self.hash_game(game, manifest_hash, cancel)?;
             let manifest = self.read_manifest(game, manifest_hash)?.manifest;
             progress(manifest.bytes(), manifest.bytes());
-            return Ok(VerifiedFiles { bad: Vec::new(), chunks: manifest.chunk_count(), content_hash });
+            let chunks = manifest.chunk_count();
+            return Ok(VerifiedFiles { bad: Vec::new(), missing_dirs: Vec::new(), chunks, content_hash });
         };
         let root = self.root(game)?;
         let bad = compare(game, &root, &manifest, &content, progress, cancel)
             .inspect_err(|e| self.distrust_if_changed(game, e))?;
-        if !bad.is_empty() {
+        let missing_dirs = missing_dirs(&root, &manifest)?;
+        if !bad.is_empty() || !missing_dirs.is_empty() {
             self.distrust(game);
             if root.exists(SENTINEL)? {
                 let ownership = self.records.of(game, true)?;
@@ -58,7 +61,7 @@ impl GameDir {
             // Also when it was gone: that must be durable.
             root.sync()?;
         }
-        Ok(VerifiedFiles { bad, chunks: manifest.chunk_count(), content_hash: content.hash })
+        Ok(VerifiedFiles { bad, missing_dirs, chunks: manifest.chunk_count(), content_hash: content.hash })
     }
 }
 
@@ -108,12 +111,28 @@ fn compare(
     Ok(bad)
 }
 
+/// The empty directories of `manifest` that are not there.
+fn missing_dirs(root: &Dir, manifest: &Manifest) -> Result<Vec<RelPath>, FsError> {
+    let mut missing = Vec::new();
+    for dir in manifest.dirs() {
+        match root.entry_beneath(dir) {
+            Ok(Some(entry)) if entry.kind == EntryKind::Dir => {}
+            Ok(_) => missing.push(dir.clone()),
+            Err(e) if is_gone(&e) => missing.push(dir.clone()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(missing)
+}
+
+/// What lies on the way is no directory, or not there.
+fn is_gone(error: &FsError) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.source.kind(), NotFound | NotADirectory) || error.kind() == JobErrorKind::UnsafePath
+}
+
 /// A file of the list; `None`: there is none of that name, so all of it is bad.
 fn open(root: &Dir, entry: &FileEntry) -> Result<Option<File>, FsError> {
-    let is_gone = |e: &FsError| {
-        use std::io::ErrorKind::{NotADirectory, NotFound};
-        matches!(e.source.kind(), NotFound | NotADirectory) || e.kind() == JobErrorKind::UnsafePath
-    };
     match root.entry_beneath(&entry.path) {
         Ok(Some(found)) if found.kind == EntryKind::File => {}
         Ok(_) => return Ok(None),

@@ -16,7 +16,8 @@ pub fn bytes_to_copy(manifest: &Manifest) -> u64 {
     manifest.files().iter().filter(|file| file.path.as_str() != SENTINEL).map(|file| file.size).sum()
 }
 
-/// Copies every file of `manifest` but `version.ini` from `root` to the same place in `to`, which is empty. Where the file
+/// Copies every file of `manifest` but `version.ini` from `root` to the same place in `to`, which is empty, and makes its
+/// empty directories there. Where the file
 /// system can share blocks nothing is copied and nothing is used up. Nothing is durable before
 /// [`Dir::sync_tree`].
 ///
@@ -30,6 +31,9 @@ pub fn copy_files(
     progress: Progress<'_>,
     cancel: &AtomicBool,
 ) -> Result<(), JobError> {
+    for dir in manifest.dirs() {
+        to.make_dirs(dir)?;
+    }
     let total = bytes_to_copy(manifest);
     let mut done = 0;
     for entry in manifest.files().iter().filter(|file| file.path.as_str() != SENTINEL) {

@@ -63,6 +63,7 @@ fn downloaded() -> Tree {
         ("quake/game.exe", "new program"),
         ("quake/bin/data", "new data"),
         ("quake/empty", ""),
+        ("quake/bin/saves/", ""),
         ("other/local/save", "of another game"),
     ])
 }
@@ -80,7 +81,8 @@ fn installed() -> Tree {
 
 fn manifest() -> Manifest {
     let file = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: path.ends_with(".exe") };
-    Manifest::new(vec![file("version.ini", 1), file("game.exe", 11), file("bin/data", 8), file("empty", 0)]).unwrap()
+    let files = vec![file("version.ini", 1), file("game.exe", 11), file("bin/data", 8), file("empty", 0)];
+    Manifest::with_dirs(files, vec!["bin/saves".parse().unwrap()]).unwrap()
 }
 
 fn install_in(game_dir: &Dir) -> Result<Done, JobError> {

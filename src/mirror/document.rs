@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, GameSummary, KnownContent, MIRROR_MANIFEST,
-    Manifest, ManifestError, ManifestHash, content_hash,
+    Manifest, ManifestError, ManifestHash, RelPath, content_hash,
 };
 
 /// Every list of games begins with these bytes.
 pub const INDEX_MARKER: &str = "{\"lanspread_mirror_index\":";
 /// The format that this program reads and writes.
 const FORMAT: u64 = 1;
+/// That of a game with empty directories, of which versions that read format 1 only know nothing.
+const FORMAT_DIRS: u64 = 2;
 /// Largest description of a game in bytes: one of more than half a terabyte.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 /// Largest list of games in bytes.
@@ -47,7 +49,7 @@ pub enum DocumentError {
     #[error("it is not a description of this kind: {0}")]
     Json(#[from] serde_json::Error),
     /// Of another version of the program.
-    #[error("its format is {0}, and this version reads format {FORMAT}")]
+    #[error("its format is {0}, and this version reads formats up to {FORMAT_DIRS}")]
     Format(u64),
     /// A list of files that is not valid.
     #[error(transparent)]
@@ -68,6 +70,9 @@ struct ManifestDocument {
     game: GameRow,
     chunk_size: u64,
     files: Vec<FileEntry>,
+    /// Empty directories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dirs: Vec<RelPath>,
     /// The hashes of all chunks in order, one after the other in hexadecimal digits.
     chunks: String,
 }
@@ -121,8 +126,10 @@ impl GameRow {
 /// # Errors
 /// [`DocumentError`].
 pub fn read_manifest(game: &GameId, bytes: &[u8]) -> Result<MirrorGame, DocumentError> {
-    let ManifestDocument { lanspread_mirror, game: row, chunk_size, files, chunks } = parse(bytes)?;
-    format(lanspread_mirror)?;
+    let ManifestDocument { lanspread_mirror, game: row, chunk_size, files, dirs, chunks } = parse(bytes)?;
+    if lanspread_mirror != if dirs.is_empty() { FORMAT } else { FORMAT_DIRS } {
+        return Err(DocumentError::Format(lanspread_mirror));
+    }
     row.check()?;
     if row.id != *game {
         return Err(DocumentError::Broken("it describes another game"));
@@ -130,10 +137,10 @@ pub fn read_manifest(game: &GameId, bytes: &[u8]) -> Result<MirrorGame, Document
     if chunk_size != CHUNK_SIZE {
         return Err(DocumentError::Broken("its chunks are of another size"));
     }
-    let manifest = Manifest::new(files)?;
+    let manifest = Manifest::with_dirs(files, dirs)?;
     check_files(&manifest)?;
     if manifest.bytes() != row.size || manifest.hash() != row.manifest_hash {
-        return Err(DocumentError::Broken("its files are not those that its size and manifest_hash name"));
+        return Err(DocumentError::Broken("its files and folders are not those that its size and manifest_hash name"));
     }
     let chunks = read_hashes(&chunks).ok_or(DocumentError::Broken("its chunk hashes are not hexadecimal digits"))?;
     if chunks.len() != manifest.chunk_count() as usize || content_hash(&manifest, &chunks) != row.content_hash {
@@ -184,10 +191,11 @@ pub fn write_manifest(
     check_files(manifest)?;
     let chunks = content.chunks.iter().map(ChunkHash::to_string).collect();
     let document = ManifestDocument {
-        lanspread_mirror: FORMAT,
+        lanspread_mirror: if manifest.dirs().is_empty() { FORMAT } else { FORMAT_DIRS },
         game: row,
         chunk_size: CHUNK_SIZE,
         files: manifest.files().to_vec(),
+        dirs: manifest.dirs().to_vec(),
         chunks,
     };
     within(serde_json::to_vec(&document)?, MAX_MANIFEST_BYTES)
@@ -227,9 +235,12 @@ fn within(bytes: Vec<u8>, most: u64) -> Result<Vec<u8>, DocumentError> {
 
 fn check_files(manifest: &Manifest) -> Result<(), DocumentError> {
     let mut files = manifest.files().iter();
+    let mut paths = files.clone().map(|file| &file.path).chain(manifest.dirs());
     // A server may not tell upper from lower case.
-    if files.clone().any(|file| file.path.as_str().eq_ignore_ascii_case(MIRROR_MANIFEST)) {
-        return Err(DocumentError::Broken("a file of the game is called manifest.json, where its description must be"));
+    if paths.any(|path| path.as_str().eq_ignore_ascii_case(MIRROR_MANIFEST)) {
+        return Err(DocumentError::Broken(
+            "a file or folder of the game is called manifest.json, where its description must be",
+        ));
     }
     match files.find(|file| file.path.as_str() == SENTINEL) {
         None => Err(DocumentError::Broken("it has no version.ini")),
@@ -253,7 +264,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::types::RelPath;
 
     fn game() -> (GameId, Vec<u8>) {
         let file = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: size == 7 };
@@ -308,6 +318,37 @@ mod tests {
             v["chunks"] = json!(format!("{}{}{}", &text[64..128], &text[..64], &text[128..]));
         });
         assert!(read_manifest(&id, &bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn empty_directories_come_along_in_a_format_of_their_own() {
+        let file = |path: &str| FileEntry { path: RelPath::parse(path).unwrap(), size: 0, exec: false };
+        let write = |dirs: &[&str]| {
+            let dirs = dirs.iter().map(|dir| RelPath::parse(dir).unwrap()).collect();
+            let manifest = Manifest::with_dirs(vec![file("version.ini")], dirs).unwrap();
+            let content = KnownContent { hash: content_hash(&manifest, &[]), chunks: vec![] };
+            let id: GameId = "doom".parse().unwrap();
+            (id.clone(), write_manifest(&id, "", &manifest, &content))
+        };
+        let (id, bytes) = write(&["saves", "data/logs"]);
+        let bytes = bytes.unwrap();
+        assert!(bytes.starts_with(b"{\"lanspread_mirror\":2,"));
+        assert_eq!(read_manifest(&id, &bytes).unwrap().manifest.dirs().len(), 2);
+        let good: Value = serde_json::from_slice(&bytes).unwrap();
+        for (key, value) in [
+            ("lanspread_mirror", json!(1)),
+            ("dirs", json!([])),
+            ("dirs", json!(["saves"])),
+            ("dirs", json!(["saves", "../logs"])),
+            ("dirs", json!(["saves", "version.ini"])),
+            ("dirs", json!("saves")),
+        ] {
+            let mut bad = good.clone();
+            bad[key] = value;
+            assert!(read_manifest(&id, bad.to_string().as_bytes()).is_err(), "{bad}");
+        }
+        assert!(write(&["Manifest.json"]).1.is_err());
+        assert!(write(&[]).1.unwrap().starts_with(b"{\"lanspread_mirror\":1,"));
     }
 
     #[test]

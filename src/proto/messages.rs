@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::WireErrorCode;
 use crate::types::{
     ChunkRange, ContentHash, Epoch, FileEntry, GameId, GameSummary, LibraryDigest, LibraryStamp, ManifestHash,
-    PartyProof, PeerId, Revision,
+    PartyProof, PeerId, RelPath, Revision,
 };
 
 /// What a peer can do beyond the basics.
@@ -100,6 +100,18 @@ pub struct Delta {
     pub removed: Vec<GameId>,
 }
 
+/// The files of a game, please.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GetManifest {
+    /// The game.
+    pub game_id: GameId,
+    /// Exactly this list of files.
+    pub manifest_hash: ManifestHash,
+    /// Whether the requester knows [`ManifestAnswer::dirs`]: else it is refused a game that has some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirs: bool,
+}
+
 /// A run of consecutive chunks, please.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GetChunks {
@@ -138,6 +150,9 @@ pub struct ManifestAnswer {
     pub manifest_hash: ManifestHash,
     /// The files in canonical order.
     pub files: Vec<FileEntry>,
+    /// The directories that hold nothing, in canonical order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<RelPath>,
     /// Chunk size in bytes: 1,048,576.
     pub chunk_size: u64,
     /// Number of chunks.
@@ -185,12 +200,7 @@ pub enum Request {
         from_rev: Revision,
     },
     /// Answered by [`Answer::Manifest`] and raw hashes.
-    GetManifest {
-        /// The game.
-        game_id: GameId,
-        /// Exactly this list of files.
-        manifest_hash: ManifestHash,
-    },
+    GetManifest(GetManifest),
     /// Answered by [`Answer::ChunkRun`] and raw bytes.
     GetChunks(GetChunks),
 }

@@ -10,8 +10,8 @@ mod tests;
 pub use codes::{CloseCode, StreamCode, WireErrorCode};
 pub use frame::{FrameError, FrameHeader, MAX_BULK_FRAME, MAX_CONTROL_FRAME, decode, encode};
 pub use messages::{
-    Answer, ChunkRun, Delta, Feature, GetChunks, HaveChunks, Hello, LibraryState, ManifestAnswer, Notification,
-    Request, Snapshot, WireError,
+    Answer, ChunkRun, Delta, Feature, GetChunks, GetManifest, HaveChunks, Hello, LibraryState, ManifestAnswer,
+    Notification, Request, Snapshot, WireError,
 };
 
 pub use parse::{Parsed, parse_notification, parse_request};

@@ -68,7 +68,12 @@ fn requests() -> Vec<Request> {
         Request::Ping { nonce: u64::MAX },
         Request::GetLibrary { peer_id: peer() },
         Request::GetLibraryDelta { epoch: Epoch(u64::MAX), from_rev: Revision(0) },
-        Request::GetManifest { game_id, manifest_hash: ManifestHash([3; 16]) },
+        Request::GetManifest(GetManifest {
+            game_id: game_id.clone(),
+            manifest_hash: ManifestHash([3; 16]),
+            dirs: false,
+        }),
+        Request::GetManifest(GetManifest { game_id, manifest_hash: ManifestHash([3; 16]), dirs: true }),
         Request::GetChunks(chunks()),
     ]
 }
@@ -86,7 +91,17 @@ fn answers() -> Vec<Answer> {
         Answer::Manifest(ManifestAnswer {
             game_id: "quake".parse().unwrap(),
             manifest_hash: ManifestHash([3; 16]),
+            files: vec![file.clone()],
+            dirs: Vec::new(),
+            chunk_size: 1 << 20,
+            chunk_count: 1,
+            content_hash: None,
+        }),
+        Answer::Manifest(ManifestAnswer {
+            game_id: "quake".parse().unwrap(),
+            manifest_hash: ManifestHash([4; 16]),
             files: vec![file],
+            dirs: vec![RelPath::parse("saves").unwrap()],
             chunk_size: 1 << 20,
             chunk_count: 1,
             content_hash: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Reactor;
 use crate::engine::{Input, RequestId, RunFailure};
 use crate::mirror::{Done, FetchFault, ManifestFault, MirrorGame, Run};
-use crate::proto::{Answer, ManifestAnswer, Request, WireError, WireErrorCode};
+use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
 use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, MirrorFault};
 use crate::workers::{Task, WriteBatch};
 
@@ -17,7 +17,7 @@ impl Reactor {
     /// Sends a request to a mirror.
     pub(super) fn ask_mirror(&mut self, mirror: usize, request: RequestId, body: Request) {
         match body {
-            Request::GetManifest { game_id, manifest_hash } => {
+            Request::GetManifest(GetManifest { game_id, manifest_hash, .. }) => {
                 self.mirrors.manifest(mirror, request.0, game_id, manifest_hash);
             }
             // Cannot happen: nothing else is asked of a source.
@@ -92,6 +92,7 @@ fn answer(game: &MirrorGame) -> (Answer, Vec<ChunkHash>) {
         game_id: game.summary.id.clone(),
         manifest_hash: game.summary.manifest_hash,
         files: manifest.files().to_vec(),
+        dirs: manifest.dirs().to_vec(),
         chunk_size: CHUNK_SIZE,
         chunk_count: manifest.chunk_count(),
         content_hash: Some(game.content.hash),

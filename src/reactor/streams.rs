@@ -40,7 +40,7 @@ use crate::proto::{
     Request, StreamCode, WireError, WireErrorCode, decode, encode, parse_notification, parse_request,
 };
 use crate::quic::{ConnHandle as Conn, Endpoint, Recv};
-use crate::types::{ChunkHash, ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, JobErrorKind, ManifestHash};
+use crate::types::{ChunkHash, ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, JobErrorKind};
 use crate::workers::{
     BufferAccount, BufferPool, Compute, OpenServed, Opened, ReadBatch, ReadDone, ServedGame, Task, WriteBatch,
 };
@@ -239,7 +239,7 @@ struct Opening {
 }
 
 enum ToSend {
-    Manifest { content_hash: Option<ContentHash> },
+    Manifest { content_hash: Option<ContentHash>, dirs: bool },
     Chunks(Box<GetChunks>),
 }
 

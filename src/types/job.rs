@@ -256,7 +256,9 @@ pub enum Job {
 pub struct VerifiedFiles {
     /// The chunks that do not match, or are missing, ascending.
     pub bad: Vec<ChunkIndex>,
-    /// How many there are in all.
+    /// The empty directories that are not there, ascending.
+    pub missing_dirs: Vec<RelPath>,
+    /// How many chunks there are in all.
     pub chunks: u32,
     /// Names the bytes that they were compared with.
     pub content_hash: ContentHash,

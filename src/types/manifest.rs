@@ -11,8 +11,8 @@ use super::{ChunkHash, ContentHash, ManifestHash, PathError, RelPath};
 /// shorter; a chunk never crosses from one file into the next; an empty file has none.
 pub const CHUNK_SIZE: u64 = 1 << 20;
 
-/// Most files of one manifest.
-const MAX_FILES: usize = 200_000;
+/// Most files and empty directories of one manifest.
+const MAX_ENTRIES: usize = 200_000;
 /// Largest game in bytes (64 TiB), so that sums cannot overflow and chunk numbers fit in 32 bits.
 const MAX_BYTES: u64 = 1 << 46;
 
@@ -78,38 +78,49 @@ pub enum ManifestError {
     /// A path that cannot be stored everywhere.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// Two paths that some file system would merge (equal after case folding and NFC), or a file where another
-    /// entry needs a directory.
+    /// Two paths that some file system would merge (equal after case folding and NFC), or a file, or a directory that is
+    /// said to be empty, where another entry needs a directory.
     #[error("the paths {0:?} and {1:?} cannot both be stored on every file system")]
     Collision(String, String),
     /// More than the bounds on files or bytes.
-    #[error("a manifest of {files} files and {bytes} bytes is over the limit")]
+    #[error("a manifest of {entries} files and empty folders and {bytes} bytes is over the limit")]
     TooLarge {
-        /// Number of files.
-        files: usize,
+        /// Number of files and empty directories.
+        entries: usize,
         /// Sum of their sizes, saturated.
         bytes: u64,
     },
 }
 
-/// The files of a game in canonical order (ascending bytes of the path). Immutable and valid once made.
+/// The files of a game, and its empty directories, each in canonical order (ascending bytes of the path). Immutable and
+/// valid once made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Manifest {
     files: Vec<FileEntry>,
+    /// Directories with nothing in them.
+    dirs: Vec<RelPath>,
     /// `first_chunk[i]` = number of the first chunk of file `i`; one more entry holds the total.
     first_chunk: Vec<u32>,
     bytes: u64,
 }
 
 impl Manifest {
-    /// Sorts and checks a list of files.
-    pub fn new(mut files: Vec<FileEntry>) -> Result<Self, ManifestError> {
+    /// Sorts and checks a list of files of a game without empty directories.
+    pub fn new(files: Vec<FileEntry>) -> Result<Self, ManifestError> {
+        Self::with_dirs(files, Vec::new())
+    }
+
+    /// Sorts and checks a list of files, and one of directories that hold nothing: neither of which an entry of the other, or
+    /// another entry of the same, is beneath.
+    pub fn with_dirs(mut files: Vec<FileEntry>, mut dirs: Vec<RelPath>) -> Result<Self, ManifestError> {
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        dirs.sort_unstable();
         let bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        if files.len() > MAX_FILES || bytes > MAX_BYTES {
-            return Err(ManifestError::TooLarge { files: files.len(), bytes });
+        let entries = files.len().saturating_add(dirs.len());
+        if entries > MAX_ENTRIES || bytes > MAX_BYTES {
+            return Err(ManifestError::TooLarge { entries, bytes });
         }
-        refuse_collisions(&files)?;
+        refuse_collisions(&files, &dirs)?;
         let mut first_chunk = Vec::with_capacity(files.len() + 1);
         let mut next = 0u32;
         for file in &files {
@@ -117,12 +128,23 @@ impl Manifest {
             next += file.size.div_ceil(CHUNK_SIZE) as u32;
         }
         first_chunk.push(next);
-        Ok(Self { files, first_chunk, bytes })
+        Ok(Self { files, dirs, first_chunk, bytes })
     }
 
     /// The files in canonical order.
     pub fn files(&self) -> &[FileEntry] {
         &self.files
+    }
+
+    /// The directories that hold nothing, in canonical order. Those above them, and above files, go without saying.
+    pub fn dirs(&self) -> &[RelPath] {
+        &self.dirs
+    }
+
+    /// Whether both have the same files with the same sizes, so that the same chunks are theirs.
+    pub fn has_same_files(&self, other: &Self) -> bool {
+        self.files.len() == other.files.len()
+            && self.files.iter().zip(&other.files).all(|(a, b)| a.path == b.path && a.size == b.size)
     }
 
     /// Sum of all sizes.
@@ -186,14 +208,24 @@ impl Manifest {
     }
 
     /// Feeds the canonical form to `sink`: `"lanspread-manifest-1\n"`, u32 number of files, then for each file in
-    /// canonical order u32 length of the path, the path in UTF-8, u64 size. Integers are big-endian.
+    /// canonical order u32 length of the path, the path in UTF-8, u64 size. Where there are empty directories it begins with
+    /// `"lanspread-manifest-2\n"`, and goes on with their u32 number, then for each u32 length of the path and the path.
+    /// Integers are big-endian.
     pub fn canonical(&self, mut sink: impl FnMut(&[u8])) {
-        sink(b"lanspread-manifest-1\n");
+        // Without empty directories it is what versions know that have no notion of them.
+        sink(if self.dirs.is_empty() { b"lanspread-manifest-1\n" } else { b"lanspread-manifest-2\n" });
         sink(&(self.files.len() as u32).to_be_bytes());
         for file in &self.files {
             sink(&(file.path.as_str().len() as u32).to_be_bytes());
             sink(file.path.as_str().as_bytes());
             sink(&file.size.to_be_bytes());
+        }
+        if !self.dirs.is_empty() {
+            sink(&(self.dirs.len() as u32).to_be_bytes());
+            for dir in &self.dirs {
+                sink(&(dir.as_str().len() as u32).to_be_bytes());
+                sink(dir.as_str().as_bytes());
+            }
         }
     }
 }
@@ -215,28 +247,29 @@ pub fn content_hash(manifest: &Manifest, hashes: &[ChunkHash]) -> ContentHash {
     ContentHash(*hash.finalize().as_bytes())
 }
 
-/// Refuses entries that would be one file on a case-insensitive or normalizing file system, and a file that another
-/// entry uses as a directory.
-fn refuse_collisions(files: &[FileEntry]) -> Result<(), ManifestError> {
+/// Refuses entries that would be one on a case-insensitive or normalizing file system, and a file or an empty directory
+/// that another entry uses as a directory.
+fn refuse_collisions(files: &[FileEntry], dirs: &[RelPath]) -> Result<(), ManifestError> {
     use std::collections::HashMap;
-    let mut seen: HashMap<String, &RelPath> = HashMap::with_capacity(files.len());
-    for file in files {
-        if let Some(other) = seen.insert(file.path.collision_key(), &file.path) {
-            return Err(ManifestError::Collision(other.to_string(), file.path.to_string()));
+    let entries = || files.iter().map(|file| &file.path).chain(dirs);
+    let mut seen: HashMap<String, &RelPath> = HashMap::with_capacity(files.len() + dirs.len());
+    for path in entries() {
+        if let Some(other) = seen.insert(path.collision_key(), path) {
+            return Err(ManifestError::Collision(other.to_string(), path.to_string()));
         }
     }
     // Directories: spelled one way only, and never also a file.
     let mut directories: HashMap<String, RelPath> = HashMap::new();
     let mut checked: HashSet<RelPath> = HashSet::new();
-    for file in files {
-        let mut parent = file.path.parent();
+    for path in entries() {
+        let mut parent = path.parent();
         while let Some(directory) = parent {
             if !checked.insert(directory.clone()) {
                 break;
             }
             let key = directory.collision_key();
             if let Some(other) = seen.get(&key) {
-                return Err(ManifestError::Collision(other.to_string(), file.path.to_string()));
+                return Err(ManifestError::Collision(other.to_string(), path.to_string()));
             }
             if let Some(other) = directories.insert(key, directory.clone()) {
                 return Err(ManifestError::Collision(other.to_string(), directory.to_string()));
@@ -296,6 +329,49 @@ mod tests {
             assert!(matches!(manifest(&[(pair[0], 1), (pair[1], 1)]), Err(ManifestError::Collision(..))), "{pair:?}");
         }
         assert!(manifest(&[("d/x", 1), ("d/y", 1), ("d2", 1)]).is_ok());
+    }
+
+    fn with_dirs(files: &[&str], dirs: &[&str]) -> Result<Manifest, ManifestError> {
+        let path = |text: &&str| RelPath::parse(text).unwrap();
+        let files = files.iter().map(|text| FileEntry { path: path(text), size: 1, exec: false }).collect();
+        Manifest::with_dirs(files, dirs.iter().map(path).collect())
+    }
+
+    #[test]
+    fn a_directory_that_is_not_empty_or_cannot_be_stored_is_refused() {
+        let (files, dirs) = (["a/b", "c"], ["a/saves", "d/e/f", "logs"]);
+        assert_eq!(with_dirs(&files, &["logs", "a/saves", "d/e/f"]), with_dirs(&files, &dirs));
+        assert_eq!(with_dirs(&files, &dirs).unwrap().dirs().len(), 3);
+        // Above a file, above a directory, beneath a file, a file, twice, in two spellings, above it in two spellings.
+        for bad in
+            [&["a"][..], &["d", "d/e"], &["c/x"], &["c"], &["C"], &["x", "x"], &["x", "X"], &["A/x"], &["d/x", "D/y"]]
+        {
+            assert!(matches!(with_dirs(&files, bad), Err(ManifestError::Collision(..))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn empty_directories_count_as_files_do() {
+        let many = |count: usize| (0..count).map(|n| RelPath::parse(&format!("d{n}")).unwrap()).collect();
+        let file = vec![FileEntry { path: RelPath::parse("a").unwrap(), size: 1, exec: false }];
+        assert!(Manifest::with_dirs(file.clone(), many(MAX_ENTRIES - 1)).is_ok());
+        let over = Manifest::with_dirs(file, many(MAX_ENTRIES));
+        assert_eq!(over, Err(ManifestError::TooLarge { entries: MAX_ENTRIES + 1, bytes: 1 }));
+    }
+
+    #[test]
+    fn every_empty_directory_is_in_the_hashes_and_none_leaves_them_as_they_were() {
+        let plain = with_dirs(&["a"], &[]).unwrap();
+        assert_eq!(plain.hash(), manifest(&[("a", 1)]).unwrap().hash());
+        let chunks = [ChunkHash([0; 32])];
+        let mut seen = HashSet::new();
+        for dirs in [&[][..], &["b"], &["c"], &["b", "c"], &["b/c"]] {
+            let other = with_dirs(&["a"], dirs).unwrap();
+            assert!(other.has_same_files(&plain));
+            assert!(seen.insert((other.hash(), content_hash(&other, &chunks))), "{dirs:?}");
+        }
+        assert_eq!(seen.iter().map(|(list, _)| *list).collect::<HashSet<_>>().len(), 5);
+        assert_eq!(seen.iter().map(|(_, content)| *content).collect::<HashSet<_>>().len(), 5);
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Landing {
     /// Files that the game had before and that the new list lacks; those that are still lanspread's are removed before the
     /// new sentinel comes.
     stale: Vec<RelPath>,
+    /// Empty directories that came with the game before and that the new list lacks; removed likewise, if they are empty still.
+    stale_dirs: Vec<RelPath>,
     /// The proofs, as they were when it began.
     ownership: Ownership,
     records: Records,

@@ -18,6 +18,7 @@ mod support;
 mod archives;
 mod bad_paths;
 mod counts;
+mod dirs;
 mod discovery;
 mod download;
 mod guard;

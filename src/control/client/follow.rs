@@ -142,24 +142,31 @@ impl Watch<'_> {
     fn finished(&mut self, event: &Value, view: &mut View) -> Result<bool, ClientError> {
         let game = self.game;
         let (bad, chunks) = (number(&event["bad_chunks"]), number(&event["chunks"]));
+        let missing = number(&event["missing_dirs"]);
+        let is_damaged = bad > 0 || missing > 0;
+        let damage = match missing {
+            0 => format!("{bad} of {chunks} chunks are damaged"),
+            _ => format!("{bad} of {chunks} chunks are damaged, {missing} empty folders are missing"),
+        };
         view.say(event, || match self.stage {
             "download" => downloaded(game, event),
             "install" => format!("{game}: installed\n"),
             "uninstall" => format!("{game}: uninstalled\n"),
             "remove" => format!("{game}: the downloaded files are gone\n"),
-            _ if bad == 0 => format!("{game}: all {chunks} chunks are good\n"),
+            _ if !is_damaged => format!("{game}: all {chunks} chunks are good\n"),
             _ => String::new(),
         })?;
-        if self.stage == "verify" && bad > 0 && self.repairs {
-            view.note(format!("{game}: {bad} of {chunks} chunks are damaged and are fetched again"))?;
+        if self.stage == "verify" && is_damaged && self.repairs {
+            view.note(match missing {
+                0 => format!("{game}: {damage} and are fetched again"),
+                _ => format!("{game}: {damage}; that is mended"),
+            })?;
             self.stage = "download";
             view.next_stage();
             return Ok(false);
         }
-        if self.stage == "verify" && bad > 0 {
-            let message = format!(
-                "{game}: {bad} of {chunks} chunks are damaged; `lanspread verify {game} --repair` fetches them again"
-            );
+        if self.stage == "verify" && is_damaged {
+            let message = format!("{game}: {damage}; `lanspread verify {game} --repair` fetches them again");
             return Err(ClientError::Refused { code: "verification-failed".into(), message });
         }
         if self.stage == "download" && self.installs {

@@ -3,6 +3,7 @@
 use super::context::SourceDirectory;
 use super::*;
 use crate::api::{ErrorCode, Operation};
+use crate::proto::GetManifest;
 use crate::types::LibraryDigest;
 
 /// A download that has had a source for so long is not to be given up for want of one.
@@ -190,7 +191,7 @@ impl Audit {
                     self.forsaken.insert(key, had);
                 }
                 Output::Ask { conn, body, .. } => {
-                    if let Request::GetManifest { game_id, .. } = &**body
+                    if let Request::GetManifest(GetManifest { game_id, .. }) = &**body
                         && !self.is_looked_up(n, game_id)
                     {
                         self.check_standing(n, *conn, game_id, output);

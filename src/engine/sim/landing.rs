@@ -103,6 +103,7 @@ impl World {
                     game_id: game,
                     manifest_hash,
                     files: manifest.files().to_vec(),
+                    dirs: manifest.dirs().to_vec(),
                     chunk_size: CHUNK_SIZE,
                     chunk_count: manifest.chunk_count(),
                     content_hash,

@@ -261,7 +261,8 @@ fn a_game_is_served_while_it_is_only_read_and_no_longer_when_it_is_found_damaged
     assert_eq!(jobs(&outputs), [&Job::VerifyFiles { game: game("g"), manifest_hash: here.manifest_hash }]);
     assert!(sent_to(&ask_for(&mut solo, conn, &here)).is_some());
     let content_hash = ContentHash([7; 32]);
-    let result = Ok(VerifiedFiles { bad: vec![ChunkIndex(3), ChunkIndex(5)], chunks: 9, content_hash });
+    let result =
+        Ok(VerifiedFiles { bad: vec![ChunkIndex(3), ChunkIndex(5)], missing_dirs: vec![], chunks: 9, content_hash });
     let outputs = solo.feed(Input::JobDone(JobDone::FilesVerified { game: game("g"), result }));
     assert!(outputs.contains(&Output::StopSending { game: game("g") }));
     assert!(is_refused(&ask_for(&mut solo, conn, &here)), "before anybody has looked at it again");
@@ -269,7 +270,7 @@ fn a_game_is_served_while_it_is_only_read_and_no_longer_when_it_is_found_damaged
     let outputs = solo.feed(looked("g", Some(damaged)));
     let index = saves(&outputs).pop().unwrap();
     let outputs = solo.saved(&index, Ok(()));
-    let finished = PeerEvent::VerifyFinished { game: game("g"), bad_chunks: 2, chunks: 9 };
+    let finished = PeerEvent::VerifyFinished { game: game("g"), bad_chunks: 2, missing_dirs: 0, chunks: 9 };
     assert_eq!(events(&outputs).last(), Some(&&finished));
     assert!(is_refused(&ask_for(&mut solo, conn, &here)));
 }
@@ -420,7 +421,12 @@ fn nothing_of_a_repair_begins_before_the_end_of_its_verification_is_told() {
         let here = installed("g", None);
         let mut solo = Solo::new(std::slice::from_ref(&here), None);
         solo.command(repair("g"));
-        let verified = VerifiedFiles { bad: vec![ChunkIndex(4)], chunks: 9, content_hash: ContentHash([7; 32]) };
+        let verified = VerifiedFiles {
+            bad: vec![ChunkIndex(4)],
+            missing_dirs: vec![],
+            chunks: 9,
+            content_hash: ContentHash([7; 32]),
+        };
         solo.feed(Input::JobDone(JobDone::FilesVerified { game: game("g"), result: Ok(verified) }));
         let damaged = ScannedGame { downloaded: false, eti_version: None, ..here };
         let outputs = solo.feed(looked("g", Some(damaged)));
@@ -443,7 +449,7 @@ fn a_repair_of_a_good_game_is_a_verification() {
     let here = installed("g", None);
     let mut solo = Solo::new(std::slice::from_ref(&here), None);
     solo.command(repair("g"));
-    let verified = VerifiedFiles { bad: vec![], chunks: 9, content_hash: ContentHash([7; 32]) };
+    let verified = VerifiedFiles { bad: vec![], missing_dirs: vec![], chunks: 9, content_hash: ContentHash([7; 32]) };
     solo.feed(Input::JobDone(JobDone::FilesVerified { game: game("g"), result: Ok(verified) }));
     let outputs = solo.feed(looked("g", Some(here)));
     assert!(events(&outputs).iter().any(|event| matches!(event, PeerEvent::VerifyFinished { bad_chunks: 0, .. })));

@@ -41,7 +41,7 @@ use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble, Usable};
 use super::swarm::Swarm;
 use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
-use crate::proto::{Answer, GetChunks, HaveChunks, Request, StreamCode, WireErrorCode};
+use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, PeerId,
     PreparedDownload, ScannedGame,
@@ -615,7 +615,8 @@ impl Download {
         if let Some(source) = idle.min_by_key(order) {
             let request = cx.ids.request();
             asked.push(Asked { request, source: source.peer_id, at: cx.now });
-            let body = Request::GetManifest { game_id: self.game.clone(), manifest_hash: pin.manifest_hash };
+            let (game_id, manifest_hash) = (self.game.clone(), pin.manifest_hash);
+            let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
             cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
             return false;
         }

@@ -8,7 +8,7 @@ use super::super::{CommandId, ConnId, Output, RequestId, RunFailure};
 use super::manifest::{self, Rejection};
 use super::{LocalView, sources};
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
-use crate::proto::{Answer, Request};
+use crate::proto::{Answer, GetManifest, Request};
 use crate::types::{ChunkHash, GameId, PeerId};
 
 /// Look-ups under way at once; each holds at most one manifest.
@@ -74,6 +74,7 @@ impl Lookups {
                     files: (manifest.files().iter())
                         .map(|file| GameFile { path: file.path.clone(), size: file.size })
                         .collect(),
+                    dirs: manifest.dirs().to_vec(),
                     sources: holders.map(|source| source.peer_id).collect(),
                 };
                 cx.reply(command, Ok(CommandData::GameFiles(data)));
@@ -141,7 +142,8 @@ impl Lookups {
         };
         asked.insert(source.peer_id);
         let request = cx.ids.request();
-        let body = Request::GetManifest { game_id: game.clone(), manifest_hash: pin.manifest_hash };
+        let (game_id, manifest_hash) = (game.clone(), pin.manifest_hash);
+        let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
         cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
         self.running.insert(request, Lookup { command, game, pin, conn: source.conn, asked });
     }

@@ -39,12 +39,12 @@ pub(super) fn check(
     if answer.chunk_size != CHUNK_SIZE {
         return lie(format!("its chunks are of {} bytes", answer.chunk_size));
     }
-    let manifest = match Manifest::new(answer.files) {
+    let manifest = match Manifest::with_dirs(answer.files, answer.dirs) {
         Ok(manifest) => manifest,
         Err(error) => return lie(format!("its manifest is not valid: {error}")),
     };
     if manifest.hash() != manifest_hash {
-        return lie("its files do not match the hash of its manifest".to_owned());
+        return lie("its files and folders do not match the hash of its manifest".to_owned());
     }
     if manifest.chunk_count() != answer.chunk_count {
         return lie(format!("its files have {} chunks, not {}", manifest.chunk_count(), answer.chunk_count));

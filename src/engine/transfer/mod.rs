@@ -52,9 +52,9 @@ use crate::api::{
     Accepted, BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent,
 };
 use crate::config::{Config, Timers};
-use crate::proto::{Answer, GetChunks, HaveChunks};
+use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, ManifestHash, PeerId,
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, PeerId,
     PreparedDownload, ScannedGame,
 };
 
@@ -345,11 +345,10 @@ impl Transfers {
         cx: &mut Cx<'_>,
         local: &dyn LocalView,
         from: InboundId,
-        game: GameId,
-        manifest_hash: ManifestHash,
+        request: GetManifest,
     ) {
-        let busy = self.withholds(local, &game);
-        self.serving.get_manifest(cx, local, busy, from, game, manifest_hash);
+        let busy = self.withholds(local, &request.game_id);
+        self.serving.get_manifest(cx, local, busy, from, request);
     }
 
     /// A peer whose Hello was accepted asks for chunks. `RequestGone` of it is for [`Transfers::request_gone`] while it waits;

@@ -7,7 +7,7 @@ use super::super::{ConnId, InboundId, Output};
 use super::LocalView;
 use super::slots::{Place, Slots, most_waiting};
 use crate::config::Config;
-use crate::proto::{Answer, GetChunks, WireError, WireErrorCode};
+use crate::proto::{Answer, GetChunks, GetManifest, WireError, WireErrorCode};
 use crate::types::{ContentHash, DownloadId, GameId, ManifestHash, ScannedGame};
 
 /// What an operation means for requests for a game's chunks.
@@ -40,15 +40,15 @@ impl Serving {
         local: &dyn LocalView,
         busy: bool,
         from: InboundId,
-        game: GameId,
-        manifest_hash: ManifestHash,
+        request: GetManifest,
     ) {
+        let GetManifest { game_id: game, manifest_hash, dirs } = request;
         match self.admit(cx, local, busy, from, &game, manifest_hash) {
             Err(error) => refuse(cx, from, error),
             Ok(scanned) => {
                 self.sends.insert(from, game.clone());
                 let content_hash = scanned.content_hash;
-                cx.emit(Output::SendManifest { to: from, game, manifest_hash, content_hash });
+                cx.emit(Output::SendManifest { to: from, game, manifest_hash, content_hash, dirs });
             }
         }
     }

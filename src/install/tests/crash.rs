@@ -45,7 +45,7 @@ fn with_own_files() -> Tree {
 }
 
 fn new_local() -> Tree {
-    super::tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", "")])
+    super::tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", "")])
 }
 
 /// `local/` is wholly old or wholly new, the log agrees, no scratch is left, nothing else was touched.
@@ -98,22 +98,22 @@ fn check(before: &Tree, recovered: &Tree, ends_without: bool) -> Result<State, S
 
 /// The sentinel speaks for complete files only; nothing that was not listed was touched.
 fn check_removed(before: &Tree, recovered: &Tree) -> Result<State, String> {
-    let listed = ["quake/version.ini", "quake/game.exe", "quake/bin/data", "quake/empty"];
+    let listed = ["version.ini", "game.exe", "bin/data", "empty", "bin/saves"].map(|name| format!("quake/{name}"));
     if recovered.contains_key("quake/.lanspread.json") {
         return Err(format!("an operation is not ended: {recovered:?}"));
     }
     let own = |tree: &Tree| -> Tree {
         // Unfinished writes are never read, and swept when the directory is opened.
         let is_swept = |path: &str| path.starts_with("quake/.version.ini.") || path == "quake/.lanspread.json.tmp";
-        let is_own = |path: &&String| !listed.contains(&path.as_str()) && !is_swept(path);
+        let is_own = |path: &&String| !listed.contains(path) && !is_swept(path);
         tree.keys().filter(is_own).map(|path| (path.clone(), tree[path].clone())).collect()
     };
     if own(recovered) != own(before) {
         return Err(format!("something else was touched: {recovered:?}"));
     }
-    let intact = listed.iter().filter(|path| recovered.get(**path) == before.get(**path)).count();
+    let intact = listed.iter().filter(|path| recovered.get(*path) == before.get(*path)).count();
     match (recovered.contains_key("quake/version.ini"), intact) {
-        (true, 4) => Ok(State::Old),
+        (true, 5) => Ok(State::Old),
         (true, _) => Err(format!("a sentinel without its files: {recovered:?}")),
         (false, 0) => Ok(State::New),
         (false, _) => Err(format!("some of it is left: {recovered:?}")),
@@ -305,13 +305,14 @@ fn a_flush_that_is_left_out_is_found() {
 }
 
 /// Flushes that no crash needs: in a staging directory that its intent claims anyway, the intent is flushed before and
-/// everything afterwards; files without bytes; the end of an operation, after which both states say the same.
+/// everything afterwards; files without bytes, directories without names; the end of an operation, after which both states say the same.
 fn without_effect(operation: &str) -> Vec<&'static str> {
     let staging = [
         "SyncFile(\".local.installing/.lanspread_owned.tmp\")",
         "SyncDir(\".local.installing\")",
         "SyncDir(\"quake\")",
         "SyncFile(\".local.installing/empty\")",
+        "SyncDir(\".local.installing/bin/saves\")",
         "SyncFile(\".local.installing/.lanspread_owned\")",
     ];
     let (backup, end) = ("SyncDir(\".local.backup\")", "SyncDir(\"quake\")");

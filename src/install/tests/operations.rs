@@ -27,7 +27,7 @@ fn log_in(dir: &Dir) -> Option<IntentLog> {
 fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
     let (temp, dir) = on_disk(&downloaded());
     assert_eq!(install_in(&dir).unwrap(), Done::default());
-    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", "")]);
+    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", "")]);
     assert_eq!(local_of(&temp), new);
     assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("2"));
 

@@ -9,12 +9,11 @@ impl Streams {
         &mut self,
         cx: &mut Shell<'_>,
         to: InboundId,
-        game: GameId,
-        manifest_hash: ManifestHash,
+        files: Files,
         content_hash: Option<ContentHash>,
+        dirs: bool,
     ) {
-        let files = Files { game, manifest_hash, download: None };
-        self.send_when_open(cx, to, files, ToSend::Manifest { content_hash });
+        self.send_when_open(cx, to, files, ToSend::Manifest { content_hash, dirs });
     }
 
     /// Answers with chunks as soon as the game is open.
@@ -70,7 +69,12 @@ impl Streams {
         let Some(Kind::Inbound { state: Inbound::Waiting(opening), .. }) = self.kind(conn, number) else { return };
         let Some(opening) = opening.take() else { return };
         match opening.what {
-            ToSend::Manifest { content_hash } => {
+            ToSend::Manifest { dirs: false, .. } if !served.manifest().dirs().is_empty() => {
+                // It could not make the hash of the list out of what it knows, and would take this peer for a liar.
+                let message = "the game has empty folders, of which the version that asks does not know: update it";
+                self.refuse_send(cx, to, WireErrorCode::NotServed, message, false);
+            }
+            ToSend::Manifest { content_hash, .. } => {
                 if content_hash.is_some() && served.content_hash() != content_hash {
                     self.open_games.close(&opening.files);
                     self.refuse_send(cx, to, WireErrorCode::Changed, "the files have changed", true);
@@ -80,6 +84,7 @@ impl Streams {
                     game_id: opening.files.game,
                     manifest_hash: served.manifest_hash(),
                     files: served.manifest().files().to_vec(),
+                    dirs: served.manifest().dirs().to_vec(),
                     chunk_size: crate::types::CHUNK_SIZE,
                     chunk_count: served.manifest().chunk_count(),
                     content_hash: served.content_hash(),

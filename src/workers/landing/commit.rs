@@ -126,7 +126,10 @@ impl Landing {
                 self.root.remove_file_beneath(path)?;
             }
         }
-        for dir in directories(&self.stale).iter().rev() {
+        let mut emptied = directories(self.stale.iter().chain(&self.stale_dirs));
+        emptied.extend(self.stale_dirs.iter().cloned());
+        // What the new list has empty was only emptied now, perhaps.
+        for dir in emptied.iter().rev().filter(|dir| self.manifest().dirs().binary_search(*dir).is_err()) {
             self.root.remove_dir_if_empty(dir)?;
         }
         // Some systems set a file's time when it is closed.
@@ -152,7 +155,9 @@ impl Landing {
             }
         }
         if !at_once {
-            self.sync_dirs(all().chain(&self.stale)).map_err(|error| (all().collect(), error))?;
+            let gone = self.stale.iter().chain(&self.stale_dirs);
+            let paths = all().chain(self.manifest().dirs()).chain(gone);
+            self.sync_dirs(paths).map_err(|error| (all().collect(), error))?;
         }
         self.root.sync().map_err(|error| (all().collect(), error))?;
         if self.undo.made_root {
@@ -162,7 +167,7 @@ impl Landing {
     }
 
     /// Makes the names in every directory above these paths durable, but for the root.
-    fn sync_dirs<'a>(&self, paths: impl IntoIterator<Item = &'a RelPath>) -> Result<(), FsError> {
+    pub(super) fn sync_dirs<'a>(&self, paths: impl IntoIterator<Item = &'a RelPath>) -> Result<(), FsError> {
         for dir in directories(paths).iter().rev() {
             match self.root.open_dir(dir) {
                 Ok(dir) => dir.sync()?,
@@ -174,9 +179,15 @@ impl Landing {
         Ok(())
     }
 
-    /// Times of all files (0 for the sentinel, which is not there yet), each of the right length, and those that were only
+    /// Every empty directory is there. Times of all files (0 for the sentinel, which is not there yet), each of the right length, and those that were only
     /// read not changed since.
     fn check_files(&self) -> Result<Vec<i128>, JobError> {
+        for dir in self.manifest().dirs() {
+            if self.root.entry_beneath(dir)?.is_none_or(|entry| entry.kind != EntryKind::Dir) {
+                let message = format!("the folder {dir} of {} was removed by somebody else", self.game());
+                return Err(JobError::new(JobErrorKind::Changed, message));
+            }
+        }
         let mut mtimes_ns = vec![0; self.manifest().files().len()];
         let begun = self.progress().begun.clone();
         for (index, file) in self.data_files() {

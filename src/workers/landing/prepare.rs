@@ -63,6 +63,7 @@ impl Landing {
             sentinel,
             undo: Undo { made_root, ..Undo::default() },
             stale: replaced.stale,
+            stale_dirs: replaced.stale_dirs,
             ownership,
             records: records.clone(),
             present: survey.present,
@@ -74,7 +75,7 @@ impl Landing {
             phase: RwLock::new(Phase::Writing),
             plan,
         };
-        landing.begin(&survey.makes_way, &replaced.in_way, survey.kept_aside, previous, watch)
+        landing.begin(&survey.makes_way, (&replaced.in_way, &replaced.dirs_in_way), survey.kept_aside, previous, watch)
     }
 
     /// The changes, in an order that can be undone as long as no old file was removed: while it reads, which may take minutes,
@@ -82,7 +83,7 @@ impl Landing {
     fn begin(
         mut self,
         makes_way: &[RelPath],
-        in_way: &[RelPath],
+        in_way: (&[RelPath], &[RelPath]),
         aside: Vec<usize>,
         previous: Option<&Previous>,
         watch: &Watch<'_>,
@@ -177,6 +178,10 @@ impl Landing {
         for dir in undo.made_dirs.iter().rev() {
             root.remove_dir_if_empty(dir)?;
         }
+        if undo.sentinel_aside.is_some() && !undo.removed {
+            // One that came back would be an empty directory that the old game lacks.
+            self.sync_dirs(&undo.made_dirs)?;
+        }
         // What was written to in part is neither the old file nor the new one, and stays claimed.
         if undo.claimed && !undo.removed {
             // Before the sentinel, beside which it would count for nothing.
@@ -220,6 +225,9 @@ struct Replaced {
     in_way: Vec<RelPath>,
     /// Go when the new files are complete.
     stale: Vec<RelPath>,
+    /// Empty directories that must go before; that go when the new files are complete.
+    dirs_in_way: Vec<RelPath>,
+    stale_dirs: Vec<RelPath>,
 }
 
 impl Replaced {
@@ -233,8 +241,8 @@ impl Replaced {
         let mut replaced = Self::default();
         let keep: HashSet<&RelPath> = new.files().iter().map(|file| &file.path).collect();
         let files: HashSet<String> = keep.iter().map(|path| path.collision_key()).collect();
-        let dirs: HashSet<String> =
-            directories(new.files().iter().map(|file| &file.path)).iter().map(RelPath::collision_key).collect();
+        let all_dirs = all_directories(new);
+        let dirs: HashSet<String> = all_dirs.iter().map(RelPath::collision_key).collect();
         let seen = previous.iter().flat_map(|previous| previous.manifest.files()).map(|file| &file.path);
         let old: BTreeSet<&RelPath> = seen.chain(ownership.paths()).filter(|path| !keep.contains(path)).collect();
         for path in old {
@@ -256,6 +264,14 @@ impl Replaced {
                 }
                 (false, false) => {}
             }
+        }
+        for dir in ownership.empty_dirs(root)?.into_iter().filter(|dir| !all_dirs.contains(dir)) {
+            let mut itself_and_above = std::iter::successors(Some(dir.clone()), RelPath::parent);
+            let blocks = itself_and_above.any(|dir| {
+                let key = dir.collision_key();
+                files.contains(&key) || (dirs.contains(&key) && !all_dirs.contains(&dir))
+            });
+            if blocks { &mut replaced.dirs_in_way } else { &mut replaced.stale_dirs }.push(dir);
         }
         Ok(replaced)
     }
@@ -296,7 +312,22 @@ impl Survey {
         // Where spellings do not matter, what lies there under the new name is the file that makes way under its old one.
         let in_way: HashSet<String> = replaced.in_way.iter().map(RelPath::collision_key).collect();
         let goes = |file: &FileEntry| in_way.contains(&file.path.collision_key());
-        let is_emptied = |dir: &RelPath| replaced.in_way.iter().any(|path| ancestors(path).any(|above| above == *dir));
+        let is_emptied = |dir: &RelPath| {
+            let mut going = replaced.in_way.iter().chain(&replaced.dirs_in_way);
+            going.any(|path| path == dir || ancestors(path).any(|above| above == *dir))
+        };
+        for dir in plan.manifest.dirs() {
+            let goes = || in_way.contains(&dir.collision_key());
+            match root.entry_beneath(dir) {
+                // As below.
+                Err(e) if e.source.kind() == io::ErrorKind::NotADirectory => {}
+                Err(e) => return Err(e.into()),
+                Ok(Some(entry)) if entry.kind != EntryKind::Dir && !(entry.kind == EntryKind::File && goes()) => {
+                    return Err(in_the_way(&plan.game, &format!("{dir} is not a folder there")));
+                }
+                Ok(_) => {}
+            }
+        }
         for (index, file) in plan.manifest.files().iter().enumerate() {
             let entry = match root.entry_beneath(&file.path) {
                 // A file where a directory is needed: it is in the way, or making the directory will fail.
@@ -364,7 +395,7 @@ fn make_way(
     manifest: &Manifest,
     ownership: &Ownership,
     makes_way: &[RelPath],
-    in_way: &[RelPath],
+    (in_way, dirs_in_way): (&[RelPath], &[RelPath]),
     undo: &mut Undo,
 ) -> Result<(), FsError> {
     for path in makes_way.iter().chain(in_way).filter(|path| path.as_str() != SENTINEL) {
@@ -375,10 +406,12 @@ fn make_way(
             undo.removed |= root.remove_file_beneath(path)?;
         }
     }
-    for dir in directories(in_way).iter().rev() {
-        root.remove_dir_if_empty(dir)?;
+    let mut emptied = directories(in_way.iter().chain(dirs_in_way));
+    emptied.extend(dirs_in_way.iter().cloned());
+    for dir in emptied.iter().rev() {
+        undo.removed |= root.remove_dir_if_empty(dir)?;
     }
-    for dir in directories(manifest.files().iter().map(|file| &file.path)) {
+    for dir in all_directories(manifest) {
         if root.make_dir(&dir)? {
             undo.made_dirs.push(dir);
         }
@@ -396,6 +429,13 @@ pub(super) fn directories<'a>(paths: impl IntoIterator<Item = &'a RelPath>) -> B
             }
         }
     }
+    all
+}
+
+/// Every directory of a game, each after the one that holds it.
+fn all_directories(manifest: &Manifest) -> BTreeSet<RelPath> {
+    let mut all = directories(manifest.files().iter().map(|file| &file.path).chain(manifest.dirs()));
+    all.extend(manifest.dirs().iter().cloned());
     all
 }
 

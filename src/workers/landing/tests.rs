@@ -1,4 +1,5 @@
 mod crash;
+mod dirs;
 mod reuse;
 #[allow(clippy::disallowed_methods, reason = "the user changes the disk behind the daemon's back")]
 mod user;
@@ -17,7 +18,7 @@ use crate::types::{ChunkRange, KnownContent, content_hash};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
-/// The files of a game: path to bytes.
+/// The files of a game: path to bytes. An empty directory ends in a slash.
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn files(list: &[(&str, usize)]) -> Files {
@@ -43,7 +44,9 @@ fn plan(files: &Files, known: bool) -> Arc<DownloadPlan> {
         size: bytes.len() as u64,
         exec: path.ends_with(".exe"),
     };
-    let manifest = Manifest::new(files.iter().map(entry).collect()).unwrap();
+    let dirs = files.keys().filter_map(|path| path.strip_suffix('/')).map(|path| RelPath::parse(path).unwrap());
+    let data = files.iter().filter(|(path, _)| !path.ends_with('/'));
+    let manifest = Manifest::with_dirs(data.map(entry).collect(), dirs.collect()).unwrap();
     let chunks: Vec<ChunkHash> =
         (0..manifest.chunk_count()).map(|i| ChunkHash::of(&chunk_bytes(files, &manifest, ChunkIndex(i)))).collect();
     let content = known.then(|| KnownContent { hash: content_hash(&manifest, &chunks), chunks });
@@ -147,7 +150,12 @@ fn store_left(disk: &Disk, files: &Files) {
 
 fn store(root: &Path, files: &Files) {
     for (path, bytes) in files {
+        let is_dir = path.ends_with('/');
         let path = root.join(path);
+        if is_dir {
+            std::fs::create_dir_all(path).unwrap();
+            continue;
+        }
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         #[allow(clippy::disallowed_methods)]
         std::fs::write(path, bytes).unwrap();

@@ -17,7 +17,7 @@ use crate::engine::transfer::manifest::{self, Rejection};
 use crate::engine::transfer::sources::{Ban, Content};
 use crate::engine::transfer::swarm::Swarm;
 use crate::engine::{Output, RequestId, RunFailure};
-use crate::proto::{Answer, Request};
+use crate::proto::{Answer, GetManifest, Request};
 use crate::types::{ChunkHash, ChunkIndex, ContentHash, Job, JobError, PeerId};
 
 /// The way from a content that only its owner can tell to one that is known. Chunks come meanwhile.
@@ -42,7 +42,8 @@ impl Download {
         let hashed = sources.iter().find(|source| source.peer_id == owner && pin.matches(source));
         if let Some((conn, hash)) = hashed.and_then(|source| Some((source.conn, source.summary.content_hash?))) {
             let request = cx.ids.request();
-            let body = Request::GetManifest { game_id: self.game.clone(), manifest_hash: pin.manifest_hash };
+            let (game_id, manifest_hash) = (self.game.clone(), pin.manifest_hash);
+            let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
             cx.emit(Output::Ask { request, conn, body: Box::new(body) });
             self.learning = Learning::Asked { request, owner, hash };
         }

@@ -7,7 +7,7 @@ use super::{MIB, code, failed, finished};
 use crate::api::{CommandData, ErrorCode, Operation, PeerEvent};
 use crate::engine::transfer::TransferEffect;
 use crate::engine::{ConnId, InboundId, RunFailure};
-use crate::proto::{Answer, GetChunks, Request, WireErrorCode};
+use crate::proto::{Answer, GetChunks, GetManifest, Request, WireErrorCode};
 
 /// The downloads that began, in order.
 fn began(sim: &Sim) -> Vec<&str> {
@@ -193,7 +193,8 @@ fn files_are_touched_only_when_nothing_of_them_is_sent_any_more() {
     let mut sim = Sim::new(1);
     sim.keep_sends = true;
     sim.local.scanned.insert(game("g"), here.scanned());
-    let manifest = Request::GetManifest { game_id: game("g"), manifest_hash: here.summary.manifest_hash };
+    let (game_id, manifest_hash) = (game("g"), here.summary.manifest_hash);
+    let manifest = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
     let (one, two) = (InboundId { conn: ConnId(5), stream: 4 }, InboundId { conn: ConnId(6), stream: 4 });
     sim.ask_here(one, manifest.clone());
     sim.ask_here(two, manifest);

@@ -12,7 +12,7 @@ use crate::api::{CommandResult, PeerEvent};
 use crate::config::Config;
 use crate::engine::context::{Cx, Ids, Source, SourceDirectory, Way};
 use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure};
-use crate::proto::{Answer, ManifestAnswer, Request, WireError, WireErrorCode};
+use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
     Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, PreparedDownload,
@@ -67,6 +67,7 @@ impl Offer {
             game_id: self.summary.id.clone(),
             manifest_hash: self.summary.manifest_hash,
             files: self.manifest.files().to_vec(),
+            dirs: self.manifest.dirs().to_vec(),
             chunk_size: CHUNK_SIZE,
             chunk_count: self.manifest.chunk_count(),
             content_hash: Some(self.content()),
@@ -455,9 +456,7 @@ impl Sim {
     pub(super) fn ask_here(&mut self, from: InboundId, request: Request) {
         self.with(|transfers, cx, _, local| {
             match request {
-                Request::GetManifest { game_id, manifest_hash } => {
-                    transfers.request_get_manifest(cx, local, from, game_id, manifest_hash);
-                }
+                Request::GetManifest(request) => transfers.request_get_manifest(cx, local, from, request),
                 Request::GetChunks(request) => transfers.request_get_chunks(cx, local, from, request),
                 other => panic!("{other:?}"),
             }
@@ -488,7 +487,9 @@ impl Sim {
             Output::Ask { request, conn, body } => {
                 let owner = self.owner(conn).expect("asked over a closed connection");
                 let peer = &self.peers[&owner];
-                let Request::GetManifest { game_id, manifest_hash } = *body else { panic!("{body:?}") };
+                let Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true }) = *body else {
+                    panic!("{body:?}")
+                };
                 let answer =
                     peer.manifest_override.clone().unwrap_or_else(|| manifest_of(peer, &game_id, manifest_hash));
                 self.at(self.now + LATENCY, Happening::Answer(request, answer));

@@ -47,13 +47,13 @@ fn complete(landing: &Landing, game: &Files) -> Result<(), JobError> {
 /// what is tidied up when one of these fails.
 const AFTER_SENTINEL: usize = 9;
 
-/// A file that stays under its name, one that goes with its directory.
+/// A file that stays under its name, one that goes with its directory, an empty directory that goes.
 fn old() -> Files {
-    files(&[("version.ini", 3), ("game.eti", 5), ("gone/old", 6)])
+    files(&[("version.ini", 3), ("game.eti", 5), ("gone/old", 6), ("logs/", 0)])
 }
 
 fn new() -> Files {
-    files(&[("version.ini", 4), ("game.eti", 9), ("data/map", 7), ("data/empty", 0)])
+    files(&[("version.ini", 4), ("game.eti", 9), ("data/map", 7), ("data/empty", 0), ("data/saves/deep/", 0)])
 }
 
 /// Every file has other bytes.
@@ -106,13 +106,16 @@ impl Case {
             return Err(format!("{path} is left"));
         }
         let has = |game: &Files| {
-            game.iter().all(|(path, bytes)| found.get(&format!("quake/{path}")) == Some(&Some(bytes.clone())))
+            game.iter().all(|(path, bytes)| match path.strip_suffix('/') {
+                Some(path) => found.get(&format!("quake/{path}")) == Some(&None),
+                None => found.get(&format!("quake/{path}")) == Some(&Some(bytes.clone())),
+            })
         };
         if !found.contains_key("quake/version.ini") {
             Ok(State::Incomplete)
-        } else if has(&new()) && !found.contains_key("quake/gone/old") {
+        } else if has(&new()) && !found.contains_key("quake/gone/old") && !found.contains_key("quake/logs") {
             Ok(State::New)
-        } else if self.old.as_ref().is_some_and(has) {
+        } else if self.old.as_ref().is_some_and(has) && !found.contains_key("quake/data/saves") {
             Ok(State::Old)
         } else {
             Err(format!("a sentinel that lies: {found:?}"))
