@@ -717,7 +717,7 @@ fn a_lying_manifest_bans_its_source_and_the_next_is_asked() {
     let game = offer("g", "1", &[8 * MIB], 0);
     let liar = offer("g", "1", &[8 * MIB], 9);
     let mut answers = Vec::new();
-    for edit in 0..5 {
+    for edit in 0..7 {
         let mut sim = Sim::new(1);
         sim.peer(1, &liar);
         let manifest = game.answer();
@@ -727,6 +727,8 @@ fn a_lying_manifest_bans_its_source_and_the_next_is_asked() {
             1 => lie.0.chunk_size = 1,
             2 => lie.0.files[0].size += 1,
             3 => lie.0.chunk_count += 1,
+            4 => lie.0.dirs.push(crate::types::RelPath::parse("saves").unwrap()),
+            5 => lie.0.dirs.push(lie.0.files[0].path.clone()),
             _ => lie.0.content_hash = Some(liar.content()),
         }
         sim.peer(1, &game).manifest_override = Some(Ok((Answer::Manifest(lie.0), lie.1)));
@@ -736,7 +738,7 @@ fn a_lying_manifest_bans_its_source_and_the_next_is_asked() {
         assert_eq!(banned(&sim), [peer_id(1)]);
         answers.push(finished(&sim)[0].peer_id);
     }
-    assert_eq!(answers, [peer_id(2); 5]);
+    assert_eq!(answers, [peer_id(2); 7]);
 }
 
 #[test]
