@@ -511,6 +511,9 @@ pub struct GameFiles {
     /// The folders that hold nothing, in canonical order; left out when there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<RelPath>,
+    /// What of the game's folder here is no part of the game as it is here; left out when there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaves_out: Option<LeftOut>,
     /// Who can hand it out.
     pub sources: Vec<PeerId>,
 }

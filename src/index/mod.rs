@@ -75,7 +75,7 @@ pub struct GameDir {
     directory_reads: AtomicU64,
     /// Games whose files are listed at the next look, whatever their fingerprint.
     distrusted: Mutex<BTreeSet<GameId>>,
-    /// Folder names that were reported.
+    /// Folder names, and what is not shared of games, that were reported.
     reported: Mutex<BTreeSet<String>>,
     _lock: DirLock,
 }
@@ -451,12 +451,29 @@ impl GameDir {
             }
             return Ok(Look::AsKnown);
         }
-        let listing = root.list(self.records.brought_list(id)?.as_ref(), &self.directory_reads)?;
+        let listing = root.list_for_others(self.records.brought_list(id)?.as_ref(), &self.directory_reads)?;
         let mut game = root.summary(id, &listing);
         if let Ok(manifest) = &listing.manifest {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
         }
+        self.say_what_is_missing(&game);
         Ok(Look::Scanned(Box::new(game)))
+    }
+
+    /// Says in the log, once, what of a game's folder others do not get, and why.
+    fn say_what_is_missing(&self, game: &ScannedGame) {
+        let say = |what: String| {
+            let mut reported = lock(&self.reported);
+            if reported.len() < MAX_REPORTED && reported.insert(format!("{}: {what}", game.id)) {
+                tracing::warn!(game = %game.id, "{what}");
+            }
+        };
+        if let Some(reason) = &game.unportable {
+            say(format!("the game is not shared: {reason}"));
+        }
+        if let Some(left_out) = &game.leaves_out {
+            say(format!("what is no part of the game is not shared, such as {:?}", left_out.first));
+        }
     }
 
     /// Ends an interrupted removal. Whether something changed.
@@ -520,7 +537,7 @@ impl GameDir {
         let root = GameRoot::read(&self.dir, game, &self.directory_reads)?
             .ok_or_else(|| changed(game, format_args!("its folder is gone")))?;
         let brought = self.records.brought_list(game)?;
-        let Listing { manifest, mtimes_ns, .. } = root.list(brought.as_ref(), &self.directory_reads)?;
+        let Listing { manifest, mtimes_ns, .. } = root.list_for_others(brought.as_ref(), &self.directory_reads)?;
         let manifest = manifest.map_err(|unportable| changed(game, format_args!("{}", unportable.reason)))?;
         if manifest.hash() != manifest_hash {
             return Err(changed(game, format_args!("its files are not the ones listed")));

@@ -31,7 +31,14 @@ pub(super) struct GameRoot {
     sentinel: Sentinel,
     /// The bytes of the sentinel, if they could be read.
     sentinel_bytes: Vec<u8>,
-    installed: bool,
+    /// There is a `local/`.
+    has_local: bool,
+    /// The log says that it was installed.
+    made_local: bool,
+    /// What has the name of installations, in whatever spelling, and was not installed as far as the log says.
+    own_local: Option<String>,
+    /// Reserved names of which lanspread has no use: somebody else's.
+    reserved: Vec<String>,
     /// The version in `local/`, as the log of installs remembers it.
     installed_version: Option<String>,
     /// An install or uninstall was interrupted, or is under way.
@@ -87,14 +94,16 @@ impl GameRoot {
             Err(e) if is_gone(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let installed = entries.iter().any(|entry| entry.kind == EntryKind::Dir && is_install_tree(&entry.name));
+        let has_local = entries.iter().any(is_install_tree);
         let has = |name: &str| entries.iter().any(|entry| entry.name == name);
         // What the entries show costs no further look: almost no game has any of these.
         let log = if has(LOG) { IntentLog::read(&dir)? } else { Ok(None) };
+        let made_local = log.as_ref().map_or(true, |log| log.as_ref().is_some_and(shows_installation));
         let is_interrupted = !matches!(&log, Ok(None) | Ok(Some(IntentLog { intent: Intent::None, .. })));
         let needs_recovery = is_interrupted || has(STAGING) || has(BACKUP);
-        let installed_version = log.ok().flatten().and_then(|log| log.installed_version).filter(|_| installed);
+        let installed_version = log.ok().flatten().and_then(|log| log.installed_version).filter(|_| has_local);
         let leftovers = LEFTOVERS.into_iter().filter(|name| entries.iter().any(|entry| entry.name == *name)).collect();
+        let (own_local, reserved) = reserved_of_others(&entries, made_local);
         entries.retain(|entry| !entry.name.to_str().is_some_and(is_reserved_at_root));
         if let Some(at) =
             entries.iter().position(|entry| entry.kind == EntryKind::File && entry.name == MIRROR_MANIFEST)
@@ -111,7 +120,8 @@ impl GameRoot {
             // It vanished between the two looks: then it is not part of the listing either.
             entries.retain(|entry| entry.kind != EntryKind::File || entry.name != SENTINEL);
         }
-        let fingerprint = fingerprint(&entries, &bytes, installed, installed_version.as_deref());
+        let local = (has_local, installed_version.as_deref(), own_local.as_deref());
+        let fingerprint = fingerprint(&entries, &bytes, local, &reserved);
         let (sentinel, sentinel_bytes) = match bytes {
             Read::Absent => (Sentinel::Absent, Vec::new()),
             Read::Bytes(bytes) => (Sentinel::Present(parse_version(&bytes).map_err(str::to_owned)), bytes),
@@ -122,7 +132,10 @@ impl GameRoot {
             entries,
             sentinel,
             sentinel_bytes,
-            installed,
+            has_local,
+            made_local,
+            own_local,
+            reserved,
             installed_version,
             needs_recovery,
             leftovers,
@@ -174,6 +187,10 @@ impl GameRoot {
                 walk.visit(None, entry);
             }
         }
+        self.reserved.iter().for_each(|name| walk.leave_out(|| name.clone()));
+        if let Some(local) = self.own_local.as_ref().filter(|local| brought.is_some() && *local != INSTALL) {
+            walk.leave_out(|| local.clone());
+        }
         while let Some(path) = walk.dirs.pop() {
             if walk.is_full() {
                 walk.fault(|| format!("it has more than {MAX_LISTED} files or directories"));
@@ -200,6 +217,24 @@ impl GameRoot {
         Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out })
     }
 
+    /// The same for others: a game that nobody brought, and that has something in the place of installations which was not
+    /// installed, cannot be handed out. It may be part of the game, and would be lost.
+    pub(super) fn list_for_others(&self, brought: Option<&BroughtList>, reads: &AtomicU64) -> Result<Listing, FsError> {
+        let mut listing = self.list(brought, reads)?;
+        if let (Some(local), Ok(manifest)) = (&self.own_local, &listing.manifest)
+            && self.is_complete()
+            && listing.brought.is_none()
+        {
+            listing.manifest = Err(Unportable::new(local_reason(local), manifest.files()));
+        }
+        Ok(listing)
+    }
+
+    /// Whether what is `local/` counts as an installation: not what may be a folder of the game's own.
+    fn is_installed(&self, listing: &Listing) -> bool {
+        self.has_local && (self.made_local || !self.is_complete() || listing.brought.is_some())
+    }
+
     /// The game as it lies here; its content hash is not known yet.
     pub(super) fn summary(&self, id: &GameId, listing: &Listing) -> ScannedGame {
         let (manifest_hash, size, unportable) = match &listing.manifest {
@@ -214,7 +249,7 @@ impl GameRoot {
             },
             size,
             downloaded: matches!(self.sentinel, Sentinel::Present(_)),
-            installed: self.installed,
+            installed: self.is_installed(listing),
             installed_version: self.installed_version.clone(),
             manifest_hash,
             content_hash: None,
@@ -296,7 +331,12 @@ fn read_sentinel(dir: &Dir) -> Result<Read, FsError> {
 
 /// The bytes of version.ini are part of it, because a rewrite of the same length within the clock's grain changes neither
 /// size nor time. Directories count with their time too: it betrays files that come and go directly in them.
-fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool, installed_version: Option<&str>) -> Fingerprint {
+fn fingerprint(
+    entries: &[Entry],
+    sentinel: &Read,
+    (has_local, installed_version, own_local): (bool, Option<&str>, Option<&str>),
+    reserved: &[String],
+) -> Fingerprint {
     let mut hash = Xxh3::new();
     hash.update(b"lanspread-fingerprint-2\n");
     let bytes = |hash: &mut Xxh3, bytes: &[u8]| {
@@ -319,7 +359,7 @@ fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool, installed_ve
             hash.update(&entry.size.to_be_bytes());
         }
     }
-    hash.update(&[0, u8::from(installed)]);
+    hash.update(&[0, u8::from(has_local)]);
     match sentinel {
         Read::Absent => hash.update(&[0]),
         Read::Bytes(content) => {
@@ -335,11 +375,52 @@ fn fingerprint(entries: &[Entry], sentinel: &Read, installed: bool, installed_ve
         hash.update(&[3]);
         bytes(&mut hash, version.as_bytes());
     }
+    for name in own_local.into_iter().chain(reserved.iter().map(String::as_str)) {
+        hash.update(&[4]);
+        bytes(&mut hash, name.as_bytes());
+    }
     Fingerprint(hash.digest128().to_be_bytes())
 }
 
-fn is_install_tree(name: &OsStr) -> bool {
-    if cfg!(windows) { name.eq_ignore_ascii_case(INSTALL) } else { name == INSTALL }
+fn is_install_tree(entry: &Entry) -> bool {
+    let name = &entry.name;
+    entry.kind == EntryKind::Dir && if cfg!(windows) { name.eq_ignore_ascii_case(INSTALL) } else { name == INSTALL }
+}
+
+/// The proof that what is `local/` was installed, or is being installed. A log that cannot be read is none of nothing.
+fn shows_installation(log: &IntentLog) -> bool {
+    log.installed_version.is_some() || !matches!(log.intent, Intent::None | Intent::Removing)
+}
+
+/// Of the reserved names of a root what lanspread did not make: what has the name of installations, and the others, ascending.
+fn reserved_of_others(entries: &[Entry], made_local: bool) -> (Option<String>, Vec<String>) {
+    const OURS: [&str; 3] = [LOG, STAGING, BACKUP];
+    let (mut own_local, mut others) = (None, Vec::new());
+    for entry in entries {
+        let Some(name) = entry.name.to_str().filter(|name| is_reserved_at_root(name)) else { continue };
+        if name.eq_ignore_ascii_case(INSTALL) {
+            if !(made_local && is_install_tree(entry)) {
+                own_local = Some(name.to_owned());
+            }
+        } else if !OURS.contains(&name) && !LEFTOVERS.contains(&name) {
+            others.push(name.to_owned());
+        }
+    }
+    others.sort_unstable();
+    (own_local, others)
+}
+
+fn local_reason(name: &str) -> String {
+    if name == INSTALL {
+        "its folder \"local\" was not installed by lanspread, and may be one of the game's own, which others would lack: move \
+         it away, or adopt it if it is an installation"
+            .to_owned()
+    } else {
+        format!(
+            "its own {name:?} has the name that is reserved for installations, so that others would lack it: move it away, \
+             or give it another name"
+        )
+    }
 }
 
 fn is_misspelt_sentinel(name: &OsStr) -> bool {

@@ -197,13 +197,14 @@ fn the_install_tree_and_reserved_names_are_neither_listed_nor_read() {
     let disk = Disk::new();
     disk.write("a/version.ini", "1");
     disk.write("a/local/save/deep/slot", "mine");
-    for name in
-        [".local.backup/x", ".local.installing/x", ".lanspread.json", ".lanspread_x", "LOCAL/x", ".version.ini.x"]
-    {
+    for name in [".local.backup/x", ".local.installing/x", ".lanspread.json", ".lanspread_x", ".version.ini.x"] {
         disk.write(&format!("a/{name}"), "scratch");
     }
     let (dir, opened) = disk.open();
     assert_eq!(dir.directory_reads(), 1 + 2);
+    // Somebody else's are told; lanspread's own are not.
+    let left_out = opened.games[0].leaves_out.as_ref().unwrap();
+    assert_eq!((left_out.count, left_out.first.as_str()), (2, ".lanspread_x"));
     assert_eq!(
         (opened.games[0].size, opened.games[0].installed, opened.games[0].unportable.as_deref()),
         (1, true, None)
@@ -216,6 +217,52 @@ fn the_install_tree_and_reserved_names_are_neither_listed_nor_read() {
     let now = dir.scan_game(&id("a"), Some(&opened.games[0])).unwrap().unwrap();
     assert_eq!(now, opened.games[0]);
     assert!(!ids(&opened.games).contains(&".lanspread"));
+}
+
+#[test]
+fn a_folder_of_the_name_of_installations_that_none_made_withholds_a_game_that_no_download_brought() {
+    // A name, whether a log of an installation lies beside it, whether a download brought the game; whether the game is
+    // handed out, whether it counts as installed, what it leaves out.
+    let cases = [
+        ("local/de.txt", false, false, false, false, None),
+        ("local/de.txt", true, false, true, true, None),
+        ("local/de.txt", false, true, true, true, None),
+        ("Local/de.txt", false, false, false, false, None),
+        ("Local/de.txt", true, false, false, false, None),
+        ("LOCAL/de.txt", false, true, true, false, Some("LOCAL")),
+        ("local", false, false, false, false, None),
+        ("data/local/de.txt", false, false, true, false, None),
+    ];
+    for (path, log, brought, shared, installed, leaves_out) in cases {
+        let about = format!("{path} {log} {brought}");
+        let disk = Disk::new();
+        disk.game("a");
+        let (dir, opened) = disk.open();
+        dir.hash_game(&id("a"), opened.games[0].manifest_hash, &AtomicBool::new(false)).unwrap();
+        if brought {
+            dir.records().save_brought(&id("a"), &files(&dir, "a")).unwrap();
+        }
+        if log {
+            disk.write("a/.lanspread.json", install_log(Intent::None, Some("1.0"), None));
+        }
+        disk.write(&format!("a/{path}"), "german");
+        // The root shows it: nothing need be distrusted.
+        let game = scan_known(&dir, &opened.games[0]);
+        assert_eq!((game.unportable.is_none(), game.installed), (shared, installed), "{about}: {:?}", game.unportable);
+        assert_eq!(game.leaves_out.as_ref().map(|left_out| left_out.first.as_str()), leaves_out, "{about}");
+        let read = dir.read_manifest(&id("a"), opened.games[0].manifest_hash);
+        assert_eq!(read.is_ok(), shared && !path.starts_with("data"), "{about}: nothing is handed out without it");
+        if !shared {
+            let reason = game.unportable.clone().unwrap();
+            let name = path.split('/').next().unwrap();
+            assert!(reason.contains(&format!("{name:?}")) && reason.contains("move it away"), "{reason}");
+            assert!(dir.list_files(&id("a")).is_ok(), "{about}: it can be installed all the same");
+            // The remedy.
+            fs::rename(disk.path("a").join(name), disk.path("moved")).unwrap();
+            let mended = scan_known(&dir, &game);
+            assert_eq!((mended.unportable.as_ref(), mended.manifest_hash), (None, opened.games[0].manifest_hash));
+        }
+    }
 }
 
 #[test]
@@ -676,7 +723,7 @@ fn empty_directories_are_listed_wherever_they_are_and_their_coming_and_going_cos
     let hash = |scanned: &ScannedGame| dir.hash_game(&game, scanned.manifest_hash, &AtomicBool::new(false)).unwrap();
     let plain = &opened.games[0];
     let content = hash(plain);
-    for rel in ["saves", "data/screens", "data/logs/deep/er", "local/saves", ".lanspread.d"] {
+    for rel in ["saves", "data/screens", "data/logs/deep/er", ".lanspread.d"] {
         fs::create_dir_all(disk.path("quake").join(rel)).unwrap();
     }
     dir.distrust(&game);

@@ -123,3 +123,45 @@ fn who_does_not_know_of_empty_folders_is_refused_such_a_game_with_words_and_hand
         }
     }
 }
+
+#[test]
+fn a_game_with_a_folder_of_its_own_in_the_place_of_installations_is_not_shared_and_says_why() {
+    let home = Home::with(&[GameSpec::small("strong"), GameSpec::small("tomb"), GameSpec::small("mine")]);
+    // A download brought this one: what is beside it is the user's, and was never part of it.
+    home.brought("mine");
+    for (game, name) in [("strong", "Local"), ("tomb", "local"), ("mine", "local")] {
+        fs::create_dir(home.game(game).join(name)).unwrap();
+        fs::write(home.game(game).join(name).join("de.txt"), "german").unwrap();
+    }
+    fs::write(home.game("mine").join(".local.dat"), "mine").unwrap();
+    let (a, home_b) = (Daemon::start(&home, &Options::local()), Home::new());
+    let b = Daemon::start(&home_b, &Options::local());
+    b.connect(&a);
+    eventually("the game that is shared is hashed", 30, || a.games()["mine"]["content_hash"].is_string().then_some(()));
+    for (game, name) in [("strong", "Local"), ("tomb", "local")] {
+        let row = a.games()[game].clone();
+        let reason = row["local_only_reason"].as_str().unwrap_or_else(|| panic!("{row}"));
+        assert!(reason.contains(&format!("{name:?}")) && reason.contains("move it away"), "{reason}");
+        assert_eq!((&row["downloaded"], &row["installed"]), (&json!(true), &json!(false)), "{row}");
+    }
+    let row = a.games()["mine"].clone();
+    assert_eq!((&row["local_only_reason"], &row["installed"]), (&Value::Null, &json!(true)), "{row}");
+    assert_eq!(row["leaves_out"], json!({"count": 1, "first": ".local.dat"}));
+    b.download("mine");
+    assert_same_tree_but(&home.game("mine"), &home_b.game("mine"), ".local.dat");
+    for game in ["strong", "tomb"] {
+        assert_eq!(b.refused(json!({"cmd": "download", "game": game, "install": false})), "no-sources", "{game}");
+    }
+    // The way that the reason names.
+    fs::rename(home.game("tomb").join("local"), home.path().join("kept")).unwrap();
+    eventually("it is shared", 20, || {
+        b.games().get("tomb").is_some_and(|row| row["sources"] == json!([a.peer_id])).then_some(())
+    });
+    b.download("tomb");
+}
+
+/// The copy is the source without the installation and one file.
+fn assert_same_tree_but(source: &Path, copy: &Path, name: &str) {
+    fs::rename(source.join(name), source.with_extension("aside")).unwrap();
+    assert_same_tree(source, copy);
+}

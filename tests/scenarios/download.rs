@@ -35,6 +35,7 @@ fn a_download_is_the_source_bit_by_bit_and_leaves_no_local() {
         .file("data/Ünïcode näme.txt", 33)
         .file("a/b/c/d/deep.bin", CHUNK - 1);
     let home_a = Home::with(std::slice::from_ref(&spec));
+    home_a.brought("doom");
     fs::create_dir(home_a.game("doom").join("local")).unwrap();
     fs::write(home_a.game("doom").join("local/private.sav"), "not for you").unwrap();
     let a = Daemon::start(&home_a, &Options::local());

@@ -44,6 +44,7 @@ fn wait_converged(viewer: &Daemon, owner: &Daemon) {
 #[test]
 fn a_game_that_appears_changes_and_vanishes_is_told_once_each() {
     let home_a = Home::with(&[GameSpec::small("constant")]);
+    home_a.brought("constant");
     fs::create_dir(home_a.game("constant").join("local")).unwrap();
     let (a, home_b) = (Daemon::start(&home_a, &Options::local()), Home::new());
     let b = Daemon::start(&home_b, &Options::local());

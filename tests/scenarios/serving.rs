@@ -38,6 +38,7 @@ fn refusal(stranger: &mut Stranger, message: &Value) -> String {
 fn only_complete_games_of_the_catalog_are_served_and_never_anything_of_local() {
     let listed = GameSpec::new("listed").file("data.pak", 2 * CHUNK + 77).file("extra/x.bin", 500);
     let home = Home::with(&[listed, GameSpec::small("unlisted"), GameSpec::small("no-sentinel").without_sentinel()]);
+    home.brought("listed");
     fs::create_dir(home.game("listed").join("local")).unwrap();
     fs::write(home.game("listed").join("local/private.sav"), "secret").unwrap();
     let catalog = home.catalog(&[("listed", "1.0"), ("no-sentinel", "1.0")]);

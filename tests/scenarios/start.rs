@@ -13,6 +13,7 @@ fn a_daemon_starts_with_its_library_and_lists_it() {
     let half = GameSpec::small("half").without_sentinel();
     let plain = GameSpec::small("plain").version("2.1");
     let home = Home::with(&[installed.clone(), half.clone(), plain.clone()]);
+    home.brought("installed");
     fs::create_dir(home.game("installed").join("local")).unwrap();
     fs::write(home.game("installed").join("local/save.dat"), "mine").unwrap();
 

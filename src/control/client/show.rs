@@ -197,13 +197,18 @@ fn game_state(row: &Value) -> String {
         state += &format!(", not shared: {}", printable(reason));
     }
     if let Some(count) = row["leaves_out"]["count"].as_u64() {
-        let first = text(&row["leaves_out"]["first"]);
-        state += &match count {
-            1 => format!(", without {first}, which is no part of it"),
-            _ => format!(", without {count} files that are no part of it ({first}, …)"),
-        };
+        state += &format!(", {}", left_out(count, &row["leaves_out"]));
     }
     state
+}
+
+/// What of a game's folder is no part of the game.
+fn left_out(count: u64, row: &Value) -> String {
+    let first = text(&row["first"]);
+    match count {
+        1 => format!("without {first}, which is no part of it"),
+        _ => format!("without {count} files or folders that are no part of it ({first}, …)"),
+    }
 }
 
 /// For `get`.
@@ -213,10 +218,17 @@ pub(super) fn files(answer: &Value) -> String {
     for file in rows(answer, "files") {
         table.row([size(number(&file["size"])), text(&file["path"])]);
     }
+    for dir in answer["dirs"].as_array().into_iter().flatten() {
+        table.row(["empty".to_owned(), format!("{}/", text(dir))]);
+    }
     let count = rows(answer, "files").count();
     let sources = rows(answer, "sources").count();
     let total = size(number(&answer["bytes"]));
-    format!("{}{count} files, {total}, from {sources} source(s)\n", table.or("no files"))
+    let here = match answer["leaves_out"]["count"].as_u64() {
+        Some(count) => format!("the game here is {}\n", left_out(count, &answer["leaves_out"])),
+        None => String::new(),
+    };
+    format!("{}{count} files, {total}, from {sources} source(s)\n{here}", table.or("no files"))
 }
 
 /// For `connect`.

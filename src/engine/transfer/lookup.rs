@@ -75,6 +75,7 @@ impl Lookups {
                         .map(|file| GameFile { path: file.path.clone(), size: file.size })
                         .collect(),
                     dirs: manifest.dirs().to_vec(),
+                    leaves_out: local.scanned(&game).and_then(|here| here.leaves_out.clone()),
                     sources: holders.map(|source| source.peer_id).collect(),
                 };
                 cx.reply(command, Ok(CommandData::GameFiles(data)));
