@@ -14,8 +14,8 @@ pub use metrics::{
 };
 
 use crate::types::{
-    ChunkIndex, ContentHash, Epoch, GameId, InterfaceKind, KeptAside, LeftOut, LibraryDigest, ManifestHash, MirrorUrl,
-    PeerId, RelPath, Revision,
+    ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, KeptAside, LeftOut, LibraryDigest,
+    ManifestHash, MirrorUrl, PeerId, RelPath, Revision,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -71,6 +71,11 @@ pub enum PeerCommand {
     },
     /// Remove the installation. The downloaded files stay.
     Uninstall {
+        /// Which.
+        game: GameId,
+    },
+    /// Let lanspread have an installation that somebody else made: to be updated and removed.
+    Adopt {
         /// Which.
         game: GameId,
     },
@@ -146,6 +151,7 @@ impl PeerCommand {
             Self::CancelDownload { .. } => "cancel-download",
             Self::Install { .. } => "install",
             Self::Uninstall { .. } => "uninstall",
+            Self::Adopt { .. } => "adopt",
             Self::Remove { .. } => "remove",
             Self::Verify { .. } => "verify",
             Self::SetLimits { .. } => "set-limits",
@@ -244,7 +250,7 @@ pub enum CommandData {
     Games(GameList),
     /// To `get-game`.
     GameFiles(GameFiles),
-    /// To `download`, `fetch-latest`, `install`, `uninstall`, `remove` and `verify`: it runs, or waits its turn.
+    /// To `download`, `fetch-latest`, `install`, `uninstall`, `adopt`, `remove` and `verify`: it runs, or waits its turn.
     Accepted(Accepted),
     /// To `connect`: the peer that answered.
     Connected(Connected),
@@ -444,6 +450,9 @@ pub struct GameRow {
     pub downloaded: bool,
     /// Installed here.
     pub installed: bool,
+    /// By whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed_by: Option<InstalledBy>,
     /// What runs on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -482,6 +491,8 @@ pub enum Operation {
     Updating,
     /// `local/` is being removed.
     Uninstalling,
+    /// `local/`, made by somebody else, becomes lanspread's.
+    Adopting,
     /// The downloaded files are being removed.
     Removing,
     /// The downloaded files are being hashed again.
@@ -738,6 +749,25 @@ pub enum PeerEvent {
     },
     /// It is not.
     UninstallFailed {
+        /// Which.
+        game: GameId,
+        /// Why.
+        code: ErrorCode,
+        /// In words.
+        message: String,
+    },
+    /// An installation that somebody else made becomes lanspread's.
+    AdoptBegin {
+        /// Which.
+        game: GameId,
+    },
+    /// It is: updates replace it, and it can be uninstalled.
+    AdoptFinished {
+        /// Which.
+        game: GameId,
+    },
+    /// It is not, and is as it was.
+    AdoptFailed {
         /// Which.
         game: GameId,
         /// Why.

@@ -292,6 +292,12 @@ fn the_names_of_the_installed_tree_are_free_but_for_the_marks_of_ownership() {
     place.put("a.eti", &zip_of(&[("local/x.txt", b"x".to_vec()), ("./version.ini", b"v".to_vec())]));
     place.unpack().unwrap();
     place.assert_unpacked(&[("local/x.txt", b"x".to_vec()), ("version.ini", b"v".to_vec())]);
+    // It lies in every installation, also in one that somebody made an archive of; installing replaces it.
+    let place = Place::new();
+    let installation = [("x.txt", b"x".to_vec()), (".lanspread_installed", b"0000000000000007\n".to_vec())];
+    place.put("a.eti", &zip_of(&installation));
+    place.unpack().unwrap();
+    place.assert_unpacked(&installation);
     // The last is the first where a file system folds case by Unicode's rules.
     for mark in [".lanspread_owned", ".LANSPREAD_OWNED", ".lanspread.json", "./.lanspread/x", ".lan\u{17f}pread_owned"]
     {

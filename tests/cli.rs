@@ -151,6 +151,7 @@ fn a_refusal_says_why_and_what_to_do_and_ends_with_one() {
         (&["verify", "doom"], "not-downloaded", "lanspread download doom"),
         (&["install", "doom", "--no-wait"], "not-downloaded", "lanspread download doom"),
         (&["uninstall", "doom"], "not-installed", "doom is not installed"),
+        (&["adopt", "doom"], "not-installed", "doom is not installed"),
         (&["remove", "doom"], "not-downloaded", "doom is not downloaded"),
         (&["cancel", "doom"], "bad-argument", "nothing runs on doom"),
         (&["connect", &own], "self-connect", "own"),

@@ -30,7 +30,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use lanspread_peer::fs::Dir;
-use lanspread_peer::install::{Intent, IntentLog};
+use lanspread_peer::install::{Intent, IntentLog, Made, made_by_lanspread};
 use serde_json::{Value, json};
 
 use games::{Form, Snapshot, snapshot};
@@ -86,6 +86,16 @@ const UNINSTALL: Operation = Operation {
     ..INSTALL
 };
 
+const ADOPT: Operation = Operation {
+    name: "adopt",
+    command: "adopt",
+    event: "adopt",
+    before: games::put_install_by_hand,
+    // It is done once more, and changes nothing.
+    done_already: &[],
+    ..INSTALL
+};
+
 const REMOVE: Operation = Operation {
     name: "remove",
     command: "remove",
@@ -130,6 +140,11 @@ fn an_update_survives_a_kill_at_every_call() {
 #[test]
 fn an_uninstall_survives_a_kill_at_every_call() {
     kill_everywhere(&UNINSTALL);
+}
+
+#[test]
+fn an_adoption_survives_a_kill_at_every_call() {
+    kill_everywhere(&ADOPT);
 }
 
 #[test]
@@ -255,6 +270,7 @@ impl<'a> Stage<'a> {
             "{about}: after the second attempt"
         );
         assert_log_closed(&home, &about);
+        assert_owned(&home, &about);
         daemon.stop();
         outcome
     }
@@ -297,6 +313,9 @@ impl<'a> Stage<'a> {
         let now = without_log(home);
         let after = (self.operation.after)(self.operation.form);
         assert_log_closed(home, about);
+        if self.operation.command != ADOPT.command {
+            assert_owned(home, about);
+        }
         let scratch = now.keys().find(|path| path.starts_with('.') || path.contains("lanspread"));
         assert_eq!(scratch, None, "{about}: scratch is left");
         if self.operation.may_lack_sentinel && !now.contains_key("version.ini") {
@@ -310,11 +329,24 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The game's folder, empty when there is none, without the intent log.
+/// The game's folder, empty when there is none, without the intent log and the number in `local/`.
 fn without_log(home: &Home) -> Snapshot {
     let mut now = snapshot(&home.game(games::ID));
     now.remove(".lanspread.json");
+    now.remove(&format!("local/{}", games::NUMBER));
     now
+}
+
+/// A `local/` that is there is known to be lanspread's.
+fn assert_owned(home: &Home, about: &str) {
+    let path = home.game(games::ID);
+    if !path.join("local").is_dir() {
+        return;
+    }
+    let root = Dir::open(&path).unwrap();
+    let log = IntentLog::read(&root).unwrap().unwrap();
+    let made = made_by_lanspread(&root, log.as_ref()).unwrap();
+    assert!(matches!(made, Made::Here(_)), "{about}: nothing proves that lanspread made local/: {log:?}");
 }
 
 /// No operation is under way, as far as the disk tells.

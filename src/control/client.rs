@@ -47,6 +47,8 @@ pub enum ClientCommand {
     Install(OperationArgs),
     /// Remove an installation; the downloaded files stay
     Uninstall(OperationArgs),
+    /// Let lanspread update and remove an installation that it did not make
+    Adopt(OperationArgs),
     /// Remove the downloaded files of a game that is not installed
     Remove(OperationArgs),
     /// Hold the downloaded files against what is known of them
@@ -249,7 +251,7 @@ impl ClientCommand {
             | Self::Resume(args) => args,
             Self::Get(game) | Self::Cancel(game) | Self::Prioritise(game) => &game.client,
             Self::Download(download) => &download.operation.game.client,
-            Self::Install(args) | Self::Uninstall(args) | Self::Remove(args) => &args.game.client,
+            Self::Install(args) | Self::Uninstall(args) | Self::Adopt(args) | Self::Remove(args) => &args.game.client,
             Self::Verify(verify) => &verify.operation.game.client,
             Self::Connect(connect) => &connect.client,
             Self::Limits(limits) => &limits.client,
@@ -299,6 +301,7 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
         }
         ClientCommand::Install(args) => operate(&daemon, args, out, |game| PeerCommand::Install { game }),
         ClientCommand::Uninstall(args) => operate(&daemon, args, out, |game| PeerCommand::Uninstall { game }),
+        ClientCommand::Adopt(args) => operate(&daemon, args, out, |game| PeerCommand::Adopt { game }),
         ClientCommand::Remove(args) => operate(&daemon, args, out, |game| PeerCommand::Remove { game }),
         ClientCommand::Verify(VerifyArgs { operation, repair }) => {
             operate(&daemon, operation, out, |game| PeerCommand::Verify { game, repair })

@@ -50,6 +50,7 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
                     Operation::Installing => "installing",
                     Operation::Updating => "updating",
                     Operation::Uninstalling => "uninstalling",
+                    Operation::Adopting => "adopting",
                     Operation::Removing => "removing",
                     Operation::Verifying => "verifying",
                 };
@@ -84,6 +85,9 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::UninstallBegin { game } => format!("{game}: the installation is being removed"),
         PeerEvent::UninstallFinished { game } => format!("{game}: uninstalled"),
         PeerEvent::UninstallFailed { game, message, .. } => format!("{game}: not uninstalled: {message}"),
+        PeerEvent::AdoptBegin { game } => format!("{game}: its installation is being adopted"),
+        PeerEvent::AdoptFinished { game } => format!("{game}: its installation is lanspread's now"),
+        PeerEvent::AdoptFailed { game, message, .. } => format!("{game}: its installation was not adopted: {message}"),
         PeerEvent::RemoveBegin { game } => format!("{game}: the downloaded files are being removed"),
         PeerEvent::RemoveFinished { game } => format!("{game}: the downloaded files are gone"),
         PeerEvent::RemoveFailed { game, message, .. } => {

@@ -37,6 +37,7 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
         "cancel-download" => fields.only(&["game"], PeerCommand::CancelDownload { game: fields.game()? }),
         "install" => fields.only(&["game"], PeerCommand::Install { game: fields.game()? }),
         "uninstall" => fields.only(&["game"], PeerCommand::Uninstall { game: fields.game()? }),
+        "adopt" => fields.only(&["game"], PeerCommand::Adopt { game: fields.game()? }),
         "remove" => fields.only(&["game"], PeerCommand::Remove { game: fields.game()? }),
         "verify" => {
             let repair = fields.optional_bool("repair")?.unwrap_or(false);
@@ -184,6 +185,7 @@ mod tests {
             PeerCommand::CancelDownload { game: game.clone() },
             PeerCommand::Install { game: game.clone() },
             PeerCommand::Uninstall { game: game.clone() },
+            PeerCommand::Adopt { game: game.clone() },
             PeerCommand::Remove { game: game.clone() },
             PeerCommand::Verify { game, repair: true },
             PeerCommand::WaitPeers { count: 3, timeout_ms: 500 },

@@ -125,6 +125,7 @@ impl Engine {
             | PeerCommand::FetchLatest { .. }
             | PeerCommand::Install { .. }
             | PeerCommand::Uninstall { .. }
+            | PeerCommand::Adopt { .. }
             | PeerCommand::Remove { .. }
             | PeerCommand::Verify { .. }
                 if self.is_switching() =>
@@ -133,6 +134,7 @@ impl Engine {
             }
             PeerCommand::Install { game } => self.command_install(id, game, now),
             PeerCommand::Uninstall { game } => self.command_uninstall(id, game, now),
+            PeerCommand::Adopt { game } => self.command_adopt(id, game, now),
             PeerCommand::Remove { game } => self.command_remove(id, game, now),
             PeerCommand::Verify { game, repair } => self.command_verify(id, game, repair, now),
             PeerCommand::Download { game, install } => self.after_mirrors(id, game, Then::Download { install }, now),
@@ -472,6 +474,7 @@ impl Engine {
             size,
             downloaded: here.is_some(),
             installed: local.is_some_and(|game| game.installed),
+            installed_by: local.and_then(|game| game.installed_by),
             operation: self.operation(&id),
             progress: self.transfers.progress(&id).or_else(|| self.operations.progress(&id)),
             local_only_reason,

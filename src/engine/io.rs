@@ -412,7 +412,7 @@ pub enum Output {
         /// Which.
         game: GameId,
     },
-    /// Give up the [`Job::Install`], [`Job::Uninstall`], [`Job::RemoveFiles`], [`Job::VerifyFiles`] or
+    /// Give up the [`Job::Install`], [`Job::Uninstall`], [`Job::Adopt`], [`Job::RemoveFiles`], [`Job::VerifyFiles`] or
     /// [`Job::PrepareDownload`] of a game, running or queued, as far as it can still be given up. Its [`JobDone`] follows all the same.
     CancelJob {
         /// Of which game.

@@ -18,7 +18,7 @@
 //! | `gate` | when the game directory is scanned, watched, hashed |
 //! | `transfer` | downloads and serving |
 //! | `mirrors` | what web servers have, and when they are asked |
-//! | `operations` | what is done to a downloaded game: install, update, uninstall, remove, verify |
+//! | `operations` | what is done to a downloaded game: install, update, uninstall, adopt, remove, verify |
 //! | `refresh` | when the catalog is looked at again, and what follows from another one |
 //! | `commands` | what a user interface asks |
 //!

@@ -1,4 +1,4 @@
-//! Operations on the local copy of a game: install, update, uninstall, remove, verify.
+//! Operations on the local copy of a game: install, update, uninstall, adopt, remove, verify.
 //!
 //! ```text
 //!            nothing of the game is sent         changed, as the job says
@@ -29,7 +29,9 @@ use super::transfer::Only;
 use super::{CommandId, Engine, Output, command_error, cx};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::engine::context::Cx;
-use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame, VerifiedFiles};
+use crate::types::{
+    ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, ManifestHash, ScannedGame, VerifiedFiles,
+};
 
 /// Every operation but downloads.
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub(super) enum Kind {
     Update,
     /// Remove `local/`.
     Uninstall,
+    /// Make `local/` lanspread's.
+    Adopt,
     /// Remove the downloaded files.
     Remove,
     /// Hash exactly this list of files, and fetch what is damaged if that is asked for.
@@ -115,7 +119,7 @@ impl Operations {
     pub(super) fn progress(&self, game: &GameId) -> Option<f64> {
         let active = self.active.get(game)?;
         match (&active.kind, &active.phase) {
-            (Kind::Uninstall | Kind::Remove, _) => None,
+            (Kind::Uninstall | Kind::Adopt | Kind::Remove, _) => None,
             (_, Phase::Clearing | Phase::Running { total: 0, .. }) => Some(0.0),
             (_, Phase::Running { done, total, .. }) => Some(*done as f64 / *total as f64),
             (_, Phase::Looking { .. }) => Some(1.0),
@@ -149,6 +153,7 @@ impl Kind {
             Self::Install => Operation::Installing,
             Self::Update => Operation::Updating,
             Self::Uninstall => Operation::Uninstalling,
+            Self::Adopt => Operation::Adopting,
             Self::Remove => Operation::Removing,
             Self::Verify { .. } => Operation::Verifying,
         }
@@ -158,6 +163,7 @@ impl Kind {
         match self {
             Self::Install | Self::Update => Job::Install { game },
             Self::Uninstall => Job::Uninstall { game },
+            Self::Adopt => Job::Adopt { game },
             Self::Remove => Job::RemoveFiles { game },
             Self::Verify { manifest_hash, .. } => Job::VerifyFiles { game, manifest_hash },
         }
@@ -167,6 +173,7 @@ impl Kind {
         match self {
             Self::Install | Self::Update => Some(PeerEvent::InstallBegin { game }),
             Self::Uninstall => Some(PeerEvent::UninstallBegin { game }),
+            Self::Adopt => Some(PeerEvent::AdoptBegin { game }),
             Self::Remove => Some(PeerEvent::RemoveBegin { game }),
             Self::Verify { .. } => None,
         }
@@ -176,7 +183,7 @@ impl Kind {
         match self {
             Self::Install | Self::Update => Some(PeerEvent::InstallProgress { game, bytes, total }),
             Self::Verify { .. } => Some(PeerEvent::VerifyProgress { game, bytes, total }),
-            Self::Uninstall | Self::Remove => None,
+            Self::Uninstall | Self::Adopt | Self::Remove => None,
         }
     }
 
@@ -191,6 +198,8 @@ impl Kind {
             }
             (Self::Uninstall, End::Done) => PeerEvent::UninstallFinished { game },
             (Self::Uninstall, End::Failed { code, message }) => PeerEvent::UninstallFailed { game, code, message },
+            (Self::Adopt, End::Done) => PeerEvent::AdoptFinished { game },
+            (Self::Adopt, End::Failed { code, message }) => PeerEvent::AdoptFailed { game, code, message },
             (Self::Remove, End::Done) => PeerEvent::RemoveFinished { game },
             (Self::Remove, End::Failed { code, message }) => PeerEvent::RemoveFailed { game, code, message },
             // Its job answers with chunks; this keeps the match total.
@@ -223,7 +232,16 @@ impl Engine {
     /// `uninstall`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-installed`.
     pub(super) fn command_uninstall(&mut self, id: CommandId, game: GameId, now: Instant) {
         let kind = self.free_game(&game).and_then(|here| match here {
-            Some(here) if here.installed => Ok(Kind::Uninstall),
+            Some(here) if here.installed || here.installed_by.is_some() => Ok(Kind::Uninstall),
+            _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
+        });
+        self.answer_operation(id, game, kind, now);
+    }
+
+    /// `adopt`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-installed`.
+    pub(super) fn command_adopt(&mut self, id: CommandId, game: GameId, now: Instant) {
+        let kind = self.free_game(&game).and_then(|here| match here {
+            Some(here) if here.installed || here.installed_by.is_some() => Ok(Kind::Adopt),
             _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
         });
         self.answer_operation(id, game, kind, now);
@@ -235,7 +253,12 @@ impl Engine {
         let kind = self.free_game(&game).and_then(|here| match here {
             Some(here) if !here.downloaded && here.size == 0 => Err(not_downloaded(&game)),
             Some(here) if here.installed => {
-                let message = format!("{game} is installed; uninstall it first");
+                let message = match here.installed_by {
+                    Some(InstalledBy::SomebodyElse) => {
+                        format!("{game} is installed, not by lanspread; move its local/ away first")
+                    }
+                    _ => format!("{game} is installed; uninstall it first"),
+                };
                 Err(CommandError::new(ErrorCode::InUse, message))
             }
             Some(_) => Ok(Kind::Remove),
@@ -262,7 +285,10 @@ impl Engine {
     /// The daemon stops: what takes long is given up, what is done in a moment is waited for.
     pub(super) fn stop_operations(&mut self, now: Instant) {
         let brief = |active: &Active| {
-            matches!((&active.kind, &active.phase), (Kind::Uninstall | Kind::Remove, Phase::Running { .. }))
+            matches!(
+                (&active.kind, &active.phase),
+                (Kind::Uninstall | Kind::Adopt | Kind::Remove, Phase::Running { .. })
+            )
         };
         let games = self.operations.active.iter().filter(|(_, active)| !brief(active)).map(|(game, _)| game.clone());
         for game in games.collect::<Vec<_>>() {
@@ -347,7 +373,7 @@ impl Engine {
         }
     }
 
-    /// `Install`, `Uninstall` or `RemoveFiles` is done.
+    /// `Install`, `Uninstall`, `Adopt` or `RemoveFiles` is done.
     pub(super) fn files_changed(
         &mut self,
         game: &GameId,

@@ -16,8 +16,8 @@ use crate::api::{CommandResult, PeerCommand};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
-    GameId, GameSummary, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof, PartyProofs, RelPath,
-    ScannedGame, VerifiedFiles,
+    GameId, GameSummary, InstalledBy, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof, PartyProofs,
+    RelPath, ScannedGame, VerifiedFiles,
 };
 
 mod audit;
@@ -705,6 +705,7 @@ impl World {
             | Job::AbandonDownload { .. } => return self.download_job(n, job),
             Job::Install { ref game }
             | Job::Uninstall { ref game }
+            | Job::Adopt { ref game }
             | Job::RemoveFiles { ref game }
             | Job::VerifyFiles { ref game, .. } => {
                 let downloading = node.is_downloading(game);
@@ -739,6 +740,7 @@ impl World {
         let node = &mut self.nodes[n];
         let (Job::Install { game }
         | Job::Uninstall { game }
+        | Job::Adopt { game }
         | Job::RemoveFiles { game }
         | Job::VerifyFiles { game, .. }) = &job
         else {
@@ -755,8 +757,15 @@ impl World {
             (None, Some(before)) => {
                 let version = before.eti_version.clone();
                 let after = match &job {
-                    Job::Install { .. } => Some(ScannedGame { installed: true, installed_version: version, ..before }),
-                    Job::Uninstall { .. } => Some(ScannedGame { installed: false, installed_version: None, ..before }),
+                    Job::Install { .. } => {
+                        let installed_by = Some(InstalledBy::Lanspread);
+                        Some(ScannedGame { installed: true, installed_by, installed_version: version, ..before })
+                    }
+                    Job::Uninstall { .. } => {
+                        let (installed_by, installed_version) = (None, None);
+                        Some(ScannedGame { installed: false, installed_by, installed_version, ..before })
+                    }
+                    Job::Adopt { .. } => Some(ScannedGame { installed_by: Some(InstalledBy::Lanspread), ..before }),
                     Job::RemoveFiles { .. } => None,
                     _ if node.bad_chunks.is_empty() => Some(before),
                     _ => Some(ScannedGame { downloaded: false, eti_version: None, content_hash: None, ..before }),
@@ -828,6 +837,7 @@ pub(super) fn scanned(game: &str, version: &str, bytes: u64) -> ScannedGame {
         size: bytes,
         downloaded: true,
         installed: false,
+        installed_by: None,
         installed_version: None,
         manifest_hash: content(bytes).0.hash(),
         content_hash: None,

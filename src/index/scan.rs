@@ -10,10 +10,12 @@ use xxhash_rust::xxh3::Xxh3;
 use super::ownership::BroughtList;
 use super::version::{MAX_SENTINEL_BYTES, parse_version};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
-use crate::install::{BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, STAGING, describes_mirror};
+use crate::install::{
+    BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, Made, STAGING, describes_mirror, made_by_lanspread,
+};
 use crate::types::{
-    ContentHash, FileEntry, Fingerprint, GameId, JobErrorKind, LeftOut, MIRROR_MANIFEST, Manifest, ManifestHash,
-    RelPath, ScannedGame, is_reserved_at_root,
+    ContentHash, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MIRROR_MANIFEST, Manifest,
+    ManifestHash, RelPath, ScannedGame, is_reserved_at_root,
 };
 
 /// The file whose presence says that the game is complete.
@@ -33,7 +35,9 @@ pub(super) struct GameRoot {
     sentinel_bytes: Vec<u8>,
     /// There is a `local/`.
     has_local: bool,
-    /// The log says that it was installed.
+    /// Who made `local/`.
+    installed_by: Option<InstalledBy>,
+    /// The log says that something was installed there, by whomever what is there now was made.
     made_local: bool,
     /// What has the name of installations, in whatever spelling, and was not installed as far as the log says.
     own_local: Option<String>,
@@ -101,7 +105,12 @@ impl GameRoot {
         let made_local = log.as_ref().map_or(true, |log| log.as_ref().is_some_and(shows_installation));
         let is_interrupted = !matches!(&log, Ok(None) | Ok(Some(IntentLog { intent: Intent::None, .. })));
         let needs_recovery = is_interrupted || has(STAGING) || has(BACKUP);
-        let installed_version = log.ok().flatten().and_then(|log| log.installed_version).filter(|_| has_local);
+        let made = if has_local { Some(made_by_lanspread(&dir, log.ok().flatten().as_ref())?) } else { None };
+        let (installed_by, installed_version) = match made {
+            None => (None, None),
+            Some(Made::Here(version)) => (Some(InstalledBy::Lanspread), version),
+            Some(Made::Elsewhere) => (Some(InstalledBy::SomebodyElse), None),
+        };
         let leftovers = LEFTOVERS.into_iter().filter(|name| entries.iter().any(|entry| entry.name == *name)).collect();
         let (own_local, reserved) = reserved_of_others(&entries, made_local);
         entries.retain(|entry| !entry.name.to_str().is_some_and(is_reserved_at_root));
@@ -120,7 +129,7 @@ impl GameRoot {
             // It vanished between the two looks: then it is not part of the listing either.
             entries.retain(|entry| entry.kind != EntryKind::File || entry.name != SENTINEL);
         }
-        let local = (has_local, installed_version.as_deref(), own_local.as_deref());
+        let local = (installed_by, installed_version.as_deref(), own_local.as_deref());
         let fingerprint = fingerprint(&entries, &bytes, local, &reserved);
         let (sentinel, sentinel_bytes) = match bytes {
             Read::Absent => (Sentinel::Absent, Vec::new()),
@@ -133,6 +142,7 @@ impl GameRoot {
             sentinel,
             sentinel_bytes,
             has_local,
+            installed_by,
             made_local,
             own_local,
             reserved,
@@ -250,6 +260,7 @@ impl GameRoot {
             size,
             downloaded: matches!(self.sentinel, Sentinel::Present(_)),
             installed: self.is_installed(listing),
+            installed_by: self.installed_by,
             installed_version: self.installed_version.clone(),
             manifest_hash,
             content_hash: None,
@@ -290,6 +301,7 @@ pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
         size,
         downloaded: false,
         installed: false,
+        installed_by: None,
         installed_version: None,
         manifest_hash: hash,
         content_hash: None,
@@ -334,7 +346,7 @@ fn read_sentinel(dir: &Dir) -> Result<Read, FsError> {
 fn fingerprint(
     entries: &[Entry],
     sentinel: &Read,
-    (has_local, installed_version, own_local): (bool, Option<&str>, Option<&str>),
+    (installed_by, installed_version, own_local): (Option<InstalledBy>, Option<&str>, Option<&str>),
     reserved: &[String],
 ) -> Fingerprint {
     let mut hash = Xxh3::new();
@@ -359,7 +371,12 @@ fn fingerprint(
             hash.update(&entry.size.to_be_bytes());
         }
     }
-    hash.update(&[0, u8::from(has_local)]);
+    let local = match installed_by {
+        None => 0,
+        Some(InstalledBy::Lanspread) => 1,
+        Some(InstalledBy::SomebodyElse) => 2,
+    };
+    hash.update(&[0, local]);
     match sentinel {
         Read::Absent => hash.update(&[0]),
         Read::Bytes(content) => {
@@ -389,7 +406,7 @@ fn is_install_tree(entry: &Entry) -> bool {
 
 /// The proof that what is `local/` was installed, or is being installed. A log that cannot be read is none of nothing.
 fn shows_installation(log: &IntentLog) -> bool {
-    log.installed_version.is_some() || !matches!(log.intent, Intent::None | Intent::Removing)
+    log.installed_version.is_some() || log.installed_by.is_some() || !matches!(log.intent, Intent::None | Intent::Removing)
 }
 
 /// Of the reserved names of a root what lanspread did not make: what has the name of installations, and the others, ascending.

@@ -92,6 +92,7 @@ mod tests {
                 size: u64::MAX,
                 downloaded: content.is_some(),
                 installed: false,
+                installed_by: None,
                 installed_version: None,
                 manifest_hash: ManifestHash([7; 16]),
                 content_hash: content.map(|byte| ContentHash([byte; 32])),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::fs::{Hook, Op};
 use crate::install::{Intent, IntentLog, OpId};
-use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, LibraryDigest, Revision, content_hash};
+use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LibraryDigest, Revision, content_hash};
 
 /// A game directory that is written to behind the daemon's back.
 struct Disk(TempDir);
@@ -284,8 +284,13 @@ fn leftovers_of_interrupted_downloads_are_swept_when_opening_and_never_restored(
 /// A log as an interrupted or finished operation leaves it.
 fn install_log(intent: Intent, installed: Option<&str>, next: Option<&str>) -> Vec<u8> {
     let text = |version: Option<&str>| version.map(str::to_owned);
-    IntentLog { op_id: OpId(1), intent, installed_version: text(installed), next_version: text(next) }.encode()
+    let installed_by = installed.map(|_| OpId(1));
+    IntentLog { op_id: OpId(1), intent, installed_version: text(installed), installed_by, next_version: text(next) }
+        .encode()
 }
+
+/// What the operation of [`install_log`] leaves in `local/`.
+const NUMBER: &str = "0000000000000001\n";
 
 #[test]
 fn interrupted_installs_are_ended_when_opening_and_what_is_not_ours_is_reported() {
@@ -296,8 +301,10 @@ fn interrupted_installs_are_ended_when_opening_and_what_is_not_ours_is_reported(
     let updating = Intent::Updating { swapped: false };
     disk.write("a/.lanspread.json", install_log(updating, Some("1"), Some("2")));
     disk.write("a/.local.backup/game.exe", "old");
+    disk.write("a/.local.backup/.lanspread_installed", NUMBER);
     disk.write("a/.local.installing/game.exe", "ne");
     disk.write("b/local/game.exe", "b");
+    disk.write("b/local/.lanspread_installed", NUMBER);
     disk.write("b/.lanspread.json", install_log(Intent::None, Some("2"), None));
     disk.write("c/.local.backup/game.exe", "somebody's");
     disk.write("d/local/game.exe", "d");
@@ -329,11 +336,17 @@ fn another_installed_version_shows_in_the_fingerprint() {
     disk.write("a/version.ini", "2");
     disk.write("a/local/game.exe", "a");
     let (dir, opened) = disk.open();
+    assert_eq!(opened.games[0].installed_by, Some(InstalledBy::SomebodyElse));
     disk.write("a/.lanspread.json", install_log(Intent::None, Some("2"), None));
+    assert_eq!(scan_known(&dir, &opened.games[0]), opened.games[0], "a log alone proves nothing");
+    disk.write("a/local/.lanspread_installed", NUMBER);
     let now = scan_known(&dir, &opened.games[0]);
     assert_eq!(now.installed_version.as_deref(), Some("2"));
+    assert_eq!(now.installed_by, Some(InstalledBy::Lanspread));
     assert_ne!(now.fingerprint, opened.games[0].fingerprint);
     assert_eq!(scan_known(&dir, &now), now);
+    disk.write("a/local/.lanspread_installed", "0000000000000002\n");
+    assert_eq!(scan_known(&dir, &now), opened.games[0]);
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! One JSON object on one line, its last member a checksum (XXH3-128) of all bytes before that member:
 //!
 //! ```text
-//! {"format":1,"op_id":"16 hex digits","intent":"updating","swapped":false,"installed_version":"1.0","next_version":"1.1","checksum":"…"}\n
+//! {"format":1,"op_id":"16 hex digits","intent":"updating","swapped":false,"installed_version":"1.0",
+//!  "installed_by":"16 hex digits","next_version":"1.1","checksum":"…"}\n
 //! ```
 //!
-//! `intent` is `installing`, `updating`, `uninstalling`, `removing` or `none`. A log that cannot be read is left as it is, and so is
+//! `intent` is `installing`, `updating`, `uninstalling`, `adopting`, `removing` or `none`. `installed_by` is the number that also lies
+//! in `local/` (owner.rs); logs of older versions have none. A log that cannot be read is left as it is, and so is
 //! the game: nobody knows any more what is whose.
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,8 @@ pub enum Intent {
     },
     /// `local/` is removed.
     Uninstalling,
+    /// A `local/` that somebody else made becomes lanspread's.
+    Adopting,
     /// The downloaded files are removed; there is no `local/`.
     Removing,
 }
@@ -53,6 +57,8 @@ pub struct IntentLog {
     pub intent: Intent,
     /// The version in `local/` before the operation, or now if there is none; `None`: not known.
     pub installed_version: Option<String>,
+    /// The operation that made that `local/`; `None`: nobody knows.
+    pub installed_by: Option<OpId>,
     /// The version that is being installed.
     pub next_version: Option<String>,
 }
@@ -106,10 +112,12 @@ impl IntentLog {
                 Intent::Installing => Kind::Installing,
                 Intent::Updating { .. } => Kind::Updating,
                 Intent::Uninstalling => Kind::Uninstalling,
+                Intent::Adopting => Kind::Adopting,
                 Intent::Removing => Kind::Removing,
             },
             swapped: matches!(self.intent, Intent::Updating { swapped: true }),
             installed_version: self.installed_version.clone(),
+            installed_by: self.installed_by.map(|op| format!("{:016x}", op.0)),
             next_version: self.next_version.clone(),
         };
         // Numbers, texts and names of variants always are JSON; an empty log would be unreadable, and so harmless.
@@ -130,17 +138,19 @@ impl IntentLog {
             return Err(LogError::Format(format));
         }
         let file: LogFile = serde_json::from_slice(bytes)?;
-        let op_id = u64::from_str_radix(&file.op_id, 16).map_err(|_| LogError::Operation)?;
+        let number = |text: &str| u64::from_str_radix(text, 16).map(OpId).map_err(|_| LogError::Operation);
         Ok(Self {
-            op_id: OpId(op_id),
+            op_id: number(&file.op_id)?,
             intent: match file.intent {
                 Kind::None => Intent::None,
                 Kind::Installing => Intent::Installing,
                 Kind::Updating => Intent::Updating { swapped: file.swapped },
                 Kind::Uninstalling => Intent::Uninstalling,
+                Kind::Adopting => Intent::Adopting,
                 Kind::Removing => Intent::Removing,
             },
             installed_version: file.installed_version,
+            installed_by: file.installed_by.as_deref().map(number).transpose()?,
             next_version: file.next_version,
         })
     }
@@ -156,6 +166,8 @@ struct LogFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     installed_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    installed_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     next_version: Option<String>,
 }
 
@@ -166,6 +178,7 @@ enum Kind {
     Installing,
     Updating,
     Uninstalling,
+    Adopting,
     Removing,
 }
 
@@ -178,15 +191,17 @@ mod tests {
             op_id: OpId(0x0123_4567_89ab_cdef),
             intent: Intent::Updating { swapped: true },
             installed_version: Some("1 \"\\é".to_owned()),
+            installed_by: Some(OpId(0xfedc_ba98)),
             next_version: Some("2".to_owned()),
         }
     }
 
     #[test]
     fn a_log_comes_back_as_it_was() {
-        let bare = IntentLog { installed_version: None, next_version: None, ..log() };
+        let bare = IntentLog { installed_version: None, installed_by: None, next_version: None, ..log() };
         let updating = Intent::Updating { swapped: false };
-        let intents = [Intent::None, Intent::Installing, updating, Intent::Uninstalling, Intent::Removing];
+        let intents =
+            [Intent::None, Intent::Installing, updating, Intent::Uninstalling, Intent::Adopting, Intent::Removing];
         for log in intents.map(|intent| IntentLog { intent, ..bare.clone() }).into_iter().chain([log(), bare]) {
             assert_eq!(IntentLog::decode(&log.encode()).unwrap(), log);
         }

@@ -4,6 +4,7 @@
 //! install:   intent ─► staging, marked ─► unpack ─► everything durable ─────────────► staging becomes local ─► intent none
 //! update:    intent ─► staging, marked ─► unpack ─► everything durable ─► local set aside ─► swap ─► backup goes ─► none
 //! uninstall: intent ─► local set aside, marked ─► backup goes ─► intent none
+//! adopt:     intent ─► number in local ─► intent none, and the number in the log
 //! ```
 //!
 //! Every arrow waits until the step before it is durable, so that at any instant a power cut leaves the old state, the new
@@ -14,12 +15,12 @@
 //!
 //! 1. the intent (log.rs), durable, before anything is touched;
 //! 2. `.local.installing/` with the marker in it;
-//! 3. the files, then every file and directory flushed;
-//! 4. update: `local` becomes `.local.backup`, with the marker in it, durable;
+//! 3. the files, and the number of the operation (owner.rs), then every file and directory flushed;
+//! 4. update: `local`, if it still has the number that the log has, becomes `.local.backup`, with the marker in it, durable;
 //! 5. `.local.installing` becomes `local`, the marker is taken out;
 //! 6. the root is flushed: this is the moment at which the new state is there;
 //! 7. update: that is noted in the intent, then the backup is deleted;
-//! 8. the intent is none, durable.
+//! 8. the intent is none, and the number is in the log, durable. From here on `local/` is known to be lanspread's.
 //!
 //! A removal (remove.rs) has its intent, too: what was begun under it is finished at the next start.
 
@@ -28,6 +29,7 @@ mod copy;
 mod log;
 mod marker;
 mod mirror;
+mod owner;
 mod planted;
 mod recover;
 mod remove;
@@ -39,6 +41,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use copy::{bytes_to_copy, copy_files};
 pub use log::{Intent, IntentLog, LogError, OpId};
 pub use mirror::describes_mirror;
+pub use owner::{Made, made_by_lanspread};
 pub use recover::{Left, Local, LogState, Observed, Recovery, Scratch, Step, Version, recover, recover_game};
 pub use remove::{finish_removal, forget_removal, remove};
 
@@ -92,13 +95,14 @@ pub struct Done {
 ///
 /// # Errors
 /// What `fill` returns, what the system says; then the old state is there, or comes back at the next start.
-/// [`JobErrorKind::InUse`]: a program holds `local/`, it was not made by lanspread, or something lies in the way;
+/// [`JobErrorKind::InUse`]: a program holds `local/`, or something lies in the way; [`JobErrorKind::NotOurs`]: nothing proves
+/// that lanspread made it;
 /// [`JobErrorKind::DiskFull`] before the first byte when the space does not suffice; [`JobErrorKind::Cancelled`].
 pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, JobError> {
     let found = settle(root, what.game)?;
     let is_update = match found.seen.local {
         Local::Absent => false,
-        Local::Dir if found.made_local() => true,
+        Local::Dir if found.made_local(root)? => true,
         Local::Dir => return Err(not_ours(root)),
         Local::Foreign => return Err(not_a_directory(root)),
     };
@@ -107,6 +111,7 @@ pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, J
     let log = IntentLog {
         op_id: new_op_id()?,
         intent: if is_update { Intent::Updating { swapped: false } } else { Intent::Installing },
+        installed_by: found.last.as_ref().and_then(|log| log.installed_by).filter(|_| is_update),
         installed_version: found.last.and_then(|log| log.installed_version).filter(|_| is_update),
         next_version: what.version.map(str::to_owned),
     };
@@ -117,23 +122,52 @@ pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, J
 /// Removes `local/` of the game whose root this is.
 ///
 /// # Errors
-/// [`JobErrorKind::InUse`]: a program holds `local/`, or it was not made by lanspread; [`JobErrorKind::Changed`]: there is
-/// none; what the system says. Then it is there as it was.
+/// [`JobErrorKind::InUse`]: a program holds `local/`; [`JobErrorKind::NotOurs`]: nothing proves that lanspread made it;
+/// [`JobErrorKind::Changed`]: there is none; what the system says. Then it is there as it was.
 pub fn uninstall(root: &Dir, game: &GameId) -> Result<Done, JobError> {
     let found = settle(root, game)?;
     match found.seen.local {
-        Local::Dir if found.made_local() => {}
+        Local::Dir if found.made_local(root)? => {}
         Local::Dir => return Err(not_ours(root)),
-        Local::Absent => return Err(JobError::new(JobErrorKind::Changed, format!("{game} is not installed"))),
+        Local::Absent => return Err(not_installed(game)),
         Local::Foreign => return Err(not_a_directory(root)),
     }
     let log = IntentLog {
         op_id: new_op_id()?,
         intent: Intent::Uninstalling,
+        installed_by: found.last.as_ref().and_then(|log| log.installed_by),
         installed_version: found.last.and_then(|log| log.installed_version),
         next_version: None,
     };
     Transaction { root, log, swapped: false, still_marked: None }.run(Transaction::uninstall)
+}
+
+/// Makes a `local/` lanspread's that somebody else made, or an older version of the program: from now on it is replaced by
+/// updates and removed by [`uninstall`]. Nothing in it is changed, but for one small file. Of one that is lanspread's already
+/// nothing is changed at all.
+///
+/// # Errors
+/// [`JobErrorKind::Changed`]: there is none; [`JobErrorKind::NotOurs`]: a file of somebody's has the name of that small one; what the
+/// system says. Then it is as it was, or becomes so at the next start.
+pub fn adopt(root: &Dir, game: &GameId) -> Result<Done, JobError> {
+    let found = settle(root, game)?;
+    match found.seen.local {
+        Local::Dir if owner::owns(root, INSTALL, found.last.as_ref())? => return Ok(Done::default()),
+        Local::Dir => {}
+        Local::Absent => return Err(not_installed(game)),
+        Local::Foreign => return Err(not_a_directory(root)),
+    }
+    let (installed_version, installed_by) =
+        found.last.map_or((None, None), |log| (log.installed_version, log.installed_by));
+    // Older versions of the program knew the version and no number. With a number the log speaks of another `local/`.
+    let next_version = installed_version.clone().filter(|_| installed_by.is_none());
+    let log =
+        IntentLog { op_id: new_op_id()?, intent: Intent::Adopting, installed_version, installed_by, next_version };
+    let mut transaction = Transaction { root, log, swapped: false, still_marked: None };
+    match transaction.adopt() {
+        Ok(()) => Ok(Done::default()),
+        Err(failure) => Err(transaction.give_up(failure)),
+    }
 }
 
 /// One operation on its way.
@@ -165,6 +199,7 @@ impl Transaction<'_> {
         root.sync()?;
         fill(&staging).map_err(Failure::Job)?;
         refuse_if_cancelled(what).map_err(Failure::Job)?;
+        owner::put(&staging, self.log.op_id)?;
         let sync_early = !planted::is(Bug::NoStagingSync) && !planted::is(Bug::SwapBeforeSync);
         if sync_early {
             staging.sync_tree()?;
@@ -199,6 +234,15 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    fn adopt(&mut self) -> Result<(), Failure> {
+        self.begin()?;
+        if planted::is(Bug::NumberAfterLog) {
+            recover::close(self.root, &self.log, Version::New)?;
+        }
+        owner::replace(self.root, self.log.op_id).map_err(Failure::Job)?;
+        Ok(recover::close(self.root, &self.log, Version::New)?)
+    }
+
     fn begin(&self) -> Result<(), Failure> {
         if planted::is(Bug::NoIntent) {
             return Ok(());
@@ -207,7 +251,9 @@ impl Transaction<'_> {
     }
 
     fn set_aside(&mut self) -> Result<(), Failure> {
+        owner::check_again(self.root, INSTALL, &self.log).map_err(Failure::Job)?;
         self.root.rename(INSTALL, BACKUP).map_err(|e| Failure::held(e, self.root))?;
+        owner::check_again(self.root, BACKUP, &self.log).map_err(Failure::Job)?;
         let backup = self.root.subdir(BACKUP)?;
         marker::put(&backup, self.log.op_id)?;
         if !planted::is(Bug::NoBackupSync) {
@@ -228,7 +274,7 @@ impl Transaction<'_> {
                 Version::New
             }
             Intent::Installing => Version::New,
-            Intent::Uninstalling | Intent::Removing | Intent::None => Version::Unknown,
+            Intent::Uninstalling | Intent::Adopting | Intent::Removing | Intent::None => Version::Unknown,
         };
         if self.root.remove_tree(BACKUP)? {
             self.root.sync()?;
@@ -309,9 +355,17 @@ fn refuse_if_cancelled(what: &Install<'_>) -> Result<(), JobError> {
 /// Somebody's own installation, with his saves in it, is not replaced or removed.
 fn not_ours(root: &Dir) -> JobError {
     let local = root.path().join(INSTALL);
-    let message =
-        format!("{} was not made by lanspread and is left as it is: move it away, then try again", local.display());
-    JobError::new(JobErrorKind::InUse, message)
+    let game = root.path().file_name().unwrap_or_default().display().to_string();
+    let message = format!(
+        "nothing proves that {} was made by lanspread, and it is left as it is: move it away, or let lanspread have it \
+         (`lanspread adopt {game}`), then try again",
+        local.display()
+    );
+    JobError::new(JobErrorKind::NotOurs, message)
+}
+
+fn not_installed(game: &GameId) -> JobError {
+    JobError::new(JobErrorKind::Changed, format!("{game} is not installed"))
 }
 
 fn not_a_directory(root: &Dir) -> JobError {

@@ -15,6 +15,14 @@ pub(super) enum Bug {
     NoMarkerCheck,
     /// Whatever lies in the place of `local/` counts as lanspread's.
     NoOwnerCheck,
+    /// The owner of `local/` is asked for before an operation and not again before `local/` goes.
+    OwnerCheckedOnce,
+    /// The new `local/` gets no number.
+    NoNumber,
+    /// An adopted `local/` gets its number when the log has it already.
+    NumberAfterLog,
+    /// The number in an adopted `local/` is not made durable.
+    NoNumberSync,
     /// The intent is not noted.
     NoIntent,
     /// Downloaded files go before their sentinel has gone durably.

@@ -15,6 +15,7 @@
 //! | updating, swapped | B | complete: B goes |
 //! | uninstalling | L, no B | not begun: L stays |
 //! | uninstalling | B | begun: B goes |
+//! | adopting | | not complete: the number goes, L stays |
 //! | none, removing | S or B | marked ones go (B only beside L), others are left alone |
 //! | unreadable | | everything is left alone |
 //!
@@ -22,6 +23,7 @@
 
 use super::log::{Intent, IntentLog, LOG};
 use super::marker::{self, MARKER};
+use super::owner;
 use super::planted::{self, Bug};
 use super::{BACKUP, INSTALL, STAGING};
 use crate::fs::{Dir, EntryKind, FsError};
@@ -90,6 +92,8 @@ pub enum Step {
     RestoreBackup,
     /// Takes the marker of a staging directory out of what is `local/` now.
     UnmarkLocal,
+    /// Takes the number of an adoption out of `local/`.
+    Disown,
     /// Notes durably that the new `local/` is in its place.
     NoteSwapped,
     /// Deletes `.local.installing`.
@@ -118,7 +122,7 @@ pub enum Left {
 /// The steps after which the game is wholly in its old or its new state and nothing is under way.
 pub fn recover(log: LogState, seen: &Observed) -> Vec<Step> {
     use Scratch::{Absent, Foreign, Marked, Unmarked};
-    use Step::{Close, Leave, NoteSwapped, RemoveBackup, RemoveStaging, RestoreBackup, SyncRoot, UnmarkLocal};
+    use Step::{Close, Disown, Leave, NoteSwapped, RemoveBackup, RemoveStaging, RestoreBackup, SyncRoot, UnmarkLocal};
     let LogState::Known(intent) = log else { return vec![Leave(Left::Log)] };
     let is_dir = |scratch| matches!(scratch, Marked | Unmarked);
     let (has_local, has_staging, has_backup) = (seen.local == Local::Dir, is_dir(seen.staging), is_dir(seen.backup));
@@ -175,6 +179,12 @@ pub fn recover(log: LogState, seen: &Observed) -> Vec<Step> {
             steps.push(Close(if has_local && !has_backup { Version::Old } else { Version::Unknown }));
             (false, true)
         }
+        Intent::Adopting => {
+            // It is as easily asked for again, and until the log has the number it is nobody's.
+            steps.extend(has_local.then_some(Disown));
+            steps.extend([SyncRoot, Close(if has_local { Version::Old } else { Version::Unknown })]);
+            (false, false)
+        }
     };
     match seen.staging {
         Absent => {}
@@ -211,9 +221,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Whether the log shows that what is `local` now was installed by lanspread.
-    pub(super) fn made_local(&self) -> bool {
-        planted::is(Bug::NoOwnerCheck) || self.last.as_ref().is_some_and(|log| log.installed_version.is_some())
+    /// Whether what is `local` now was installed, or adopted, by lanspread.
+    pub(super) fn made_local(&self, root: &Dir) -> Result<bool, FsError> {
+        Ok(planted::is(Bug::NoOwnerCheck) || owner::owns(root, INSTALL, self.last.as_ref())?)
     }
 
     /// Looks at four names; lists no directory.
@@ -248,7 +258,7 @@ pub fn recover_game(root: &Dir) -> Result<Recovery, FsError> {
             Step::RemoveBackup => recovery.done.push("the old install was removed".to_owned()),
             Step::Close(Version::New) => recovery.done.push("the new install is complete".to_owned()),
             Step::Close(_) => recovery.done.push("an interrupted operation was ended".to_owned()),
-            Step::SyncRoot | Step::UnmarkLocal | Step::NoteSwapped => {}
+            Step::SyncRoot | Step::UnmarkLocal | Step::Disown | Step::NoteSwapped => {}
             Step::Leave(left) => recovery.left.push(in_words(root, left, found.fault.as_deref())),
         }
     }
@@ -263,6 +273,10 @@ fn take(root: &Dir, found: &Found, step: Step) -> Result<(), FsError> {
             root.rename(BACKUP, INSTALL)
         }
         Step::UnmarkLocal => marker::remove(root, INSTALL),
+        Step::Disown => match &found.last {
+            Some(log) => owner::take_back(root, log.op_id),
+            None => Ok(()),
+        },
         Step::NoteSwapped => match &found.last {
             Some(log) => IntentLog { intent: Intent::Updating { swapped: true }, ..log.clone() }.write(root),
             None => Ok(()),
@@ -277,18 +291,19 @@ fn take(root: &Dir, found: &Found, step: Step) -> Result<(), FsError> {
     }
 }
 
-/// Notes durably that nothing is under way. With no version to remember there is no log.
+/// Notes durably that nothing is under way. With nothing to remember there is no log.
 pub(super) fn close(root: &Dir, log: &IntentLog, version: Version) -> Result<(), FsError> {
-    let installed_version = match version {
-        Version::Old => log.installed_version.clone(),
-        Version::New => log.next_version.clone(),
-        Version::Unknown => None,
+    let (installed_version, installed_by) = match version {
+        Version::Old => (log.installed_version.clone(), log.installed_by),
+        Version::New => (log.next_version.clone(), Some(log.op_id)),
+        Version::Unknown => (None, None),
     };
-    if installed_version.is_none() {
+    if installed_version.is_none() && installed_by.is_none() {
         root.remove_file(LOG)?;
         return root.sync();
     }
-    IntentLog { op_id: log.op_id, intent: Intent::None, installed_version, next_version: None }.write(root)
+    IntentLog { op_id: log.op_id, intent: Intent::None, installed_version, installed_by, next_version: None }
+        .write(root)
 }
 
 fn scratch(root: &Dir, name: &str) -> Result<Scratch, FsError> {

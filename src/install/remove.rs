@@ -27,7 +27,13 @@ const MAX_DIRECTORIES: usize = 200_000;
 pub fn remove(game_dir: &Dir, game: &GameId, manifest: &Manifest) -> Result<(), JobError> {
     let root = game_dir.subdir(game.as_str())?;
     refuse_if_used(&root, game)?;
-    let log = IntentLog { op_id: new_op_id()?, intent: Intent::Removing, installed_version: None, next_version: None };
+    let log = IntentLog {
+        op_id: new_op_id()?,
+        intent: Intent::Removing,
+        installed_version: None,
+        installed_by: None,
+        next_version: None,
+    };
     let aside = if !root.exists(SENTINEL)? {
         None
     } else if manifest.files().iter().any(|file| file.path.as_str() == SENTINEL) {

@@ -3,6 +3,7 @@
 
 mod crash;
 mod operations;
+mod owner;
 mod table;
 
 use std::collections::BTreeMap;
@@ -46,11 +47,19 @@ fn beneath(tree: &Tree, prefix: &str) -> Tree {
     tree.iter().filter_map(cut).collect()
 }
 
+/// Of the operation that made [`installed`].
+const EARLIER: OpId = OpId(3);
+
 fn log_of(version: &str) -> String {
+    text_of(Some(version), Some(EARLIER))
+}
+
+fn text_of(version: Option<&str>, installed_by: Option<OpId>) -> String {
     let log = IntentLog {
         op_id: OpId(7),
         intent: Intent::None,
-        installed_version: Some(version.to_owned()),
+        installed_version: version.map(str::to_owned),
+        installed_by,
         next_version: None,
     };
     String::from_utf8(log.encode()).unwrap()
@@ -74,6 +83,7 @@ fn installed() -> Tree {
     tree.extend(super::tests::tree(&[
         ("quake/local/game.exe", "old program"),
         ("quake/local/save/slot", "saved by the user"),
+        ("quake/local/.lanspread_installed", "0000000000000003\n"),
         ("quake/.lanspread.json", &log_of("1")),
     ]));
     tree
@@ -95,6 +105,23 @@ fn install_in(game_dir: &Dir) -> Result<Done, JobError> {
 
 fn uninstall_in(game_dir: &Dir) -> Result<Done, JobError> {
     uninstall(&game_dir.subdir("quake")?, &game())
+}
+
+/// What somebody installed by hand, beside an older program's log if there is a version.
+fn made_by_hand(version: Option<&str>) -> Tree {
+    let mut tree = downloaded();
+    tree.extend(super::tests::tree(&[
+        ("quake/local/game.exe", "the user's program"),
+        ("quake/local/save/slot", "100 hours"),
+    ]));
+    if let Some(version) = version {
+        tree.extend(super::tests::tree(&[("quake/.lanspread.json", &text_of(Some(version), None))]));
+    }
+    tree
+}
+
+fn adopt_in(game_dir: &Dir) -> Result<Done, JobError> {
+    adopt(&game_dir.subdir("quake")?, &game())
 }
 
 fn remove_in(game_dir: &Dir) -> Result<Done, JobError> {

@@ -50,6 +50,16 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
+/// Who made the `local/` that is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstalledBy {
+    /// Lanspread installed or adopted it, and may replace and remove it.
+    Lanspread,
+    /// Nothing proves that.
+    SomebodyElse,
+}
+
 /// A game as it lies on this disk. What others see of it also depends on the catalog and on running operations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScannedGame {
@@ -63,6 +73,9 @@ pub struct ScannedGame {
     pub downloaded: bool,
     /// `local/` is there.
     pub installed: bool,
+    /// Who made it; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed_by: Option<InstalledBy>,
     /// The version that was installed there; `None` when it is not known (somebody else made `local/`) or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed_version: Option<String>,
@@ -230,6 +243,11 @@ pub enum Job {
         /// Which.
         game: GameId,
     },
+    /// Make a `local/` lanspread's that somebody else made.
+    Adopt {
+        /// Which.
+        game: GameId,
+    },
     /// Remove the downloaded files, sentinel first. The game must not be installed.
     RemoveFiles {
         /// Which.
@@ -322,7 +340,7 @@ pub enum JobDone {
         /// The game as it lies there now, with its content hash.
         result: Result<Arc<ScannedGame>, JobError>,
     },
-    /// To [`Job::Install`], [`Job::Uninstall`] and [`Job::RemoveFiles`].
+    /// To [`Job::Install`], [`Job::Uninstall`], [`Job::Adopt`] and [`Job::RemoveFiles`].
     FilesChanged {
         /// Which game.
         game: GameId,

@@ -80,6 +80,10 @@ impl Context {
                 let result = self.operation(&game, |home, _| local::uninstall(home, &game));
                 JobDone::FilesChanged { game, result }
             }
+            Job::Adopt { game } => {
+                let result = self.operation(&game, |home, _| local::adopt(home, &game));
+                JobDone::FilesChanged { game, result }
+            }
             Job::RemoveFiles { game } => {
                 let result = self.operation(&game, |home, _| local::remove(home, &game));
                 JobDone::FilesChanged { game, result }

@@ -78,6 +78,12 @@ pub(super) fn uninstall(home: &GameDir, game: &GameId) -> Changed {
     finish(home, game, done)
 }
 
+/// Makes a `local/` lanspread's.
+pub(super) fn adopt(home: &GameDir, game: &GameId) -> Changed {
+    let done = install::adopt(&home.root(game)?, game)?;
+    finish(home, game, done)
+}
+
 /// Removes the downloaded files.
 pub(super) fn remove(home: &GameDir, game: &GameId) -> Changed {
     let manifest = home.files_to_remove(game)?;

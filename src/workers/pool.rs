@@ -79,7 +79,11 @@ impl Kind {
             Task::Job(Job::Resolve { .. }) => Self::Names,
             Task::Job(Job::HashGame { .. }) => Self::Background,
             Task::Job(
-                Job::Install { .. } | Job::Uninstall { .. } | Job::RemoveFiles { .. } | Job::VerifyFiles { .. },
+                Job::Install { .. }
+                | Job::Uninstall { .. }
+                | Job::Adopt { .. }
+                | Job::RemoveFiles { .. }
+                | Job::VerifyFiles { .. },
             ) => Self::Local,
             Task::Job(Job::PrepareDownload { .. }) => Self::Prepare,
             Task::Job(_) | Task::OpenServed(_) => Self::Jobs,
@@ -177,6 +181,7 @@ impl<C: Send + 'static> Workers<C> {
             Task::Job(
                 Job::Install { game }
                 | Job::Uninstall { game }
+                | Job::Adopt { game }
                 | Job::RemoveFiles { game }
                 | Job::VerifyFiles { game, .. },
             ) => self.shared.context.operation_queued(game),

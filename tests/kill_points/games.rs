@@ -17,6 +17,8 @@ pub(crate) const ID: &str = "doom";
 pub(crate) const OLD: &str = "1.0";
 /// The version that is to be.
 pub(crate) const NEW: &str = "2.0";
+/// What says in `local/` that lanspread made it.
+pub(crate) const NUMBER: &str = ".lanspread_installed";
 
 /// What a folder holds: path to kind, size and hash. Without directories: which of them an interrupted download made is
 /// of no account.
@@ -56,9 +58,21 @@ pub(crate) fn put_outdated_install(home: &Home, form: Form) {
     let root = home.game(ID);
     write(&root.join("local"), playable(OLD));
     write(&root.join("local"), vec![("save/slot1".to_owned(), b"hours of play".to_vec())]);
-    let log =
-        IntentLog { op_id: OpId(1), intent: Intent::None, installed_version: Some(OLD.to_owned()), next_version: None };
+    write(&root.join("local"), vec![(NUMBER.to_owned(), b"0000000000000001\n".to_vec())]);
+    let log = IntentLog {
+        op_id: OpId(1),
+        intent: Intent::None,
+        installed_version: Some(OLD.to_owned()),
+        installed_by: Some(OpId(1)),
+        next_version: None,
+    };
     log.write(&Dir::open(&root).unwrap()).unwrap();
+}
+
+/// The version is downloaded, and somebody has installed it by hand.
+pub(crate) fn put_install_by_hand(home: &Home, form: Form) {
+    put_game(home, form, NEW);
+    write(&home.game(ID).join("local"), playable(NEW));
 }
 
 /// What is there when this version is downloaded.

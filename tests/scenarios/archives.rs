@@ -32,7 +32,14 @@ fn put_older_install(home: &Home, id: &str) {
     fs::create_dir(root.join("local")).unwrap();
     fs::write(root.join("local/save.dat"), "years of work").unwrap();
     let version = Some("0.9".to_owned());
-    let log = IntentLog { op_id: OpId(1), intent: Intent::None, installed_version: version, next_version: None };
+    fs::write(root.join("local/.lanspread_installed"), "0000000000000001\n").unwrap();
+    let log = IntentLog {
+        op_id: OpId(1),
+        intent: Intent::None,
+        installed_version: version,
+        installed_by: Some(OpId(1)),
+        next_version: None,
+    };
     log.write(&Dir::open(&root).unwrap()).unwrap();
 }
 
@@ -51,7 +58,7 @@ fn wait_install(daemon: &Daemon, game: &str, mark: usize) -> Value {
 /// Path and bytes of every file that is installed.
 fn installed(home: &Home, game: &str) -> BTreeMap<String, Vec<u8>> {
     let local = home.game(game).join("local");
-    let files = tree(&local, &[]).into_iter().filter(|(_, what)| what != "directory");
+    let files = tree(&local, &[".lanspread_installed"]).into_iter().filter(|(_, what)| what != "directory");
     files.map(|(path, _)| (path.clone(), fs::read(local.join(path)).unwrap())).collect()
 }
 
@@ -370,7 +377,11 @@ fn a_game_is_served_while_it_is_installed_and_never_anything_of_local() {
     assert_eq!(daemon.games()["doom"]["operation"], "installing", "all that happened meanwhile");
     unpacker.go_on();
     assert_eq!(wait_install(&daemon, "doom", mark)["event"], "install-finished");
-    assert_eq!(tree(&home.game("doom").join("local"), &[]).len(), 40_000 + 200, "files, and directories of 200");
+    assert_eq!(
+        tree(&home.game("doom").join("local"), &[".lanspread_installed"]).len(),
+        40_000 + 200,
+        "files, and directories of 200"
+    );
     // Installed, it is the same game to everybody.
     let mut stranger = Stranger::connect(daemon.addr);
     stranger.hello();

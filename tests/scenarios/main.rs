@@ -15,6 +15,7 @@ mod archive_support;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
 mod archives;
 mod bad_paths;
 mod counts;

@@ -46,7 +46,8 @@ fn finish(daemon: &Daemon, command: &str) {
 /// The operation fails because of what `names`, and the user is told so.
 fn assert_in_the_way(daemon: &Daemon, command: &str, names: &str) {
     let end = end_of(daemon, command);
-    assert_eq!((&end["event"], &end["code"]), (&json!(format!("{command}-failed")), &json!("in-use")), "{end}");
+    let code = if names == "move it away" { "not-ours" } else { "in-use" };
+    assert_eq!((&end["event"], &end["code"]), (&json!(format!("{command}-failed")), &json!(code)), "{end}");
     let message = end["message"].as_str().unwrap();
     assert!(message.contains(names), "{message}");
     assert!(daemon.games()["doom"].get("operation").is_none(), "the game is free again");
@@ -62,6 +63,7 @@ fn write_log(root: &Path, intent: Intent, installed: Option<&str>, next: Option<
         op_id: OpId(1),
         intent,
         installed_version: installed.map(str::to_owned),
+        installed_by: None,
         next_version: next.map(str::to_owned),
     };
     log.write(&Dir::open(root).unwrap()).unwrap();

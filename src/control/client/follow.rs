@@ -152,6 +152,7 @@ impl Watch<'_> {
             "download" => downloaded(game, event),
             "install" => format!("{game}: installed\n"),
             "uninstall" => format!("{game}: uninstalled\n"),
+            "adopt" => format!("{game}: its installation is lanspread's now\n"),
             "remove" => format!("{game}: the downloaded files are gone\n"),
             _ if !is_damaged => format!("{game}: all {chunks} chunks are good\n"),
             _ => String::new(),
@@ -200,6 +201,7 @@ impl Watch<'_> {
             "download" => downloaded && (installed || !self.installs),
             "install" => installed,
             "uninstall" => !installed,
+            "adopt" => row["installed_by"] == "lanspread",
             "remove" => !downloaded,
             _ => downloaded,
         };

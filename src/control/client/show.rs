@@ -190,6 +190,9 @@ fn game_state(row: &Value) -> String {
         (false, false) => "not here",
     };
     let mut state = here.to_owned();
+    if row["installed_by"] == "somebody-else" {
+        state += ", not by lanspread";
+    }
     if row["changed"] == true {
         state += ", changed here";
     }
@@ -248,6 +251,7 @@ pub(super) fn noun(command: &str) -> &'static str {
         "download" => "the download",
         "install" => "the installation",
         "uninstall" => "the removal of the installation",
+        "adopt" => "the adoption of the installation",
         "remove" => "the removal of the files",
         _ => "the verification",
     }

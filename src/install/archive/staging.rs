@@ -9,6 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::context::Context;
 use super::{ArchiveLimits, Step};
 use crate::fs::{Dir, File};
+use crate::install::owner::NUMBER;
 use crate::types::{JobError, JobErrorKind, RelPath};
 
 /// Bytes are collected up to here before they are written.
@@ -357,8 +358,10 @@ fn entry_path(name: &str) -> Result<Option<RelPath>, JobError> {
         return Ok(None);
     }
     let path = RelPath::parse_unreserved(path).map_err(|e| unsafe_entry(name, e.reason))?;
-    // Marks whose directory it is, under every spelling that some file system takes for it.
-    if path.collision_key().starts_with(".lanspread") {
+    // Marks whose directory it is, under every spelling that some file system takes for it. But an archive that was made of an
+    // installation is an archive all the same: the number in it is replaced.
+    let key = path.collision_key();
+    if key.starts_with(".lanspread") && key != NUMBER {
         return Err(unsafe_entry(name, "its first component is reserved"));
     }
     Ok(Some(path))

@@ -21,11 +21,18 @@ enum State {
     New,
 }
 
-fn cases() -> [Case; 5] {
+fn cases() -> [Case; 7] {
     [
         Case { name: "install", before: downloaded(), run: install_in, check: check_local },
         Case { name: "update", before: installed(), run: install_in, check: check_local },
         Case { name: "uninstall", before: installed(), run: uninstall_in, check: check_uninstalled },
+        Case { name: "adopt", before: made_by_hand(None), run: adopt_in, check: check_adopted },
+        Case {
+            name: "adopt what an older version made",
+            before: made_by_hand(Some("1")),
+            run: adopt_in,
+            check: check_adopted,
+        },
         Case { name: "remove", before: with_own_files(), run: remove_in, check: check_removed },
         Case { name: "remove leftovers", before: leftovers(), run: remove_in, check: check_leftovers_removed },
     ]
@@ -45,8 +52,17 @@ fn with_own_files() -> Tree {
 }
 
 fn new_local() -> Tree {
-    super::tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", "")])
+    super::tree(&[
+        ("game.exe", "new program"),
+        ("bin/data", "new data"),
+        ("empty", ""),
+        ("bin/saves/", ""),
+        (".lanspread_installed", SEVEN),
+    ])
 }
+
+/// What the operations of the tests leave in `local/`.
+const SEVEN: &str = "0000000000000007\n";
 
 /// `local/` is wholly old or wholly new, the log agrees, no scratch is left, nothing else was touched.
 fn check_local(before: &Tree, recovered: &Tree) -> Result<State, String> {
@@ -63,36 +79,68 @@ fn check(before: &Tree, recovered: &Tree, ends_without: bool) -> Result<State, S
     // An unfinished write of the log is never read, and swept when the directory is opened.
     rest.remove("quake/.lanspread.json.tmp");
     let log = rest.remove("quake/.lanspread.json").flatten();
-    let version = match log.map(|bytes| IntentLog::decode(&bytes)) {
-        None => None,
-        Some(Ok(IntentLog { intent: Intent::None, installed_version, .. })) => installed_version,
-        Some(other) => return Err(format!("an operation is not ended: {other:?}")),
-    };
+    let (version, installed_by) = remembered(log)?;
     let has_local = rest.contains_key("quake/local");
     let local = beneath(&rest, "quake/local");
     let had_local = before.contains_key("quake/local");
     let (state, should) = if has_local == had_local && local == beneath(before, "quake/local") {
-        (State::Old, had_local.then_some("1"))
+        (State::Old, had_local.then_some(("1", EARLIER)))
     } else if has_local && local == new_local() {
-        (State::New, Some("2"))
+        (State::New, Some(("2", OpId(7))))
     } else if !has_local && ends_without {
         (State::New, None)
     } else {
         return Err(format!("local/ is neither old nor new: {has_local} {local:?}"));
     };
-    if version.as_deref() != should {
-        return Err(format!("{state:?}, but the log says {version:?}"));
+    if (version.as_deref(), installed_by) != should.unzip() {
+        return Err(format!("{state:?}, but the log says {version:?}, {installed_by:?}"));
     }
+    untouched_beside_local(before, &rest)?;
+    Ok(state)
+}
+
+/// Version and number of a log under which nothing is under way.
+fn remembered(log: Option<Vec<u8>>) -> Result<(Option<String>, Option<OpId>), String> {
+    match log.map(|bytes| IntentLog::decode(&bytes)) {
+        None => Ok((None, None)),
+        Some(Ok(log)) if log.intent == Intent::None => Ok((log.installed_version, log.installed_by)),
+        Some(other) => Err(format!("an operation is not ended: {other:?}")),
+    }
+}
+
+fn untouched_beside_local(before: &Tree, rest: &Tree) -> Result<(), String> {
     let others = |tree: &Tree| -> Tree {
         let is_other = |path: &&String| {
             !(path.starts_with("quake/local/") || *path == "quake/local" || *path == "quake/.lanspread.json")
         };
         tree.keys().filter(is_other).map(|path| (path.clone(), tree[path].clone())).collect()
     };
-    let (rest, before) = (others(&rest), others(before));
+    let (rest, before) = (others(rest), others(before));
     if rest != before {
         return Err(format!("something else was touched: {rest:?}"));
     }
+    Ok(())
+}
+
+/// Every byte of `local/` is there; it has a number that the log has, too, or neither has one.
+fn check_adopted(before: &Tree, recovered: &Tree) -> Result<State, String> {
+    let mut rest = recovered.clone();
+    rest.remove("quake/.lanspread.json.tmp");
+    let (version, installed_by) = remembered(rest.remove("quake/.lanspread.json").flatten())?;
+    let known = before.get("quake/.lanspread.json").cloned().flatten();
+    if version != remembered(known)?.0 {
+        return Err(format!("the log says {version:?}"));
+    }
+    let number = rest.remove("quake/local/.lanspread_installed").flatten();
+    let state = match (installed_by, number.as_deref()) {
+        (None, None) => State::Old,
+        (Some(OpId(7)), Some(number)) if number == SEVEN.as_bytes() => State::New,
+        other => return Err(format!("half adopted: {other:?}")),
+    };
+    if beneath(&rest, "quake/local") != beneath(before, "quake/local") {
+        return Err(format!("local/ was touched: {rest:?}"));
+    }
+    untouched_beside_local(before, &rest)?;
     Ok(state)
 }
 
@@ -232,7 +280,7 @@ fn after_a_power_cut_at_any_instant_everything_is_wholly_old_or_wholly_new() {
 
 #[test]
 fn planted_bugs_are_found() {
-    let [install, update, uninstall, remove, leftovers] = cases();
+    let [install, update, uninstall, adopt, adopt_older, remove, leftovers] = cases();
     let finds = |bug: Bug, case: &Case| {
         let found = planted::with(bug, || prove(case));
         assert!(found.is_err(), "{bug:?} was not seen in {}", case.name);
@@ -248,6 +296,13 @@ fn planted_bugs_are_found() {
     finds(Bug::NoIntent, &install);
     finds(Bug::NoIntent, &update);
     finds(Bug::NoIntent, &uninstall);
+    finds(Bug::NoNumber, &install);
+    finds(Bug::NoNumber, &update);
+    for adopt in [&adopt, &adopt_older] {
+        finds(Bug::NoIntent, adopt);
+        finds(Bug::NumberAfterLog, adopt);
+        finds(Bug::NoNumberSync, adopt);
+    }
     finds(Bug::NoIntent, &remove);
     finds(Bug::NoIntent, &leftovers);
     finds(Bug::NoSentinelSync, &remove);
@@ -305,12 +360,15 @@ fn a_flush_that_is_left_out_is_found() {
 }
 
 /// Flushes that no crash needs: in a staging directory that its intent claims anyway, the intent is flushed before and
-/// everything afterwards; files without bytes, directories without names; the end of an operation, after which both states say the same.
+/// everything afterwards (the number, too); files without bytes, directories without names; the end of an operation, after which
+/// both states say the same.
 fn without_effect(operation: &str) -> Vec<&'static str> {
     let staging = [
         "SyncFile(\".local.installing/.lanspread_owned.tmp\")",
         "SyncDir(\".local.installing\")",
         "SyncDir(\"quake\")",
+        "SyncFile(\".local.installing/.lanspread_installed\")",
+        "SyncFile(\".local.installing/.lanspread_installed\")",
         "SyncFile(\".local.installing/empty\")",
         "SyncDir(\".local.installing/bin/saves\")",
         "SyncFile(\".local.installing/.lanspread_owned\")",

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::fs::model::{read_tree, write_tree};
 use crate::fs::{Op, SpaceLedger, SpaceReservation};
 
-fn on_disk(tree: &Tree) -> (tempfile::TempDir, Dir) {
+pub(super) fn on_disk(tree: &Tree) -> (tempfile::TempDir, Dir) {
     let temp = tempfile::tempdir().unwrap();
     write_tree(temp.path(), tree);
     let dir = Dir::open(temp.path()).unwrap();
@@ -27,7 +27,8 @@ fn log_in(dir: &Dir) -> Option<IntentLog> {
 fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
     let (temp, dir) = on_disk(&downloaded());
     assert_eq!(install_in(&dir).unwrap(), Done::default());
-    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", "")]);
+    let number = (".lanspread_installed", "0000000000000007\n");
+    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", ""), number]);
     assert_eq!(local_of(&temp), new);
     assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("2"));
 
@@ -39,7 +40,7 @@ fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
         Ok(staging.replace_file("only", b"version 3")?)
     };
     assert_eq!(install(&root, &what, &fill).unwrap(), Done::default());
-    assert_eq!(local_of(&temp), tree(&[("only", "version 3")]));
+    assert_eq!(local_of(&temp), tree(&[("only", "version 3"), number]));
     assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("3"));
 
     assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
@@ -135,13 +136,12 @@ fn what_is_not_lanspreads_is_in_the_way_and_stays() {
 
 #[test]
 fn an_install_that_somebody_made_by_hand_is_neither_replaced_nor_removed() {
-    let mut before = downloaded();
-    before.extend(tree(&[("quake/local/save/slot", "100 hours")]));
+    let before = made_by_hand(None);
     let (temp, dir) = on_disk(&before);
     for run in [install_in, uninstall_in] {
         let error = run(&dir).unwrap_err();
-        assert_eq!(error.kind, JobErrorKind::InUse, "{error}");
-        assert!(error.message.contains("move it away"), "{error}");
+        assert_eq!(error.kind, JobErrorKind::NotOurs, "{error}");
+        assert!(error.message.contains("move it away") && error.message.contains("adopt quake"), "{error}");
         assert_eq!(read_tree(temp.path()), before);
     }
     let _ = planted::with(Bug::NoOwnerCheck, || uninstall_in(&dir)).unwrap();

@@ -3,13 +3,14 @@
 use super::*;
 use std::collections::BTreeSet;
 
-const LOGS: [LogState; 7] = [
+const LOGS: [LogState; 8] = [
     LogState::Known(Intent::None),
     LogState::Known(Intent::Removing),
     LogState::Known(Intent::Installing),
     LogState::Known(Intent::Updating { swapped: false }),
     LogState::Known(Intent::Updating { swapped: true }),
     LogState::Known(Intent::Uninstalling),
+    LogState::Known(Intent::Adopting),
     LogState::Unreadable,
 ];
 const LOCALS: [Local; 3] = [Local::Absent, Local::Dir, Local::Foreign];
@@ -33,7 +34,7 @@ fn is_dir(scratch: Scratch) -> bool {
 fn take(log: &mut LogState, seen: &mut Observed, step: Step) {
     match step {
         Step::SyncRoot | Step::Leave(_) => {}
-        Step::UnmarkLocal => assert_eq!(seen.local, Local::Dir),
+        Step::UnmarkLocal | Step::Disown => assert_eq!(seen.local, Local::Dir),
         Step::RestoreBackup => {
             assert!(is_dir(seen.backup) && seen.local == Local::Absent);
             (seen.local, seen.backup) = (Local::Dir, Scratch::Absent);
@@ -77,7 +78,8 @@ fn nothing_is_removed_that_neither_an_intent_nor_a_marker_claims_and_a_user_neve
     for (log, seen) in everything() {
         let steps = recover(log, &seen);
         let has = |step| steps.contains(&step);
-        let unclaimed = matches!(log, LogState::Known(Intent::None | Intent::Removing) | LogState::Unreadable);
+        let unclaimed =
+            matches!(log, LogState::Known(Intent::None | Intent::Adopting | Intent::Removing) | LogState::Unreadable);
         if has(Step::RemoveStaging) {
             assert!(seen.staging == Scratch::Marked || !unclaimed, "{log:?} {seen:?}");
         }
@@ -139,6 +141,8 @@ fn the_rows_of_the_table_are_these() {
     assert_eq!(of(updating, dir, marked, marked), [Leave(Left::TwoInstalls)]);
     let gone = [SyncRoot, RemoveBackup, SyncRoot, Close(Version::Unknown)];
     assert_eq!(of(Intent::Uninstalling, none, absent, unmarked), gone);
+    assert_eq!(of(Intent::Adopting, dir, absent, absent), [Disown, SyncRoot, Close(Version::Old)]);
+    assert_eq!(of(Intent::Adopting, none, absent, absent), [SyncRoot, Close(Version::Unknown)]);
     let kinds: BTreeSet<usize> = everything().map(|(log, seen)| recover(log, &seen).len()).collect();
     assert!(kinds.len() > 4);
 }
