@@ -15,7 +15,7 @@ pub use metrics::{
 
 use crate::types::{
     ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, KeptAside, LeftOut, LibraryDigest,
-    ManifestHash, MirrorUrl, PeerId, RelPath, Revision,
+    ManifestHash, MirrorUrl, Packing, PeerId, RelPath, Revision,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -453,6 +453,9 @@ pub struct GameRow {
     /// By whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installed_by: Option<InstalledBy>,
+    /// How it would be installed; missing while it is not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installs_by: Option<Packing>,
     /// What runs on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -517,6 +520,8 @@ pub struct GameFiles {
     pub manifest_hash: ManifestHash,
     /// Sum of the sizes.
     pub bytes: u64,
+    /// How it would be installed, by the names of its files.
+    pub installs_by: Packing,
     /// The files in canonical order.
     pub files: Vec<GameFile>,
     /// The folders that hold nothing, in canonical order; left out when there are none.

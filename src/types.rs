@@ -11,6 +11,7 @@ mod interface;
 mod job;
 mod manifest;
 mod mirror;
+mod packing;
 mod path;
 
 pub use catalog::CatalogSource;
@@ -30,4 +31,5 @@ pub use manifest::{
     content_hash,
 };
 pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
+pub use packing::Packing;
 pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_reserved_at_root};

@@ -475,6 +475,7 @@ impl Engine {
             downloaded: here.is_some(),
             installed: local.is_some_and(|game| game.installed),
             installed_by: local.and_then(|game| game.installed_by),
+            installs_by: here.and_then(|game| game.installs_by),
             operation: self.operation(&id),
             progress: self.transfers.progress(&id).or_else(|| self.operations.progress(&id)),
             local_only_reason,

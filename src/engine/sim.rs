@@ -839,6 +839,7 @@ pub(super) fn scanned(game: &str, version: &str, bytes: u64) -> ScannedGame {
         installed: false,
         installed_by: None,
         installed_version: None,
+        installs_by: None,
         manifest_hash: content(bytes).0.hash(),
         content_hash: None,
         fingerprint: Fingerprint(mark.to_be_bytes()),

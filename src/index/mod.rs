@@ -455,6 +455,7 @@ impl GameDir {
         let mut game = root.summary(id, &listing);
         if let Ok(manifest) = &listing.manifest {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
+            game.installs_by = Some(root.packing(manifest)?);
         }
         self.say_what_is_missing(&game);
         Ok(Look::Scanned(Box::new(game)))

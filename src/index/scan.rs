@@ -10,12 +10,13 @@ use xxhash_rust::xxh3::Xxh3;
 use super::ownership::BroughtList;
 use super::version::{MAX_SENTINEL_BYTES, parse_version};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
+use crate::install::archive::is_archive;
 use crate::install::{
     BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, Made, STAGING, describes_mirror, made_by_lanspread,
 };
 use crate::types::{
     ContentHash, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MIRROR_MANIFEST, Manifest,
-    ManifestHash, RelPath, ScannedGame, is_reserved_at_root,
+    ManifestHash, Packing, RelPath, ScannedGame, is_reserved_at_root,
 };
 
 /// The file whose presence says that the game is complete.
@@ -245,6 +246,18 @@ impl GameRoot {
         self.has_local && (self.made_local || !self.is_complete() || listing.brought.is_some())
     }
 
+    /// How the game is installed. Looks at the first bytes of each file in the root.
+    pub(super) fn packing(&self, manifest: &Manifest) -> Result<Packing, FsError> {
+        let in_root = manifest.files().iter().map(|file| &file.path).filter(|path| path.parent().is_none());
+        let mut archives = HashSet::new();
+        for path in in_root {
+            if is_archive(&self.dir, path)? {
+                archives.insert(path);
+            }
+        }
+        Ok(Packing::of(manifest, |path| archives.contains(path)))
+    }
+
     /// The game as it lies here; its content hash is not known yet.
     pub(super) fn summary(&self, id: &GameId, listing: &Listing) -> ScannedGame {
         let (manifest_hash, size, unportable) = match &listing.manifest {
@@ -262,6 +275,7 @@ impl GameRoot {
             installed: self.is_installed(listing),
             installed_by: self.installed_by,
             installed_version: self.installed_version.clone(),
+            installs_by: None,
             manifest_hash,
             content_hash: None,
             fingerprint: self.fingerprint,
@@ -303,6 +317,7 @@ pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
         installed: false,
         installed_by: None,
         installed_version: None,
+        installs_by: None,
         manifest_hash: hash,
         content_hash: None,
         fingerprint: Fingerprint([0; 16]),
@@ -350,7 +365,7 @@ fn fingerprint(
     reserved: &[String],
 ) -> Fingerprint {
     let mut hash = Xxh3::new();
-    hash.update(b"lanspread-fingerprint-2\n");
+    hash.update(b"lanspread-fingerprint-3\n");
     let bytes = |hash: &mut Xxh3, bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
@@ -406,7 +421,9 @@ fn is_install_tree(entry: &Entry) -> bool {
 
 /// The proof that what is `local/` was installed, or is being installed. A log that cannot be read is none of nothing.
 fn shows_installation(log: &IntentLog) -> bool {
-    log.installed_version.is_some() || log.installed_by.is_some() || !matches!(log.intent, Intent::None | Intent::Removing)
+    log.installed_version.is_some()
+        || log.installed_by.is_some()
+        || !matches!(log.intent, Intent::None | Intent::Removing)
 }
 
 /// Of the reserved names of a root what lanspread did not make: what has the name of installations, and the others, ascending.

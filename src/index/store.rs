@@ -94,6 +94,7 @@ mod tests {
                 installed: false,
                 installed_by: None,
                 installed_version: None,
+                installs_by: None,
                 manifest_hash: ManifestHash([7; 16]),
                 content_hash: content.map(|byte| ContentHash([byte; 32])),
                 fingerprint: Fingerprint([9; 16]),

@@ -1,23 +1,22 @@
-//! Installing a game that has no archives: its files are what is played.
+//! Installing a game that is not packed: its files are what is played.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Progress;
 use crate::fs::Dir;
-use crate::types::{JobError, JobErrorKind, Manifest};
+use crate::types::{JobError, JobErrorKind, Manifest, Packing};
 
 /// Bytes that are copied between two looks at the request to give up.
 const STEP: usize = 16 << 20;
-/// The sentinel speaks of the downloaded files, not of the installed ones.
-const SENTINEL: &str = "version.ini";
 
 /// The bytes that [`copy_files`] will copy.
-pub fn bytes_to_copy(manifest: &Manifest) -> u64 {
-    manifest.files().iter().filter(|file| file.path.as_str() != SENTINEL).map(|file| file.size).sum()
+pub fn bytes_to_copy(manifest: &Manifest, packing: Packing) -> u64 {
+    manifest.files().iter().filter(|file| packing.copies(&file.path)).map(|file| file.size).sum()
 }
 
-/// Copies every file of `manifest` but `version.ini` from `root` to the same place in `to`, which is empty, and makes its
-/// empty directories there. Where the file
+/// Copies every file of `manifest` that is copied with this `packing` from `root` to the same place in `to`, and makes its
+/// empty directories there. What was unpacked to the name of such a file gives way. `version.ini` is not copied: it speaks of
+/// the downloaded files. Where the file
 /// system can share blocks nothing is copied and nothing is used up. Nothing is durable before
 /// [`Dir::sync_tree`].
 ///
@@ -28,15 +27,16 @@ pub fn copy_files(
     root: &Dir,
     to: &Dir,
     manifest: &Manifest,
+    packing: Packing,
     progress: Progress<'_>,
     cancel: &AtomicBool,
 ) -> Result<(), JobError> {
     for dir in manifest.dirs() {
         to.make_dirs(dir)?;
     }
-    let total = bytes_to_copy(manifest);
+    let total = bytes_to_copy(manifest, packing);
     let mut done = 0;
-    for entry in manifest.files().iter().filter(|file| file.path.as_str() != SENTINEL) {
+    for entry in manifest.files().iter().filter(|file| packing.copies(&file.path)) {
         let changed = || {
             let message = format!("{} changed while it was copied", root.path().join(entry.path.as_str()).display());
             JobError::new(JobErrorKind::Changed, message)
@@ -47,6 +47,9 @@ pub fn copy_files(
         }
         if let Some(parent) = entry.path.parent() {
             to.make_dirs(&parent)?;
+        }
+        if packing == Packing::CopyAndUnpack {
+            to.remove_file_beneath(&entry.path)?;
         }
         let target = to.create_write(&entry.path, entry.exec)?;
         if entry.size > 0 && target.share_blocks(&from)? {

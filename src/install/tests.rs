@@ -15,7 +15,7 @@ use super::planted::{self, Bug};
 use super::*;
 use crate::fs::model::Tree;
 use crate::fs::{Hook, SpaceLedger};
-use crate::types::{FileEntry, Manifest, RelPath};
+use crate::types::{FileEntry, Manifest, Packing, RelPath};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -100,7 +100,7 @@ fn install_in(game_dir: &Dir) -> Result<Done, JobError> {
     let game = game();
     let what =
         Install { game: &game, version: Some("2"), needed_bytes: 19, space: &SpaceLedger::default(), cancel: &GO_ON };
-    install(&root, &what, &|staging, _| copy_files(&root, staging, &manifest(), &|_, _| (), &GO_ON))
+    install(&root, &what, &|staging, _| copy_files(&root, staging, &manifest(), Packing::Copy, &|_, _| (), &GO_ON))
 }
 
 fn uninstall_in(game_dir: &Dir) -> Result<Done, JobError> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::hash::{HashParseError, parse_hex, write_hex};
 use super::{
     ChunkHash, ChunkIndex, ChunkRange, ContentHash, Epoch, GameId, LibraryDigest, LibraryStamp, Manifest, ManifestHash,
-    RelPath, Revision,
+    Packing, RelPath, Revision,
 };
 
 /// Tells cheaply whether a game may have changed: XXH3-128 over the names, kinds, sizes and mtimes of what lies directly
@@ -79,6 +79,9 @@ pub struct ScannedGame {
     /// The version that was installed there; `None` when it is not known (somebody else made `local/`) or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed_version: Option<String>,
+    /// How it would be installed; `None` where it has no list of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installs_by: Option<Packing>,
     /// Names the list of files.
     pub manifest_hash: ManifestHash,
     /// Names the bytes; `None` until hashed.

@@ -31,12 +31,11 @@ const PROGRAMS: [&str; 16] = [
 ];
 /// Extensions of what is no program whatever its executable bit says: some file systems set it for every file.
 const COMPANIONS: [&str; 24] = [
-    "bmp", "cfg", "diz", "doc", "gif", "htm", "html", "ico", "ini", "jpeg", "jpg", "json", "log", "md", "md5", "nfo", "pdf",
-    "png", "rtf", "sfv", "sha1", "txt", "url", "webp",
+    "bmp", "cfg", "diz", "doc", "gif", "htm", "html", "ico", "ini", "jpeg", "jpg", "json", "log", "md", "md5", "nfo",
+    "pdf", "png", "rtf", "sfv", "sha1", "txt", "url", "webp",
 ];
 /// Extensions of archives, in lower case, for a game whose bytes are elsewhere.
-const ARCHIVES: [&str; 13] =
-    ["7z", "bz2", "eti", "gz", "rar", "tar", "tbz2", "tgz", "txz", "tzst", "xz", "zip", "zst"];
+const ARCHIVES: [&str; 13] = ["7z", "bz2", "eti", "gz", "rar", "tar", "tbz2", "tgz", "txz", "tzst", "xz", "zip", "zst"];
 /// The sentinel.
 const SENTINEL: &str = "version.ini";
 
@@ -51,7 +50,9 @@ impl Packing {
         let names: BTreeSet<String> = in_root().map(|file| file.path.as_str().to_lowercase()).collect();
         let packed: BTreeSet<&RelPath> = in_root()
             .map(|file| &file.path)
-            .filter(|path| Self::unpacks_always(path) || is_archive(path) || is_volume(&path.as_str().to_lowercase(), &names))
+            .filter(|path| {
+                Self::unpacks_always(path) || is_archive(path) || is_volume(&path.as_str().to_lowercase(), &names)
+            })
             .collect();
         if packed.is_empty() {
             return Self::Copy;
@@ -60,10 +61,10 @@ impl Packing {
         let bit_tells = !in_root().any(|file| file.path.as_str() == SENTINEL && file.exec);
         let is_program = |path: &RelPath, exec: bool| {
             let extension = extension(path.as_str());
-            PROGRAMS.contains(&extension.as_str())
-                || bit_tells && exec && !COMPANIONS.contains(&extension.as_str())
+            PROGRAMS.contains(&extension.as_str()) || bit_tells && exec && !COMPANIONS.contains(&extension.as_str())
         };
-        let has_folders = manifest.files().iter().any(|file| file.path.parent().is_some());
+        let has_folders =
+            !manifest.dirs().is_empty() || manifest.files().iter().any(|file| file.path.parent().is_some());
         let has_programs = in_root().any(|file| !packed.contains(&file.path) && is_program(&file.path, file.exec));
         if !has_folders && !has_programs {
             return Self::Unpack;
@@ -110,7 +111,9 @@ fn is_volume(name: &str, names: &BTreeSet<String>) -> bool {
             _ => ["r00", "001", "7z.001", "z01"].iter().any(|second| has(format!("{stem}.{second}"))),
         },
         // x.zip.002, x.7z.002
-        _ if is_number(extension) && extension.len() >= 3 => has(format!("{stem}.{:0width$}", 1, width = extension.len())),
+        _ if is_number(extension) && extension.len() >= 3 => {
+            has(format!("{stem}.{:0width$}", 1, width = extension.len()))
+        }
         _ => match extension.as_bytes() {
             [b'z', digits @ ..] if digits.len() >= 2 && digits.iter().all(u8::is_ascii_digit) => first(&["zip", "exe"]),
             [b'r'..=b'y', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit() => first(&["rar", "exe"]),

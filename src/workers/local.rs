@@ -1,5 +1,6 @@
 //! Local operations on a game: installing, uninstalling, removing.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -7,7 +8,7 @@ use crate::fs::{Dir, SpaceLedger};
 use crate::index::GameDir;
 use crate::install::archive::{self, ArchiveLimits, Unpacked};
 use crate::install::{self, Done, Install, Progress};
-use crate::types::{GameId, JobError, JobErrorKind, ScannedGame};
+use crate::types::{GameId, JobError, JobErrorKind, Packing, ScannedGame};
 
 /// What lies there afterwards.
 type Changed = Result<Option<Arc<ScannedGame>>, JobError>;
@@ -32,7 +33,7 @@ impl Archives {
     };
 }
 
-/// Unpacks the archives in the game's root into `local/`; without any, copies its files there.
+/// Unpacks or copies the game into `local/`, as [`Packing`] has it.
 pub(super) fn install(
     home: &GameDir,
     game: &GameId,
@@ -47,28 +48,38 @@ pub(super) fn install(
     };
     let root = home.root(game)?;
     let what = Install { game, version: scanned.eti_version.as_deref(), needed_bytes: 0, space, cancel };
-    let done = if archive::has_archives(&root)? {
-        let limits = ArchiveLimits::default();
-        // Where no header tells, the disk may fill up on the way; then the old state comes back.
-        let needed_bytes = (archives.declared_bytes)(&root, &limits, cancel)?.unwrap_or(0);
-        install::install(&root, &Install { needed_bytes, ..what }, &|staging, space| {
-            let progress = |done, total| {
-                space.keep(needed_bytes.saturating_sub(done));
-                progress(done, total);
-            };
-            (archives.unpack)(&root, staging, &limits, &progress, cancel).map(drop)
-        })?
-    } else {
-        let manifest = home.list_files(game)?;
-        let needed_bytes = install::bytes_to_copy(&manifest);
-        install::install(&root, &Install { needed_bytes, ..what }, &|staging, space| {
-            let progress = |done, total| {
-                space.keep(needed_bytes.saturating_sub(done));
-                progress(done, total);
-            };
-            install::copy_files(&root, staging, &manifest, &progress, cancel)
-        })?
+    let packing = match scanned.installs_by {
+        Some(packing) => packing,
+        // It has a name that is not portable: what is packed may have none.
+        None if archive::has_archives(&root)? => Packing::Unpack,
+        None => Packing::Copy,
     };
+    let limits = ArchiveLimits { only_eti: packing == Packing::CopyAndUnpack, ..ArchiveLimits::default() };
+    let to_copy = if packing == Packing::Unpack { None } else { Some(home.list_files(game)?) };
+    let copied_bytes = to_copy.as_ref().map_or(0, |manifest| install::bytes_to_copy(manifest, packing));
+    // Where no header tells, the disk may fill up on the way; then the old state comes back.
+    let unpacked_bytes = match packing {
+        Packing::Copy => 0,
+        Packing::Unpack | Packing::CopyAndUnpack => (archives.declared_bytes)(&root, &limits, cancel)?.unwrap_or(0),
+    };
+    let needed_bytes = copied_bytes.saturating_add(unpacked_bytes);
+    let done = install::install(&root, &Install { needed_bytes, ..what }, &|staging, space| {
+        let read = Cell::new(0);
+        if packing != Packing::Copy {
+            let progress = |done: u64, total: u64| {
+                read.set(total);
+                space.keep(needed_bytes.saturating_sub(done));
+                progress(done, total.saturating_add(copied_bytes));
+            };
+            (archives.unpack)(&root, staging, &limits, &progress, cancel)?;
+        }
+        let Some(manifest) = &to_copy else { return Ok(()) };
+        let progress = |done, total| {
+            space.keep(copied_bytes.saturating_sub(done));
+            progress(read.get().saturating_add(done), read.get().saturating_add(total));
+        };
+        install::copy_files(&root, staging, manifest, packing, &progress, cancel)
+    })?;
     finish(home, game, done)
 }
 

@@ -28,6 +28,7 @@ mod library;
 mod limits;
 mod local;
 mod ownership;
+mod packing;
 mod recovery;
 mod reuse;
 mod serving;

@@ -190,7 +190,7 @@ fn game_state(row: &Value) -> String {
         (false, false) => "not here",
     };
     let mut state = here.to_owned();
-    if row["installed_by"] == "somebody-else" {
+    if row["installed"] == true && row["installed_by"] == "somebody-else" {
         state += ", not by lanspread";
     }
     if row["changed"] == true {
@@ -231,7 +231,13 @@ pub(super) fn files(answer: &Value) -> String {
         Some(count) => format!("the game here is {}\n", left_out(count, &answer["leaves_out"])),
         None => String::new(),
     };
-    format!("{}{count} files, {total}, from {sources} source(s)\n{here}", table.or("no files"))
+    let how = match answer["installs_by"].as_str() {
+        Some("unpacking") => ", installed by unpacking its archives",
+        Some("copying") => ", installed by copying its files",
+        Some(_) => ", installed by unpacking its .eti archives and copying all else",
+        None => "",
+    };
+    format!("{}{count} files, {total}, from {sources} source(s){how}\n{here}", table.or("no files"))
 }
 
 /// For `connect`.

@@ -9,7 +9,7 @@ use super::manifest::{self, Rejection};
 use super::{LocalView, sources};
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
 use crate::proto::{Answer, GetManifest, Request};
-use crate::types::{ChunkHash, GameId, PeerId};
+use crate::types::{ChunkHash, GameId, Packing, PeerId};
 
 /// Look-ups under way at once; each holds at most one manifest.
 const MAX_LOOKUPS: usize = 64;
@@ -71,6 +71,7 @@ impl Lookups {
                     game: game.clone(),
                     manifest_hash: pin.manifest_hash,
                     bytes,
+                    installs_by: Packing::by_names(&manifest),
                     files: (manifest.files().iter())
                         .map(|file| GameFile { path: file.path.clone(), size: file.size })
                         .collect(),

@@ -30,8 +30,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::Dir;
-use crate::types::{JobError, JobErrorKind};
+use crate::fs::{Dir, FsError};
+use crate::types::{JobError, JobErrorKind, RelPath};
 use context::Context;
 use sniff::{ArchiveSet, Format};
 use staging::Staging;
@@ -39,6 +39,9 @@ use staging::Staging;
 /// What an archive may take. All archives of one game together, but for `max_ratio`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ArchiveLimits {
+    /// Only what is called `.eti` is unpacked, other archives are left alone.
+    #[serde(default)]
+    pub only_eti: bool,
     /// Most files and directories.
     pub max_entries: u64,
     /// Most unpacked bytes.
@@ -53,7 +56,14 @@ pub struct ArchiveLimits {
 
 impl Default for ArchiveLimits {
     fn default() -> Self {
-        Self { max_entries: 200_000, max_bytes: 4 << 40, max_ratio: 250, free_bytes: 64 << 20, max_memory: 2 << 30 }
+        Self {
+            only_eti: false,
+            max_entries: 200_000,
+            max_bytes: 4 << 40,
+            max_ratio: 250,
+            free_bytes: 64 << 20,
+            max_memory: 2 << 30,
+        }
     }
 }
 
@@ -74,6 +84,14 @@ pub struct Unpacked {
 /// When the file system refuses; [`BadArchive`](JobErrorKind::BadArchive): an `.eti` is no archive that is known.
 pub fn has_archives(root: &Dir) -> Result<bool, JobError> {
     sniff::any(root)
+}
+
+/// Whether the file `name` of `root` is an archive by its first bytes. What cannot be read, and an `.eti` that is none, is not.
+///
+/// # Errors
+/// Only when the system is short of memory or handles.
+pub fn is_archive(root: &Dir, name: &RelPath) -> Result<bool, FsError> {
+    sniff::is_archive(root, name)
 }
 
 /// Unpacks all archives directly in `root` into `staging`, in the order of their names, in a child process. A file of a
@@ -130,7 +148,7 @@ pub fn declared_bytes_here(root: &Dir, limits: &ArchiveLimits, cancel: &AtomicBo
     let (root, limits) = (root.clone(), limits.clone());
     context::on_own_thread(&|_, _| {}, cancel, move |context| {
         let mut total = Some(0u64);
-        for set in sniff::sets(&root)? {
+        for set in sniff::sets(&root, limits.only_eti)? {
             let declared = context.guard(&set, Opened::open(&root, &set, &limits, &context))?.declared();
             total = total.zip(declared).map(|(a, b)| a.saturating_add(b));
         }
@@ -145,7 +163,7 @@ fn unpack_sets(
     began: &(dyn Fn(&str) + Sync),
     context: &Context,
 ) -> Result<Unpacked, JobError> {
-    let sets = sniff::sets(root)?;
+    let sets = sniff::sets(root, limits.only_eti)?;
     context.set_total(sets.iter().map(|set| set.bytes).fold(0, u64::saturating_add));
     let free = staging.clone();
     let staging = Staging::new(staging, limits.clone(), context.clone());

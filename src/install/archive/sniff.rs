@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::fs::{Dir, EntryKind, File};
-use crate::types::{JobError, JobErrorKind, RelPath};
+use crate::fs::{Dir, EntryKind, File, FsError};
+use crate::types::{JobError, JobErrorKind, Packing, RelPath};
 
 /// So much of a file is looked at; the magic of a tar lies at 257.
 const HEAD: usize = 512;
@@ -68,11 +68,32 @@ pub(super) fn any(root: &Dir) -> Result<bool, JobError> {
     Ok(false)
 }
 
-/// The archives directly in `root`, ascending by the name of their first file.
-pub(super) fn sets(root: &Dir) -> Result<Vec<ArchiveSet>, JobError> {
+/// Whether a file directly in `root` is an archive by its first bytes.
+pub(super) fn is_archive(root: &Dir, name: &RelPath) -> Result<bool, FsError> {
+    if is_read_packed(name.as_str()) {
+        return Ok(false);
+    }
+    let head = root.open_read(name).and_then(|file| {
+        let mut head = [0; HEAD];
+        // What a file has behind a short read is nothing to an archive's beginning.
+        let len = file.read_at(&mut head, 0)?;
+        Ok(Head::of(head.get(..len).unwrap_or_default()).is_some()
+            || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]))
+    });
+    match head {
+        Err(e) if e.is_exhaustion() => Err(e),
+        head => Ok(head.unwrap_or(false)),
+    }
+}
+
+/// The archives directly in `root`, ascending by the name of their first file. `only_eti`: those called so.
+pub(super) fn sets(root: &Dir, only_eti: bool) -> Result<Vec<ArchiveSet>, JobError> {
     let mut sets = Vec::new();
     let mut volumes: BTreeMap<String, Vec<(Position, Part, u64)>> = BTreeMap::new();
     for (name, bytes) in files(root)? {
+        if only_eti && !Packing::unpacks_always(&name) {
+            continue;
+        }
         let Some((head, start)) = look(root, &name)? else { continue };
         let part = Part { name: name.clone(), start };
         match head {

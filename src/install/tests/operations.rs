@@ -60,7 +60,7 @@ fn a_copy_reports_its_progress_and_stops_on_request_with_the_old_install_in_plac
             assert!(done > last.get().0 && done <= total);
             last.set((done, total));
         };
-        copy_files(&root, staging, &manifest(), &progress, &cancel)?;
+        copy_files(&root, staging, &manifest(), Packing::Copy, &progress, &cancel)?;
         cancel.store(true, Ordering::Relaxed);
         Ok(())
     };
@@ -264,13 +264,13 @@ mod links {
         let file = |path: &str, size| FileEntry { path: RelPath::parse(path).unwrap(), size, exec: true };
         let manifest = Manifest::new(vec![file("big.exe", 40 << 20), file("version.ini", 1)]).unwrap();
         let (to, root) = (dir.make_subdir("to").unwrap(), dir.subdir("quake").unwrap());
-        copy_files(&root, &to, &manifest, &|_, _| (), &GO_ON).unwrap();
+        copy_files(&root, &to, &manifest, Packing::Copy, &|_, _| (), &GO_ON).unwrap();
         let copy = temp.path().join("to/big.exe");
         assert!(std::fs::read(&copy).unwrap() == bytes, "the copy differs");
         assert_ne!(copy.metadata().unwrap().permissions().mode() & 0o100, 0);
         assert!(!temp.path().join("to/version.ini").exists());
         let changed = Manifest::new(vec![file("big.exe", 39 << 20)]).unwrap();
-        let error = copy_files(&root, &to, &changed, &|_, _| (), &GO_ON).unwrap_err();
+        let error = copy_files(&root, &to, &changed, Packing::Copy, &|_, _| (), &GO_ON).unwrap_err();
         assert_eq!(error.kind, JobErrorKind::Changed);
     }
 }

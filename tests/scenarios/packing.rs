@@ -1,0 +1,75 @@
+//! What is installed of a game: an archive that lies among the files of a game is one of them.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::archive_support::zip_of;
+use crate::support::{Daemon, Home, Options, tree};
+
+/// Puts a game there, the sentinel last.
+fn publish(home: &Home, id: &str, files: &[(&str, Vec<u8>)]) {
+    for (path, bytes) in files {
+        let path = home.game(id).join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    fs::write(home.game(id).join("version.ini"), "1.0\n").unwrap();
+}
+
+fn of(files: &[(&'static str, &Vec<u8>)]) -> Vec<(&'static str, Vec<u8>)> {
+    files.iter().map(|(name, bytes)| (*name, (*bytes).clone())).collect()
+}
+
+#[test]
+fn programs_and_folders_beside_archives_are_installed_with_them() {
+    let (exe, level, song) = (b"MZ a program".to_vec(), vec![7; 100_000], b"la la la".to_vec());
+    let music = || zip_of(&[("song.mp3", song.clone())]);
+    let packed = || zip_of(&[("Game.exe", exe.clone()), ("data/level.dat", level.clone())]);
+    let home = Home::new();
+    let game = of(&[("Game.exe", &exe), ("data/level.dat", &level)]);
+    publish(&home, "nwjs", &[game.clone(), of(&[("package.nw", &music())])].concat());
+    publish(&home, "gog", &[game.clone(), of(&[("soundtrack.zip", &music())])].concat());
+    publish(&home, "program", &of(&[("Game.exe", &exe), ("soundtrack.zip", &music())]));
+    publish(&home, "folder", &of(&[("data/level.dat", &level), ("soundtrack.zip", &music())]));
+    publish(&home, "packed", &of(&[("game.zip", &packed()), ("readme.txt", &song)]));
+    publish(&home, "eti", &of(&[("game.eti", &packed()), ("patch.exe", &exe), ("soundtrack.zip", &music())]));
+    // What lies loose is newer than what is packed.
+    publish(&home, "patched", &of(&[("game.eti", &packed()), ("data/level.dat", &song)]));
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    for (id, how, names) in [
+        ("nwjs", "copying", &["Game.exe", "data", "data/level.dat", "package.nw"][..]),
+        ("gog", "copying", &["Game.exe", "data", "data/level.dat", "soundtrack.zip"]),
+        ("program", "copying", &["Game.exe", "soundtrack.zip"]),
+        ("folder", "copying", &["data", "data/level.dat", "soundtrack.zip"]),
+        ("packed", "unpacking", &["Game.exe", "data", "data/level.dat"]),
+        ("eti", "copying-and-unpacking", &["Game.exe", "data", "data/level.dat", "patch.exe", "soundtrack.zip"]),
+        ("patched", "copying-and-unpacking", &["Game.exe", "data", "data/level.dat"]),
+    ] {
+        assert_eq!(daemon.games()[id]["installs_by"], how, "{id}: said before it is done");
+        let mark = daemon.mark();
+        daemon.ok(json!({"cmd": "install", "game": id}));
+        let end = daemon.wait_record(mark, "the end of it", 60, |record| {
+            record["game"] == id && (record["event"] == "install-finished" || record["event"] == "install-failed")
+        });
+        assert_eq!(end["event"], "install-finished", "{id}: {end}");
+        let local = home.game(id).join("local");
+        let installed: Vec<String> = tree(&local, &[".lanspread_installed"]).into_keys().collect();
+        assert_eq!(installed, names, "{id}");
+        for name in names.iter().filter(|name| home.game(id).join(name).is_file()) {
+            assert!(fs::read(local.join(name)).unwrap() == fs::read(home.game(id).join(name)).unwrap(), "{id}: {name}");
+        }
+    }
+    daemon.stop();
+
+    // Who has not got it yet is told, too.
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    let home_b = Home::new();
+    let b = Daemon::start(&home_b, &Options::local());
+    b.connect(&daemon);
+    for (id, how) in [("gog", "copying"), ("packed", "unpacking"), ("eti", "copying-and-unpacking")] {
+        assert_eq!(b.ok(json!({"cmd": "get-game", "game": id}))["installs_by"], how, "{id}");
+    }
+}
