@@ -174,9 +174,9 @@ impl GameRoot {
         self.leftovers.iter().try_for_each(|name| self.dir.remove_file(name).map(drop))
     }
 
-    /// Lists every file and every empty directory beneath the root. `brought`: what a download brought of the game. While `version.ini` is the one that
-    /// came with it, the game is the files that came, and the directories that came empty, whatever is in them by now; all else in
-    /// its folder is the user's own, such as saves.
+    /// Lists every file and every empty directory beneath the root. `brought`: what a download brought of the game. While
+    /// `version.ini` is the one that came with it, the game is the files that came, and the directories that came empty,
+    /// whatever is in them by now; all else in its folder is the user's own, such as saves.
     ///
     /// # Errors
     /// Only [`is_exhaustion`]: whatever lies there gives a listing, if need be with a fault.

@@ -80,30 +80,7 @@ impl Streams {
                     self.refuse_send(cx, to, WireErrorCode::Changed, "the files have changed", true);
                     return;
                 }
-                let answer = Answer::Manifest(ManifestAnswer {
-                    game_id: opening.files.game,
-                    manifest_hash: served.manifest_hash(),
-                    files: served.manifest().files().to_vec(),
-                    dirs: served.manifest().dirs().to_vec(),
-                    chunk_size: crate::types::CHUNK_SIZE,
-                    chunk_count: served.manifest().chunk_count(),
-                    content_hash: served.content_hash(),
-                });
-                let outgoing = match encode(&answer, MAX_BULK_FRAME) {
-                    Ok(frame) => {
-                        let mut outgoing = Outgoing::default();
-                        outgoing.push(frame.into());
-                        if let Some(hashes) = served.chunk_hashes() {
-                            outgoing.push(hashes.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>().into());
-                        }
-                        outgoing.finish();
-                        outgoing
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a manifest does not fit in a frame");
-                        Outgoing::message(error_frame(WireErrorCode::Internal, "the manifest does not fit in a frame"))
-                    }
-                };
+                let outgoing = manifest_answer(opening.files.game, &served);
                 cx.inputs.push_back(Input::SendDone { to, bytes: 0, changed: false });
                 self.respond(cx, to, outgoing);
             }
@@ -315,5 +292,33 @@ impl Streams {
         }
         self.protocol_fault(cx, conn, CloseCode::Overload, "what it asked for stands still while others wait");
         Some(cx.now)
+    }
+}
+
+/// The files of a game, and their hashes where they are known.
+fn manifest_answer(game_id: GameId, served: &ServedGame) -> Outgoing {
+    let answer = Answer::Manifest(ManifestAnswer {
+        game_id,
+        manifest_hash: served.manifest_hash(),
+        files: served.manifest().files().to_vec(),
+        dirs: served.manifest().dirs().to_vec(),
+        chunk_size: crate::types::CHUNK_SIZE,
+        chunk_count: served.manifest().chunk_count(),
+        content_hash: served.content_hash(),
+    });
+    match encode(&answer, MAX_BULK_FRAME) {
+        Ok(frame) => {
+            let mut outgoing = Outgoing::default();
+            outgoing.push(frame.into());
+            if let Some(hashes) = served.chunk_hashes() {
+                outgoing.push(hashes.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>().into());
+            }
+            outgoing.finish();
+            outgoing
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a manifest does not fit in a frame");
+            Outgoing::message(error_frame(WireErrorCode::Internal, "the manifest does not fit in a frame"))
+        }
     }
 }

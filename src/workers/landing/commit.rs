@@ -179,8 +179,8 @@ impl Landing {
         Ok(())
     }
 
-    /// Every empty directory is there. Times of all files (0 for the sentinel, which is not there yet), each of the right length, and those that were only
-    /// read not changed since.
+    /// Times of all files (0 for the sentinel, which is not there yet), each of the right length, and those that were only
+    /// read not changed since. Every empty directory must be there.
     fn check_files(&self) -> Result<Vec<i128>, JobError> {
         for dir in self.manifest().dirs() {
             if self.root.entry_beneath(dir)?.is_none_or(|entry| entry.kind != EntryKind::Dir) {
