@@ -17,7 +17,7 @@ use lanspread_peer::engine::{ConnId, Engine, InboundId, Input, Output};
 use lanspread_peer::proto::{self, Answer, Delta, Hello, MAX_BULK_FRAME, Notification, PROTO_VER, Request, Snapshot};
 use lanspread_peer::types::{
     Availability, ContentHash, Epoch, Fingerprint, GameSummary, Job, JobDone, LibraryDigest, ManifestHash,
-    OpenedLibrary, PeerId, Revision, ScannedGame, library_digest,
+    OpenedLibrary, PeerId, Revision, ScannedGame, Seen, library_digest,
 };
 
 const GAMES: usize = 10_000;
@@ -50,6 +50,7 @@ fn summaries(count: usize, version: &str) -> Vec<Arc<GameSummary>> {
                 content_hash: Some(ContentHash([2; 32])),
                 availability: Availability::Ready,
                 changed: false,
+                supersedes: Vec::new(),
             })
         })
         .collect()
@@ -86,10 +87,13 @@ impl Party {
                     unportable: None,
                     brought: None,
                     leaves_out: None,
+                    arriving: false,
+                    supersedes: Vec::new(),
+                    seen: Seen::default(),
                 })
             })
             .collect();
-        let opened = OpenedLibrary { dir: PathBuf::from("/games"), index: None, notice: None, games };
+        let opened = OpenedLibrary { dir: PathBuf::from("/games"), index: None, notice: None, games, wall_ns: 0 };
         let outputs = party.feed(Input::JobDone(JobDone::LibraryOpened(Ok(opened))));
         for output in outputs {
             if let Output::Job(Job::SaveIndex { index }) = output {

@@ -105,6 +105,7 @@ fn digest_of_10000_games(bencher: Bencher) {
                 content_hash: None,
                 availability: Availability::Ready,
                 changed: false,
+                supersedes: Vec::new(),
             })
         })
         .collect();

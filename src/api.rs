@@ -57,6 +57,9 @@ pub enum PeerCommand {
         /// Install afterwards; the default is true.
         #[serde(default = "yes")]
         install: bool,
+        /// Also over a complete copy that is the user's own and has another content in the same version.
+        #[serde(default)]
+        again: bool,
     },
     /// End what runs on a game: a download, and take away what it left; an installation, an update or a verification. What
     /// cannot be stopped half-way goes on to its end.
@@ -204,8 +207,10 @@ pub enum ErrorCode {
     VerificationFailed,
     /// The user ended it.
     Cancelled,
-    /// A program holds a file or a directory; another daemon holds the directory.
+    /// A program holds a file or a directory; another daemon holds the directory; a game is still being copied.
     InUse,
+    /// The copy here is the user's own, in the same version, with another content than the peers have.
+    OwnContent,
     /// The peer refused the connection.
     PeerRefused,
     /// The time ran out.
@@ -465,6 +470,12 @@ pub struct GameRow {
     /// Why it is offered to nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only_reason: Option<String>,
+    /// Its files here are still being copied.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub arriving: bool,
+    /// Connected peers that can hand it out in the version that is complete here, but with another content.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub other_content_peers: usize,
     /// A download brought it, and it was changed here since.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
@@ -478,6 +489,10 @@ pub struct GameRow {
     pub peer_count: usize,
     /// Connected peers that can hand it out.
     pub sources: Vec<PeerId>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What can run on a game.

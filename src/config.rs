@@ -204,6 +204,8 @@ pub struct Timers {
     pub mirror_refresh: Duration,
     /// File events of one game are collected for this long.
     pub fs_coalesce: Duration,
+    /// A game that somebody wrote is offered when all its files kept still for this long; zero: at once.
+    pub arriving_quiet: Duration,
     /// Time between two progress events of a download.
     pub progress_every: Duration,
     /// A run that brings no byte for this long is given to another source.
@@ -238,6 +240,7 @@ impl Default for Timers {
             catalog_refresh: s(300),
             mirror_refresh: s(300),
             fs_coalesce: ms(500),
+            arriving_quiet: s(5),
             progress_every: ms(500),
             sleep_least: s(20),
             interface_check: s(60),

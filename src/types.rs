@@ -15,7 +15,7 @@ mod packing;
 mod path;
 
 pub use catalog::CatalogSource;
-pub use game::{Availability, Epoch, GameSummary, LibraryStamp, Revision, library_digest};
+pub use game::{Availability, Epoch, GameSummary, LibraryStamp, MAX_SUPERSEDED, Revision, library_digest};
 pub use hash::{
     CatalogKey, CatalogSignature, ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash, PartyProof,
     PartyProofs,
@@ -24,7 +24,7 @@ pub use id::{GameId, GameIdError, PeerId, PeerIdError};
 pub use interface::InterfaceKind;
 pub use job::{
     DownloadId, DownloadPlan, Fingerprint, InstalledBy, Job, JobDone, JobError, JobErrorKind, KeptAside, KnownContent,
-    LeftOut, LibraryIndex, OpenedLibrary, PreparedDownload, ScannedGame, VerifiedFiles,
+    LeftOut, LibraryIndex, OpenedLibrary, PreparedDownload, ScannedGame, Seen, Times, VerifiedFiles,
 };
 pub use manifest::{
     Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, Manifest, ManifestError,

@@ -50,6 +50,7 @@ impl Host {
         config.hostname = Some("here".into());
         config.timers.delta_coalesce = Duration::from_millis(20);
         config.timers.fs_coalesce = Duration::from_millis(20);
+        config.timers.arriving_quiet = Duration::from_millis(1);
         config.timers.request_timeout = Duration::from_secs(60);
         let peer = Peer::start(config).unwrap();
         let sender = peer.commands();

@@ -45,6 +45,7 @@ impl Daemon {
         config.static_peers = peers.iter().map(ToString::to_string).collect();
         config.timers.delta_coalesce = Duration::from_millis(20);
         config.timers.fs_coalesce = Duration::from_millis(20);
+        config.timers.arriving_quiet = Duration::from_millis(1);
         let peer = Peer::start(config).unwrap();
         Self { commands: peer.commands(), events: peer.events(), peer, dir }
     }
@@ -131,7 +132,7 @@ fn a_game_of_large_and_many_small_files_arrives_whole() {
     let source = Daemon::start_in(dir, &[]);
     let sink = Daemon::start(&[source.addr()]);
     sink.call(PeerCommand::WaitPeers { count: 1, timeout_ms: 20_000 });
-    sink.call(PeerCommand::Download { game: "quake".parse().unwrap(), install: false });
+    sink.call(PeerCommand::Download { game: "quake".parse().unwrap(), install: false, again: false });
     let (bytes, from) = sink.wait("download-finished", |event| match event {
         PeerEvent::DownloadFinished { bytes, sources, .. } => Some((*bytes, sources.clone())),
         PeerEvent::DownloadFailed { code, message, .. } => panic!("{code:?}: {message}"),

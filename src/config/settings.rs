@@ -76,6 +76,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     duration timers.catalog_refresh;
     duration timers.mirror_refresh;
     duration timers.fs_coalesce;
+    duration timers.arriving_quiet;
     duration timers.progress_every;
     duration timers.run_stall;
     duration timers.manifest_hedge;

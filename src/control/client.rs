@@ -98,6 +98,9 @@ pub struct DownloadArgs {
     /// Do not install it afterwards
     #[arg(long)]
     no_install: bool,
+    /// Fetch it also over your own copy of the same version
+    #[arg(long)]
+    again: bool,
 }
 
 /// For `verify`.
@@ -296,8 +299,8 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
             out.show(&daemon.send(&PeerCommand::Connect { addr: args.addr })?, show::connected)
         }
         ClientCommand::Download(args) => {
-            let install = !args.no_install;
-            operate(&daemon, args.operation, out, |game| PeerCommand::Download { game, install })
+            let (install, again) = (!args.no_install, args.again);
+            operate(&daemon, args.operation, out, |game| PeerCommand::Download { game, install, again })
         }
         ClientCommand::Install(args) => operate(&daemon, args, out, |game| PeerCommand::Install { game }),
         ClientCommand::Uninstall(args) => operate(&daemon, args, out, |game| PeerCommand::Uninstall { game }),

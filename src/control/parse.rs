@@ -45,7 +45,8 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
         }
         "download" => {
             let install = fields.optional_bool("install")?.unwrap_or(true);
-            fields.only(&["game", "install"], PeerCommand::Download { game: fields.game()?, install })
+            let again = fields.optional_bool("again")?.unwrap_or(false);
+            fields.only(&["game", "install", "again"], PeerCommand::Download { game: fields.game()?, install, again })
         }
         "pause" => fields.only(&[], PeerCommand::Pause),
         "resume" => fields.only(&[], PeerCommand::Resume),
@@ -181,7 +182,7 @@ mod tests {
             PeerCommand::SetGameDir { path: "/games".into() },
             PeerCommand::GetGame { game: game.clone() },
             PeerCommand::FetchLatest { game: game.clone() },
-            PeerCommand::Download { game: game.clone(), install: false },
+            PeerCommand::Download { game: game.clone(), install: false, again: true },
             PeerCommand::CancelDownload { game: game.clone() },
             PeerCommand::Install { game: game.clone() },
             PeerCommand::Uninstall { game: game.clone() },
@@ -204,7 +205,7 @@ mod tests {
             assert_eq!(parse(object), Ok(command));
         }
         let default = parse(json!({"cmd": "download", "game": "quake"})).unwrap();
-        assert!(matches!(default, PeerCommand::Download { install: true, .. }));
+        assert!(matches!(default, PeerCommand::Download { install: true, again: false, .. }));
         let default = parse(json!({"cmd": "verify", "game": "quake"})).unwrap();
         assert!(matches!(default, PeerCommand::Verify { repair: false, .. }));
     }
@@ -217,6 +218,7 @@ mod tests {
             (json!({"cmd": "download", "game": "../etc"}), "download: game: not a game id"),
             (json!({"cmd": "get-game", "game": "local"}), "get-game: game: not a game id"),
             (json!({"cmd": "download", "game": "q", "install": "no"}), "download: install: expected true or false"),
+            (json!({"cmd": "download", "game": "q", "again": 1}), "download: again: expected true or false"),
             (json!({"cmd": "download", "game": "q", "instal": false}), "instal: no such field"),
             (json!({"cmd": "verify", "game": "q", "repair": 1}), "verify: repair: expected true or false"),
             (json!({"cmd": "remove"}), "remove: game: missing; expected the id of a game"),

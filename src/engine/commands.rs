@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::mirrors::Everybody;
-use super::transfer::can_be_had;
+use super::transfer::{Wish, can_be_had, is_other_content};
 use super::{CommandId, Engine, Local, Phase, Switch, cx, local, transfers};
 use crate::api::{
     CommandData, CommandError, CommandResult, Done, ErrorCode, GameList, GameRow, PeerCommand, PeerCount, PeerList,
@@ -16,6 +16,8 @@ use crate::engine::context::Cx;
 use crate::engine::timers::TimerSet;
 use crate::types::{Availability, GameId, GameSummary, PeerId};
 
+/// Why a game that somebody writes is not offered.
+const ARRIVING: &str = "still being copied";
 /// Commands that wait at once.
 const MAX_WAITS: usize = 256;
 /// Longest wait of `wait-peers`.
@@ -39,7 +41,7 @@ enum Wait {
 /// What follows once everybody who was asked has answered.
 #[derive(Clone, Copy, Debug)]
 enum Then {
-    Download { install: bool },
+    Download { install: bool, again: bool },
     GetGame,
 }
 
@@ -137,12 +139,14 @@ impl Engine {
             PeerCommand::Adopt { game } => self.command_adopt(id, game, now),
             PeerCommand::Remove { game } => self.command_remove(id, game, now),
             PeerCommand::Verify { game, repair } => self.command_verify(id, game, repair, now),
-            PeerCommand::Download { game, install } => self.after_mirrors(id, game, Then::Download { install }, now),
+            PeerCommand::Download { game, install, again } => {
+                self.after_mirrors(id, game, Then::Download { install, again }, now);
+            }
             PeerCommand::FetchLatest { game } => {
                 let peers: BTreeSet<PeerId> = self.peers.refresh(cx!(self, now)).into_iter().collect();
                 let catalog = self.fetch_catalog();
                 let mirrors = self.mirrors.look_for(cx!(self, now), &game, true);
-                let then = Then::Download { install: false };
+                let then = Then::Download { install: false, again: false };
                 self.after(id, game, then, Asked { peers, mirrors, catalog }, now);
             }
         }
@@ -172,7 +176,9 @@ impl Engine {
 
     fn carry_out(&mut self, id: CommandId, game: GameId, then: Then, now: Instant) {
         match then {
-            Then::Download { install } => transfers!(self, now, command_download, id, game, install),
+            Then::Download { install, again } => {
+                transfers!(self, now, command_download, id, game, Wish { install, again });
+            }
             Then::GetGame => transfers!(self, now, command_get_game, id, game),
         }
     }
@@ -389,6 +395,7 @@ impl Engine {
         struct Offers {
             newest: Option<Arc<GameSummary>>,
             peer_count: usize,
+            other_content: usize,
             sources: Vec<PeerId>,
         }
         let mut offers: BTreeMap<GameId, Offers> = BTreeMap::new();
@@ -407,6 +414,8 @@ impl Engine {
                 offer.peer_count += 1;
                 if game.availability == Availability::Ready && game.downloaded {
                     offer.sources.push(peer);
+                    let here = self.library.games().get(&game.id);
+                    offer.other_content += usize::from(here.is_some_and(|here| is_other_content(here, game)));
                 }
                 if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
                     offer.newest = Some(game.clone());
@@ -420,7 +429,11 @@ impl Engine {
                 offer.newest = Some(game.clone());
             }
         }
-        offers.into_iter().map(|(id, offer)| self.game_row(id, offer.newest, offer.peer_count, offer.sources)).collect()
+        let row = |(id, offer): (GameId, Offers)| GameRow {
+            other_content_peers: offer.other_content,
+            ..self.game_row(id, offer.newest, offer.peer_count, offer.sources)
+        };
+        offers.into_iter().map(row).collect()
     }
 
     /// Whether a peer's copy says more about what can be had than another: a ready one, then the newer version.
@@ -462,6 +475,7 @@ impl Engine {
         };
         let local_only_reason = local.and_then(|game| match &game.unportable {
             Some(reason) => Some(reason.clone()),
+            None if game.arriving => Some(ARRIVING.to_owned()),
             None if !game.downloaded && self.catalog.admits(&id) => None,
             None => {
                 let withheld = self.catalog.withholds(&id, game.eti_version.as_deref(), game.content_hash);
@@ -479,6 +493,8 @@ impl Engine {
             operation: self.operation(&id),
             progress: self.transfers.progress(&id).or_else(|| self.operations.progress(&id)),
             local_only_reason,
+            arriving: local.is_some_and(|game| game.arriving),
+            other_content_peers: 0,
             changed: local.is_some_and(|game| game.is_changed()),
             leaves_out: local.and_then(|game| game.leaves_out.clone()),
             content_hash,

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Output;
+use super::arriving::Arrivals;
 use super::context::Cx;
 use super::library::Library;
 use super::timers::TimerSet;
 use crate::api::{ErrorCode, PeerEvent};
 use crate::catalog::Catalog;
-use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, ScannedGame};
+use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, OpenedLibrary, ScannedGame};
 
 /// While every game is watched, the scan of everything is only for what a file system does not report, and comes so many times more
 /// rarely: it reads a directory for each game, and wakes an idle PC up as often.
@@ -51,6 +52,7 @@ pub(super) struct Gate {
     /// Games whose hashing failed: not again before this time, and the pause that led to it.
     put_off: BTreeMap<GameId, (Instant, Duration)>,
     timers: TimerSet<Due>,
+    arrivals: Arrivals,
     /// Some games are not watched: what changes in them only the scans see.
     polling: bool,
 }
@@ -60,6 +62,19 @@ struct Scan {
     /// All files are listed, whatever the fingerprint says.
     forced: bool,
     then: Then,
+}
+
+/// How something came to be known of a game.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    /// All its files were listed, whatever the fingerprint said.
+    forced: bool,
+    /// An operation of this daemon left it so.
+    own: bool,
+}
+
+impl Look {
+    const OWN: Self = Self { forced: true, own: true };
 }
 
 /// What follows a running scan.
@@ -98,6 +113,8 @@ struct Hashing {
 enum Due {
     /// Events of a game have been collected.
     Game(GameId),
+    /// All files of a game that was written a moment ago are listed again.
+    Arrival(GameId),
     /// Events about the directory have been collected.
     Sweep,
     /// The fallback scan.
@@ -119,6 +136,7 @@ impl Gate {
             hash_check: false,
             put_off: BTreeMap::new(),
             timers: TimerSet::new(),
+            arrivals: Arrivals::default(),
             polling: false,
         }
     }
@@ -135,6 +153,13 @@ impl Gate {
     fn arm_fallback(&mut self, cx: &Cx<'_>) {
         let every = cx.config.timers.rescan_every;
         self.timers.set(Due::Fallback, cx.now + if self.polling { every } else { every * WATCHED_FACTOR });
+    }
+
+    /// A directory was opened that is to take the place of the one before: which of its games are still being copied.
+    pub(super) fn opened(&mut self, cx: &mut Cx<'_>, opened: &mut OpenedLibrary) {
+        for (game, at) in self.arrivals.open(cx, opened) {
+            self.timers.set(Due::Arrival(game), at);
+        }
     }
 
     /// A directory is open: watch its games. One sweep follows, for what changed between its scan and its watches.
@@ -241,10 +266,16 @@ impl Gate {
             _ if scan.then == Then::DropAndLook => self.look(cx, game),
             _ if scan.then == Then::Drop || self.operating.contains(game) => {}
             // What is known stays: a game that cannot be read for a moment is not gone.
-            Err(error) if error.kind == JobErrorKind::Cancelled => {}
-            Err(error) => cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message }),
+            Err(error) => {
+                if let Some(at) = self.arrivals.next_look(cx, game) {
+                    self.timers.set(Due::Arrival(game.clone()), at);
+                }
+                if error.kind != JobErrorKind::Cancelled {
+                    cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message });
+                }
+            }
             Ok(scanned) => {
-                self.take(cx, library, game, scanned, scan.forced);
+                self.take(cx, library, game, scanned, Look { forced: scan.forced, own: false });
                 if is_new && library.games().contains_key(game) {
                     // It may have changed between this scan and its watch.
                     self.game_changed(cx, game.clone());
@@ -279,7 +310,7 @@ impl Gate {
                     }
                     let is_new = !library.games().contains_key(&id);
                     let scanned = found.remove(&id);
-                    self.take(cx, library, &id, scanned, false);
+                    self.take(cx, library, &id, scanned, Look { forced: false, own: false });
                     if is_new {
                         self.game_changed(cx, id);
                     }
@@ -298,6 +329,8 @@ impl Gate {
             return;
         }
         self.timers.cancel(&Due::Game(game.clone()));
+        self.timers.cancel(&Due::Arrival(game.clone()));
+        self.arrivals.forget(game);
         self.waiting.retain(|(waiting, _)| waiting != game);
         self.outdate(game);
         if self.watched.remove(game) {
@@ -317,7 +350,7 @@ impl Gate {
         scanned: Option<Arc<ScannedGame>>,
     ) {
         self.put_off.remove(game);
-        self.take(cx, library, game, scanned, true);
+        self.take(cx, library, game, scanned, Look::OWN);
     }
 
     /// Looks at all files of a game whose operation has done its work. The operation ends with the answer, which comes out of
@@ -351,7 +384,7 @@ impl Gate {
         self.put_off.remove(game);
         match scanned {
             Some(scanned) => {
-                self.take(cx, library, game, scanned, true);
+                self.take(cx, library, game, scanned, Look::OWN);
                 // Between the operation's last step and the watch something may have changed.
                 self.game_changed(cx, game.clone());
             }
@@ -421,7 +454,7 @@ impl Gate {
         library: &'a Library,
         catalog: &'a Catalog,
     ) -> impl Iterator<Item = &'a Arc<ScannedGame>> {
-        // Games that are offered to nobody need no hash.
+        // Games that are offered to nobody need no hash. One that is still being copied will.
         let wanted = |game: &ScannedGame| {
             game.content_hash.is_none() && game.downloaded && game.unportable.is_none() && catalog.admits(&game.id)
         };
@@ -436,7 +469,7 @@ impl Gate {
         self.hash_check = false;
         let not_before = |game: &GameId| self.put_off.get(game).map(|(at, _)| *at);
         let is_due = |game: &&Arc<ScannedGame>| not_before(&game.id).is_none_or(|at| at <= cx.now);
-        let next = self.unhashed(library, catalog).find(is_due).cloned();
+        let next = self.unhashed(library, catalog).filter(|game| !game.arriving).find(is_due).cloned();
         let later = self.unhashed(library, catalog).filter_map(|game| not_before(&game.id)).min();
         match (next, later) {
             (Some(game), _) => {
@@ -467,6 +500,9 @@ impl Gate {
         {
             match due {
                 Due::Game(game) => self.scan(cx, library, game, false),
+                Due::Arrival(game) if self.arrivals.expects(&game) => self.scan(cx, library, game, true),
+                // There are too many of them.
+                Due::Arrival(_) => {}
                 Due::Sweep | Due::Fallback => self.sweep(cx, library),
                 // The caller asks for the next hash after every input.
                 Due::Hash => self.hash_check = true,
@@ -504,12 +540,12 @@ impl Gate {
         library: &mut Library,
         game: &GameId,
         scanned: Option<Arc<ScannedGame>>,
-        forced: bool,
+        look: Look,
     ) {
         let scanned = match (library.games().get(game), scanned) {
             // The scan was given the state before the hash came in, and found nothing new.
             (Some(known), Some(new))
-                if !forced
+                if !look.forced
                     && new.content_hash.is_none()
                     && new.fingerprint == known.fingerprint
                     && new.manifest_hash == known.manifest_hash =>
@@ -518,6 +554,7 @@ impl Gate {
             }
             (_, new) => new,
         };
+        let scanned = self.judge(cx, library, game, scanned, look);
         if let Sweep::Running { seen, .. } = &mut self.sweep {
             seen.insert(game.clone());
         }
@@ -530,6 +567,32 @@ impl Gate {
             cx.emit(Output::Unwatch { game: game.clone() });
             self.put_off.remove(game);
         }
+    }
+
+    /// Whether it is still being copied, and when that is looked at again.
+    fn judge(
+        &mut self,
+        cx: &Cx<'_>,
+        library: &Library,
+        game: &GameId,
+        scanned: Option<Arc<ScannedGame>>,
+        look: Look,
+    ) -> Option<Arc<ScannedGame>> {
+        let Some(scanned) = scanned else {
+            self.arrivals.forget(game);
+            self.timers.cancel(&Due::Arrival(game.clone()));
+            return None;
+        };
+        let before = library.games().get(game).map(Arc::as_ref);
+        let (judged, at) = match look.own {
+            true => self.arrivals.made(cx, before, &scanned),
+            false => self.arrivals.found(cx, before, &scanned),
+        };
+        match at {
+            Some(at) => self.timers.set(Due::Arrival(game.clone()), at),
+            None => self.timers.cancel(&Due::Arrival(game.clone())),
+        }
+        Some(Arc::new(judged))
     }
 
     fn watch(&mut self, cx: &mut Cx<'_>, game: &GameId) {

@@ -455,6 +455,7 @@ impl Library {
         let downloading = self.downloading.contains(&game.id);
         let offered = game.downloaded
             && game.unportable.is_none()
+            && !game.arriving
             && catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash).is_none();
         let availability = match (downloading, offered) {
             (true, _) => Availability::Downloading,
@@ -473,6 +474,7 @@ impl Library {
             content_hash: game.content_hash,
             availability,
             changed: game.is_changed(),
+            supersedes: game.supersedes.clone(),
         })
     }
 }

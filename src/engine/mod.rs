@@ -16,6 +16,7 @@
 //! | `peers` | who is dialled, accepted, alive; which state of whose library is known |
 //! | `library` | what this peer announces, and when a change becomes a revision |
 //! | `gate` | when the game directory is scanned, watched, hashed |
+//! | `arriving` | which games are still being copied |
 //! | `transfer` | downloads and serving |
 //! | `mirrors` | what web servers have, and when they are asked |
 //! | `operations` | what is done to a downloaded game: install, update, uninstall, adopt, remove, verify |
@@ -25,6 +26,7 @@
 //! The parts do not know each other: [`Engine`] hands each input to its part and carries the consequences
 //! (a lost connection, a new revision, a finished operation) to the others, until nothing is left to carry.
 
+mod arriving;
 mod commands;
 mod context;
 mod gate;
@@ -462,10 +464,11 @@ impl Engine {
         cx.reply(command, Ok(CommandData::Done(Done {})));
     }
 
-    fn open(&mut self, opened: OpenedLibrary, now: Instant) {
+    fn open(&mut self, mut opened: OpenedLibrary, now: Instant) {
         if let Some(message) = opened.notice.clone() {
             (cx!(self, now)).event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
         }
+        self.gate.opened(cx!(self, now), &mut opened);
         let announcement = self.library.open(cx!(self, now), &self.catalog, opened);
         self.gate.open(cx!(self, now), &self.library);
         if let Some(announcement) = announcement {

@@ -31,6 +31,8 @@ pub(super) enum Bug {
     ServedWhileRemoved,
     /// A game stays in the library when its files have been removed.
     ServedAfterRemoval,
+    /// A game is offered while it is still being copied.
+    HalfOffered,
 }
 
 #[cfg(test)]

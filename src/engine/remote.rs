@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::planted::{self, Bug};
 use crate::proto::{Delta, Snapshot};
-use crate::types::{GameId, GameSummary, LibraryDigest, LibraryStamp, library_digest};
+use crate::types::{GameId, GameSummary, LibraryDigest, LibraryStamp, MAX_SUPERSEDED, library_digest};
 
 /// Longest name of a game, in bytes.
 pub(super) const MAX_NAME_BYTES: usize = 256;
@@ -126,6 +126,9 @@ fn check(game: &GameSummary) -> Result<(), Flaw> {
     if game.eti_version.as_ref().is_some_and(|version| version.len() > MAX_VERSION_BYTES) {
         return Err(Flaw::Malformed("the version of a game is longer than 128 bytes"));
     }
+    if game.supersedes.len() > MAX_SUPERSEDED {
+        return Err(Flaw::Malformed("a game supersedes more than 4 lists of files"));
+    }
     Ok(())
 }
 
@@ -178,6 +181,7 @@ mod tests {
             content_hash: None,
             availability: Availability::Ready,
             changed: false,
+            supersedes: Vec::new(),
         })
     }
 

@@ -17,9 +17,10 @@ use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, Manif
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
     GameId, GameSummary, InstalledBy, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof, PartyProofs,
-    RelPath, ScannedGame, VerifiedFiles,
+    RelPath, ScannedGame, Seen, Times, VerifiedFiles,
 };
 
+mod arriving;
 mod audit;
 mod catalog;
 mod commands;
@@ -172,6 +173,7 @@ impl World {
         let node = |n: usize| {
             let mut config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
             config.hostname = Some(format!("pc-{n}"));
+            config.timers.arriving_quiet = Duration::ZERO;
             Node {
                 id: PeerId::from_spki_sha256(&[n as u8 * 7 + 1; 32]),
                 engine: None,
@@ -675,7 +677,13 @@ impl World {
                     node.disk.games.insert(game.id.clone(), Arc::new(game));
                 }
                 let games = node.disk.games.values().cloned().collect();
-                JobDone::LibraryOpened(Ok(OpenedLibrary { dir, index: node.disk.index.clone(), notice: None, games }))
+                JobDone::LibraryOpened(Ok(OpenedLibrary {
+                    dir,
+                    index: node.disk.index.clone(),
+                    notice: None,
+                    games,
+                    wall_ns: 0,
+                }))
             }
             Job::ScanGame { game, .. } => {
                 JobDone::GameScanned { result: Ok(node.disk.games.get(&game).cloned()), game }
@@ -846,5 +854,8 @@ pub(super) fn scanned(game: &str, version: &str, bytes: u64) -> ScannedGame {
         unportable: None,
         brought: None,
         leaves_out: None,
+        arriving: false,
+        supersedes: Vec::new(),
+        seen: Seen(Some(Times { stamp: Fingerprint(mark.to_be_bytes()), newest_ns: i128::MIN })),
     }
 }

@@ -19,6 +19,7 @@ mod content;
 mod hash;
 mod ownership;
 mod scan;
+mod seen;
 mod store;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests change the disk behind the daemon's back")]
@@ -40,6 +41,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use self::content::{ContentRecord, HEADER_BYTES, Header, decode_head};
 pub use self::ownership::{Ownership, Records};
 use self::scan::{GameRoot, Listing, SENTINEL, is_exhaustion, unreadable};
+pub use self::seen::wall_ns;
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
 pub use self::version::{MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, parse_version};
 use crate::fs::{Dir, DirLock, EntryKind, FsError};
@@ -152,7 +154,8 @@ impl GameDir {
         let known = index.as_ref().map(|index| index.games.as_slice()).unwrap_or_default();
         let games = game_dir.look_at_all(known, Leftovers::Sweep, &mut notices)?;
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
-        let opened = OpenedLibrary { dir: game_dir.dir.path().to_owned(), index, notice, games };
+        let dir = game_dir.dir.path().to_owned();
+        let opened = OpenedLibrary { dir, index, notice, games, wall_ns: wall_ns() };
         Ok((game_dir, opened))
     }
 
@@ -453,6 +456,7 @@ impl GameDir {
         }
         let listing = root.list_for_others(self.records.brought_list(id)?.as_ref(), &self.directory_reads)?;
         let mut game = root.summary(id, &listing);
+        game.seen = seen::with_root(listing.seen, &self.dir, id);
         if let Ok(manifest) = &listing.manifest {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
             game.installs_by = Some(root.packing(manifest)?);

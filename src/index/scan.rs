@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::ownership::BroughtList;
+use super::seen::Clock;
 use super::version::{MAX_SENTINEL_BYTES, parse_version};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::install::archive::is_archive;
@@ -16,7 +17,7 @@ use crate::install::{
 };
 use crate::types::{
     ContentHash, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MIRROR_MANIFEST, Manifest,
-    ManifestHash, Packing, RelPath, ScannedGame, is_reserved_at_root,
+    ManifestHash, Packing, RelPath, ScannedGame, Seen, is_reserved_at_root,
 };
 
 /// The file whose presence says that the game is complete.
@@ -70,6 +71,8 @@ pub(super) struct Listing {
     pub(super) brought: Option<ContentHash>,
     /// What is no part of it.
     pub(super) left_out: Option<LeftOut>,
+    /// Of everything beneath the root; the root's own time is not in it.
+    pub(super) seen: Seen,
 }
 
 /// A game that has no manifest.
@@ -218,14 +221,15 @@ impl GameRoot {
                 Err(e) => walk.fault(|| e.to_string()),
             }
         }
-        let Walk { mut files, empty, fault, left_out, .. } = walk;
+        let Walk { mut files, empty, fault, left_out, clock, .. } = walk;
         files.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
+        let seen = clock.read(&files);
         let (files, mtimes_ns): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let manifest = match fault {
             None => Manifest::with_dirs(files.clone(), empty).map_err(|e| Unportable::new(e.to_string(), &files)),
             Some(reason) => Err(Unportable::new(reason, &files)),
         };
-        Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out })
+        Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out, seen })
     }
 
     /// The same for others: a game that nobody brought, and that has something in the place of installations which was not
@@ -282,6 +286,9 @@ impl GameRoot {
             unportable,
             brought: listing.brought,
             leaves_out: listing.left_out.clone(),
+            arriving: false,
+            supersedes: Vec::new(),
+            seen: Seen::default(),
         }
     }
 
@@ -324,6 +331,9 @@ pub(super) fn unreadable(id: &GameId, reason: String) -> ScannedGame {
         unportable: Some(reason),
         brought: None,
         leaves_out: None,
+        arriving: false,
+        supersedes: Vec::new(),
+        seen: Seen::default(),
     }
 }
 
@@ -475,6 +485,7 @@ struct Walk<'a> {
     dirs_seen: usize,
     fault: Option<String>,
     left_out: Option<LeftOut>,
+    clock: Clock,
 }
 
 impl Walk<'_> {
@@ -500,6 +511,7 @@ impl Walk<'_> {
             }
             EntryKind::File => self.leave_out(shown),
             EntryKind::Dir => {
+                self.clock.dir(&path, entry.mtime_ns);
                 if self.part_dirs.binary_search(&path).is_ok() {
                     self.empty.push(path.clone());
                 }

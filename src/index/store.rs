@@ -82,7 +82,7 @@ mod tests {
     use xxhash_rust::xxh3::xxh3_128;
 
     use super::*;
-    use crate::types::{ContentHash, Fingerprint, ManifestHash};
+    use crate::types::{ContentHash, Fingerprint, ManifestHash, Seen};
 
     fn index() -> LibraryIndex {
         let game = |id: &str, content: Option<u8>, unportable: Option<&str>| {
@@ -101,6 +101,9 @@ mod tests {
                 unportable: unportable.map(Into::into),
                 brought: None,
                 leaves_out: None,
+                arriving: false,
+                supersedes: Vec::new(),
+                seen: Seen::default(),
             })
         };
         LibraryIndex {

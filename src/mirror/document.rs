@@ -117,6 +117,7 @@ impl GameRow {
             content_hash: Some(self.content_hash),
             availability: Availability::Ready,
             changed: false,
+            supersedes: Vec::new(),
         })
     }
 }

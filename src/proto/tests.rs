@@ -27,6 +27,7 @@ fn game() -> Arc<GameSummary> {
         content_hash: None,
         availability: Availability::LocalOnly,
         changed: false,
+        supersedes: Vec::new(),
     })
 }
 

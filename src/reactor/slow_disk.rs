@@ -69,6 +69,7 @@ impl Daemon {
         config.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         config.mdns = false;
         config.timers.ping_after = PING_AFTER;
+        config.timers.arriving_quiet = Duration::from_millis(1);
         change(&mut config);
         Self { peer: Peer::start(config).unwrap(), games, _dir: dir }
     }
@@ -153,7 +154,7 @@ fn a_slow_disk_bounds_memory_and_holds_the_source_back_while_pings_are_answered(
 
     // The disk stands still.
     let doom = || "doom".parse().unwrap();
-    receiver.call(PeerCommand::Download { game: doom(), install: false });
+    receiver.call(PeerCommand::Download { game: doom(), install: false, again: false });
     until("all that may land has landed, and nothing is sent any more", || {
         let (here, there) = (receiver.metrics(), source.metrics());
         assert_bounded(&here, &there, 0);

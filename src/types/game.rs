@@ -110,7 +110,14 @@ pub struct GameSummary {
     /// A download brought it, and its owner changed it since: it is not what others know by this version. Not in the digest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
+    /// Lists of files that this copy had when it was offered too early, in the same version, the last one first, at most
+    /// [`MAX_SUPERSEDED`]: whoever fetched one of them has a part of it. No part of the digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<ManifestHash>,
 }
+
+/// Most entries of [`GameSummary::supersedes`].
+pub const MAX_SUPERSEDED: usize = 4;
 
 /// The digest of a library: XXH3-128 over the bytes below, for its games in the byte order of their ids.
 ///

@@ -60,6 +60,28 @@ pub enum InstalledBy {
     SomebodyElse,
 }
 
+/// What one listing of all files of a game showed of their times. It never makes two games differ: it says when a game was
+/// written, not what it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen(pub Option<Times>);
+
+impl PartialEq for Seen {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Seen {}
+
+/// See [`Seen`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// Over the paths, sizes and times of all files and directories: two listings with other stamps saw the game change.
+    pub stamp: Fingerprint,
+    /// The latest of these times, and that of the game's root, in nanoseconds since 1970.
+    pub newest_ns: i128,
+}
+
 /// A game as it lies on this disk. What others see of it also depends on the catalog and on running operations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ScannedGame {
@@ -92,6 +114,16 @@ pub struct ScannedGame {
     /// Why it cannot be offered to others (a name that is not portable, …).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unportable: Option<String>,
+    /// Its files were changing when it was looked at last, so it may be half a game: it is not offered yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub arriving: bool,
+    /// Lists of files that were offered of it too early, in the same version, the last one first, at most
+    /// [`MAX_SUPERSEDED`](super::MAX_SUPERSEDED).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<ManifestHash>,
+    /// Filled in by a listing of all its files, and taken out by whoever keeps the game.
+    #[serde(skip)]
+    pub seen: Seen,
     /// Names the bytes that a download brought; `None`: none did, or the user made another version of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brought: Option<ContentHash>,
@@ -147,6 +179,8 @@ pub struct OpenedLibrary {
     pub notice: Option<String>,
     /// What lies on disk now, ascending by id.
     pub games: Vec<Arc<ScannedGame>>,
+    /// The time of day then, in nanoseconds since 1970, for comparison with the times of files.
+    pub wall_ns: i128,
 }
 
 /// Number of one download; never reused while the daemon runs.

@@ -11,7 +11,7 @@ use super::local::{self, Archives};
 use super::serve::ServedGame;
 use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
 use crate::fs::SpaceLedger;
-use crate::index::GameDir;
+use crate::index::{GameDir, wall_ns};
 use crate::types::{
     ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash, OpenedLibrary,
     PreparedDownload, ScannedGame,
@@ -196,7 +196,8 @@ impl Context {
         if let Some(open) = current.filter(|open| same_dir(open.dir().path(), path)) {
             // It would be found locked, by ourselves; and what lies there is under way, not interrupted.
             let games = open.scan_all(&[])?;
-            return Ok(OpenedLibrary { dir: open.dir().path().to_owned(), index: None, notice: None, games });
+            let dir = open.dir().path().to_owned();
+            return Ok(OpenedLibrary { dir, index: None, notice: None, games, wall_ns: wall_ns() });
         }
         let (game_dir, opened) = GameDir::open(path)?;
         *lock(&self.game_dir) = Some(Arc::new(game_dir));

@@ -23,7 +23,8 @@ class Daemon:
         self.games, self.next = root / name / "games", 0
         self.games.mkdir(parents=True, exist_ok=True)
         command = [binary, "run", "--jsonl", "--game-dir", self.games, "--state-dir", root / name / "state",
-                   "--listen", listen, "--log", "warn", *flags]
+                   "--listen", listen, "--log", "warn",
+                   "--set", "timers.arriving_quiet=1ms", *flags]
         self.process = await asyncio.create_subprocess_exec(*map(str, command), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24)
         ready = await self.until(lambda r: r.get("event") == "local-peer-ready")
         self.id, self.port = ready["peer_id"], int(ready["listen_addr"].rsplit(":", 1)[1])

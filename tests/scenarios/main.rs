@@ -17,6 +17,7 @@ mod support;
 
 mod adopt;
 mod archives;
+mod arriving;
 mod bad_paths;
 mod counts;
 mod dirs;

@@ -149,6 +149,10 @@ impl Options {
         if !self.mdns {
             command.arg("--no-mdns");
         }
+        if !self.args.iter().any(|arg| arg.starts_with("timers.arriving_quiet=")) {
+            // Most tests write a game as a whole and have no time to let it keep still.
+            command.args(["--set", "timers.arriving_quiet=1ms"]);
+        }
         command.args(&self.args);
         // Nothing of the developer's own configuration may reach the test.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LANSPREAD_")) {

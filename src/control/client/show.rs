@@ -184,6 +184,7 @@ fn game_state(row: &Value) -> String {
         };
     }
     let here = match (row["installed"] == true, row["downloaded"] == true) {
+        _ if row["arriving"] == true => "arriving",
         (true, _) => "installed",
         (false, true) => "downloaded",
         (false, false) if row["sources"].as_array().is_some_and(|sources| !sources.is_empty()) => "available",
@@ -193,6 +194,11 @@ fn game_state(row: &Value) -> String {
     if row["installed"] == true && row["installed_by"] == "somebody-else" {
         state += ", not by lanspread";
     }
+    state += &match number(&row["other_content_peers"]) {
+        0 => String::new(),
+        1 => ", another content at 1 PC".to_owned(),
+        n => format!(", another content at {n} PCs"),
+    };
     if row["changed"] == true {
         state += ", changed here";
     }

@@ -63,6 +63,7 @@ fn status_of(code: ErrorCode) -> u16 {
         | ErrorCode::NotDownloaded
         | ErrorCode::NotInstalled
         | ErrorCode::AlreadyInstalled
+        | ErrorCode::OwnContent
         | ErrorCode::Cancelled
         | ErrorCode::InUse
         | ErrorCode::NotOurs

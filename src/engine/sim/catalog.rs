@@ -132,7 +132,7 @@ fn only_the_content_that_the_catalog_demands_is_offered_and_served() {
         let Ok(CommandData::Games(list)) = &world.nodes[0].replies[&1] else { panic!() };
         assert_eq!(list.games[0].content_hash, Some(right), "it was hashed, to know");
         assert_eq!(list.games[0].local_only_reason.is_some(), expected == Availability::LocalOnly);
-        world.command(1, 1, PeerCommand::Download { game: id.clone(), install: false });
+        world.command(1, 1, PeerCommand::Download { game: id.clone(), install: false, again: false });
         assert_eq!(world.nodes[1].replies[&1].is_ok(), expected == Availability::Ready);
         // The demand is for the version that it names.
         world.nodes[0].published = Ok(Some(game("2")));

@@ -155,9 +155,9 @@ fn a_game_travels_and_is_announced_by_its_new_owner() {
     assert!(world.run_until(|world| world.in_step(&[0, 1, 2])));
     world.run(Duration::from_secs(5));
     let game: GameId = "quake".parse().unwrap();
-    world.command(1, 1, PeerCommand::Download { game: game.clone(), install: false });
+    world.command(1, 1, PeerCommand::Download { game: game.clone(), install: false, again: false });
     assert!(world.nodes[1].replies[&1].is_ok(), "{:?}", world.nodes[1].replies);
-    world.command(1, 2, PeerCommand::Download { game: game.clone(), install: false });
+    world.command(1, 2, PeerCommand::Download { game: game.clone(), install: false, again: false });
     assert_eq!(world.nodes[1].replies[&2].as_ref().unwrap_err().code, ErrorCode::OperationInProgress);
     world.command(1, 3, PeerCommand::SetGameDir { path: PathBuf::from("/other") });
     assert_eq!(world.nodes[1].replies[&3].as_ref().unwrap_err().code, ErrorCode::OperationInProgress);

@@ -274,6 +274,7 @@ impl World {
                     (game.installed, game.installed_version) = (before.installed, before.installed_version.clone());
                 }
                 game.content_hash = Some(content_hash_of(game.size));
+                game.brought = game.content_hash;
                 assert!(plan.content.as_ref().is_none_or(|KnownContent { hash, .. }| game.content_hash == Some(*hash)));
                 let game = Arc::new(game);
                 node.disk.parts.remove(&plan.game);

@@ -100,6 +100,7 @@ impl World {
             content_hash: None,
             availability: crate::types::Availability::Ready,
             changed: false,
+            supersedes: Vec::new(),
         };
         (0..TOO_MANY).map(|n| Arc::new(summary(n))).collect()
     }

@@ -28,6 +28,7 @@ fn summary(game: &str, version: &str) -> Arc<GameSummary> {
         content_hash: Some(content_hash(&manifest, &chunks)),
         availability: Availability::Ready,
         changed: false,
+        supersedes: Vec::new(),
     })
 }
 
@@ -52,7 +53,7 @@ fn troubles(outputs: &[Output]) -> usize {
 }
 
 fn download(game: &str) -> PeerCommand {
-    PeerCommand::Download { game: id(game), install: false }
+    PeerCommand::Download { game: id(game), install: false, again: false }
 }
 
 #[test]

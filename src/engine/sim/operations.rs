@@ -34,7 +34,7 @@ fn repair(id: &str) -> PeerCommand {
 }
 
 fn download(id: &str, install: bool) -> PeerCommand {
-    PeerCommand::Download { game: game(id), install }
+    PeerCommand::Download { game: game(id), install, again: false }
 }
 
 fn cancel(id: &str) -> PeerCommand {

@@ -26,6 +26,7 @@ impl Solo {
 
     pub(super) fn with(games: &[ScannedGame], index: Option<LibraryIndex>, set: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
+        config.timers.arriving_quiet = Duration::ZERO;
         set(&mut config);
         let engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1);
         let mut solo = Self { engine, now: Instant::now(), next: 1 };
@@ -33,7 +34,7 @@ impl Solo {
         outputs.retain(|output| !matches!(output, Output::FetchCatalog | Output::AskMirror { .. }));
         assert_eq!(outputs, [Output::Job(Job::OpenLibrary { dir: PathBuf::from("/games") })]);
         let games = games.iter().cloned().map(Arc::new).collect();
-        let opened = OpenedLibrary { dir: PathBuf::from("/games"), index, notice: None, games };
+        let opened = OpenedLibrary { dir: PathBuf::from("/games"), index, notice: None, games, wall_ns: 0 };
         let outputs = solo.feed(Input::JobDone(JobDone::LibraryOpened(Ok(opened))));
         if let Some(index) = saves(&outputs).pop() {
             assert!(!outputs.iter().any(|output| matches!(output, Output::Advertise { .. } | Output::Dial { .. })));
@@ -117,6 +118,13 @@ impl Solo {
         }
     }
 
+    pub(super) fn rows(&mut self) -> Vec<crate::api::GameRow> {
+        match replies(&self.command(PeerCommand::ListGames)).pop() {
+            Some(Ok(CommandData::Games(list))) => list.games,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(super) fn peer_rows(&mut self) -> Vec<crate::api::PeerRow> {
         match replies(&self.command(PeerCommand::ListPeers)).pop() {
             Some(Ok(CommandData::Peers(list))) => list.peers,
@@ -163,7 +171,7 @@ pub(super) fn empty() -> LibraryState {
 pub(super) fn summary(game: &str, size: u64) -> GameSummary {
     let ScannedGame { id, eti_version, size, downloaded, installed, manifest_hash, content_hash, .. } =
         scanned(game, "1", size);
-    let (name, availability) = (game.to_owned(), Availability::Ready);
+    let (name, availability, supersedes) = (game.to_owned(), Availability::Ready, Vec::new());
     GameSummary {
         id,
         name,
@@ -175,6 +183,7 @@ pub(super) fn summary(game: &str, size: u64) -> GameSummary {
         content_hash,
         availability,
         changed: false,
+        supersedes,
     }
 }
 

@@ -43,7 +43,7 @@ fn command(world: &mut World, n: usize, other: usize) {
     let peer_id = world.nodes[other].id;
     let coin = world.random(2) == 0;
     let command = match world.random(26) {
-        0..=8 => PeerCommand::Download { game, install: coin },
+        0..=8 => PeerCommand::Download { game, install: coin, again: false },
         9..=10 => PeerCommand::CancelDownload { game },
         11 => PeerCommand::Prioritise { game },
         12 if coin => PeerCommand::Pause,
@@ -99,7 +99,11 @@ fn happen(world: &mut World) {
             let game: GameId = format!("game-{}", world.random(GAMES)).parse().unwrap();
             for n in 0..world.nodes.len() {
                 world.next += 1;
-                world.command(n, world.next, PeerCommand::Download { game: game.clone(), install: false });
+                world.command(
+                    n,
+                    world.next,
+                    PeerCommand::Download { game: game.clone(), install: false, again: false },
+                );
             }
         }
         30 => {

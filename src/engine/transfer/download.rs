@@ -43,8 +43,8 @@ use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
 use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, PeerId,
-    PreparedDownload, ScannedGame,
+    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, ManifestHash,
+    PeerId, PreparedDownload, ScannedGame,
 };
 
 /// How a download ends that does not come to its end.
@@ -114,6 +114,8 @@ pub(super) struct Download {
     only: Option<Only>,
     phase: Phase,
     learning: Learning,
+    /// What the sources of the chosen content had before.
+    supersedes: Vec<ManifestHash>,
     roster: Roster,
     account: Account,
     /// When it was told last how far the disk was looked through.
@@ -138,6 +140,7 @@ impl Download {
             only,
             phase: Phase::Seeking,
             learning: Learning::NotYet,
+            supersedes: Vec::new(),
             roster: Roster::default(),
             account: Account::new(commanded, cx.now),
             checked_at: None,
@@ -414,6 +417,8 @@ impl Download {
                 let manifest = &planner.plan().manifest;
                 let (bytes, chunks, kept) = (manifest.bytes(), manifest.chunk_count(), planner.kept_bytes());
                 let event = self.account.finished(&self.game, bytes, chunks, kept, cx.now);
+                let supersedes = std::mem::take(&mut self.supersedes);
+                let scanned = Arc::new(ScannedGame { supersedes, ..(*scanned).clone() });
                 self.phase = Phase::Over(Over { disk: Disk::Scanned(Some(scanned)), event });
             }
             Err(error) => self.abandon(cx, disk_end(&error)),
@@ -589,6 +594,7 @@ impl Download {
                 None => sources::choose(&self.game, &eligible, local),
             };
             if let Some(pin) = pin {
+                self.supersedes = sources::superseded_by(&all, &pin);
                 self.roster.repin();
                 // Nothing is asked of anybody here: there are no runs to give up.
                 self.roster.refresh(&all, &pin, cx.now);

@@ -44,7 +44,7 @@ use self::download::Download;
 use self::lookup::Lookups;
 use self::progress::Account;
 use self::serving::Serving;
-pub(super) use self::sources::Only;
+pub(super) use self::sources::{Only, is_other_content};
 use super::context::{Cx, SourceDirectory};
 use super::planted::{self, Bug};
 use super::{CommandId, ConnId, EngineLoad, InboundId, Output, Pace, RequestId, RunFailure};
@@ -120,6 +120,15 @@ pub(super) enum TransferEffect {
     },
     /// Tell everybody. An effect, because a terminal event must come after the state changes in front of it.
     Event(Box<PeerEvent>),
+}
+
+/// What a download is asked for besides its game.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wish {
+    /// Install it afterwards.
+    pub(super) install: bool,
+    /// Fetch it also over a copy of the same version that is the user's own.
+    pub(super) again: bool,
 }
 
 /// Effects of one input.
@@ -199,7 +208,8 @@ impl Transfers {
         }
     }
 
-    /// `download`. Errors in this order: `not-in-catalog`, `unknown-game`, `operation-in-progress`, `no-sources`. A game
+    /// `download`. Errors in this order: `not-in-catalog`, `unknown-game`, `operation-in-progress`, `no-sources`, `in-use`,
+    /// `own-content`. A game
     /// that lies here in the wanted version, without a known difference, is finished at once: nothing is fetched, no
     /// operation starts.
     pub(super) fn command_download(
@@ -209,9 +219,9 @@ impl Transfers {
         local: &dyn LocalView,
         id: CommandId,
         game: GameId,
-        install: bool,
+        wish: Wish,
     ) -> Effects {
-        match self.accept(cx, sources, local, &game, install) {
+        match self.accept(cx, sources, local, &game, wish) {
             Err(error) => cx.reply(id, Err(error)),
             Ok(()) => {
                 // Whether it waits is known once free slots are filled.
@@ -731,7 +741,7 @@ impl Transfers {
         sources: &dyn SourceDirectory,
         local: &dyn LocalView,
         game: &GameId,
-        install: bool,
+        wish: Wish,
     ) -> Result<(), CommandError> {
         check_known(local, game)?;
         if self.is_busy(game) || local.held(game) {
@@ -742,17 +752,18 @@ impl Transfers {
             return Err(CommandError::new(ErrorCode::Cancelled, "the daemon stops"));
         }
         let pin = sources::choose(game, &sources.sources(game), local);
-        if sources::is_here(game, local, pin.as_ref()) {
+        let is_later = pin.as_ref().is_some_and(|pin| !wish.again && sources::is_later(game, local, pin));
+        if is_later || sources::is_here(game, local, pin.as_ref()) {
             let size = local.scanned(game).map_or(0, |scanned| scanned.size);
             // Its files were never listed here: the number of its chunks is not known, and none was fetched.
             let event = Account::new(cx.now, cx.now).finished(game, size, 0, size, cx.now);
             self.effects.push(TransferEffect::Event(Box::new(event)));
-            if install {
+            if wish.install {
                 self.effects.push(TransferEffect::Install { game: game.clone() });
             }
             return Ok(());
         }
-        if pin.is_none() {
+        let Some(pin) = pin else {
             let message = match local.expected_version(game) {
                 Some(version) => {
                     format!("no connected peer can hand out {game} in version {version}, as the catalog demands")
@@ -760,9 +771,10 @@ impl Transfers {
                 None => format!("no connected peer can hand out {game}"),
             };
             return Err(CommandError::new(ErrorCode::NoSources, message));
-        }
+        };
+        sources::may_replace(game, local, &pin, wish.again)?;
         self.places.insert(game.clone(), Place::Queued);
-        let (game, commanded) = (game.clone(), cx.now);
+        let (game, commanded, install) = (game.clone(), cx.now, wish.install);
         self.queue.push_back(Waiting { game, commanded, install, only: None, held: false });
         Ok(())
     }

@@ -177,6 +177,9 @@ impl Serving {
         if let Some(why) = local.withheld(&scanned) {
             return Err(not_served(why));
         }
+        if scanned.arriving {
+            return Err(not_served("it is still being copied"));
+        }
         if scanned.unportable.is_some() {
             return Err(not_served("a name in it is not portable"));
         }

@@ -19,7 +19,8 @@ use super::super::context::Source;
 use super::super::planted::{self, Bug};
 use super::LocalView;
 use super::progress::per_second;
-use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId};
+use crate::api::{CommandError, ErrorCode};
+use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, MAX_SUPERSEDED, ManifestHash, PeerId, ScannedGame};
 
 /// First pause after `busy`; doubles up to [`BACK_OFF_MAX`].
 const BUSY_BACK_OFF: Duration = Duration::from_millis(100);
@@ -107,7 +108,8 @@ impl Only {
 }
 
 /// Chooses what to fetch among the sources of a game: the catalog's version, else the newest; of that version the content
-/// that the catalog demands, else the one that most sources are known to have, else what a single source has.
+/// that the catalog demands, else the one that most sources are known to have, else what a single source has. What one source says
+/// that it had before does not count at the others, unless what that one has now is said to be old likewise.
 pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -> Option<Pin> {
     let version = local.expected_version(game).or_else(|| {
         let versions = sources.iter().map(version_of);
@@ -116,6 +118,7 @@ pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -
     })?;
     let sources: Vec<_> = sources.iter().filter(|source| version_of(source) == version).collect();
     let demanded = local.expected_content(game);
+    let sources = if demanded.is_some() { sources } else { current(sources) };
     let mut groups: BTreeMap<(ContentHash, ManifestHash), usize> = BTreeMap::new();
     for source in &sources {
         let content = source.summary.content_hash.filter(|hash| demanded.is_none_or(|demanded| demanded == *hash));
@@ -132,6 +135,45 @@ pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -
     let single = sources.iter().min_by_key(|source| source.peer_id)?;
     let content = Content::Unhashed(single.peer_id);
     Some(Pin { version, manifest_hash: single.summary.manifest_hash, content })
+}
+
+/// Without the sources whose list of files another one has superseded.
+fn current(sources: Vec<&Source>) -> Vec<&Source> {
+    let supersedes = |newer: &Source, older: &Source| newer.summary.supersedes.contains(&older.summary.manifest_hash);
+    let is_old = |older: &&Source| {
+        sources.iter().any(|newer| {
+            let taken_back = || sources.iter().any(|other| is_same(other, older) && supersedes(other, newer));
+            supersedes(newer, older) && !taken_back()
+        })
+    };
+    let (old, current): (Vec<_>, Vec<_>) = sources.iter().copied().partition(is_old);
+    // Statements in a circle say nothing.
+    if current.is_empty() { old } else { current }
+}
+
+fn is_same(a: &Source, b: &Source) -> bool {
+    a.summary.manifest_hash == b.summary.manifest_hash
+}
+
+/// What the sources of the pinned content had before, for whoever fetches it from them to tell it on.
+pub(super) fn superseded_by(sources: &[Source], pin: &Pin) -> Vec<ManifestHash> {
+    let mut all: Vec<ManifestHash> = Vec::new();
+    for hash in sources.iter().filter(|source| pin.matches(source)).flat_map(|source| &source.summary.supersedes) {
+        if !all.contains(hash) && all.len() < MAX_SUPERSEDED {
+            all.push(*hash);
+        }
+    }
+    all
+}
+
+/// Whether the copy here is a later state of the pinned content, as whoever it came from has said.
+pub(super) fn is_later(game: &GameId, local: &dyn LocalView, pin: &Pin) -> bool {
+    local.expected_content(game).is_none()
+        && local.scanned(game).is_some_and(|here| {
+            here.downloaded
+                && here.eti_version.as_deref().unwrap_or_default() == pin.version
+                && here.supersedes.contains(&pin.manifest_hash)
+        })
 }
 
 /// Whether nothing better than what lies here can be fetched: the same version without a known difference, or a newer one.
@@ -157,6 +199,38 @@ pub(super) fn is_here(game: &GameId, local: &dyn LocalView, pin: Option<&Pin>) -
         };
         here.manifest_hash == pin.manifest_hash && !differs
     })
+}
+
+/// Whether a peer's ready game is another content than the complete one here, in the same version.
+pub(in crate::engine) fn is_other_content(here: &ScannedGame, there: &GameSummary) -> bool {
+    let known_to_differ = matches!((here.content_hash, there.content_hash), (Some(a), Some(b)) if a != b);
+    here.downloaded
+        && here.eti_version == there.eti_version
+        && (here.manifest_hash != there.manifest_hash || known_to_differ)
+}
+
+/// Whether what lies here may be replaced by the pinned content, which is another one. A copy that a download brought is what its
+/// source had then: whoever asks for the game gets what the sources have now. Anything else is the user's own, and of the same
+/// version there is no telling which is the better one; unless the catalog does. Nothing is ever replaced without a command.
+pub(super) fn may_replace(game: &GameId, local: &dyn LocalView, pin: &Pin, again: bool) -> Result<(), CommandError> {
+    let here = local.scanned(game).filter(|here| here.downloaded);
+    let Some(here) = here.filter(|here| here.eti_version.as_deref().unwrap_or_default() == pin.version) else {
+        return Ok(());
+    };
+    if here.arriving {
+        let message =
+            format!("the files of {game} are still changing here; try again when they have kept still for a while");
+        return Err(CommandError::new(ErrorCode::InUse, message));
+    }
+    if here.brought.is_some() || again || local.expected_content(game).is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "{game} is here in version {:?} with another content than the other PCs have, and no download brought it; \
+         download it with --again to have it replaced by theirs",
+        pin.version
+    );
+    Err(CommandError::new(ErrorCode::OwnContent, message))
 }
 
 fn version_of(source: &Source) -> &str {

@@ -1,6 +1,7 @@
 //! Whole downloads in virtual time.
 
 mod commands;
+mod contents;
 mod resume;
 mod sim;
 mod swarm;

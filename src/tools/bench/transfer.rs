@@ -80,7 +80,7 @@ fn looks(receiver: &Node, served: Option<&mut Served>) -> Result<(Side, Option<S
 }
 
 fn download(receiver: &Node, game: &GameId) -> Result<(), BenchError> {
-    receiver.call(PeerCommand::Download { game: game.clone(), install: false })?;
+    receiver.call(PeerCommand::Download { game: game.clone(), install: false, again: false })?;
     let over = receiver.event("the download", |event| match event {
         PeerEvent::DownloadFinished { resumed_bytes, .. } => Some(Ok(resumed_bytes)),
         PeerEvent::DownloadFailed { message, .. } => Some(Err(message)),

@@ -59,6 +59,8 @@ impl Daemon {
         let mut command = Command::new(program);
         command.args(["run", "--jsonl", "--listen", "127.0.0.1:0", "--log", "info", "--hostname"]);
         command.arg(format!("demo-{name}")).arg("--game-dir").arg(&games).arg("--state-dir").arg(&state);
+        // Its games are complete before it starts.
+        command.args(["--set", "timers.arriving_quiet=1ms"]);
         // The user's own settings are for the user's own daemon.
         for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LANSPREAD_")) {
             command.env_remove(key);

@@ -54,7 +54,7 @@ fn a_download_of_what_is_here_fetches_nothing() {
     }
     for there in [offer("g", "3", &[MIB], 0), offer("g", "2", &[8 * MIB], 1)] {
         let mut sim = Sim::new(1);
-        sim.local.scanned.insert(game("g"), here.scanned());
+        sim.local.scanned.insert(game("g"), here.brought());
         sim.peer(1, &there);
         sim.download("g").unwrap();
         sim.run();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Effects, LocalView, TransferEffect, Transfers};
+use super::super::{Effects, LocalView, TransferEffect, Transfers, Wish};
 use crate::api::{CommandResult, PeerEvent};
 use crate::config::Config;
 use crate::engine::context::{Cx, Ids, Source, SourceDirectory, Way};
@@ -16,7 +16,7 @@ use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, Wire
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
     Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, PreparedDownload,
-    RelPath, ScannedGame, content_hash,
+    RelPath, ScannedGame, Seen, content_hash,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -48,6 +48,7 @@ pub(super) fn offer(id: &str, version: &str, sizes: &[u64], salt: u8) -> Offer {
         content_hash: Some(content_hash(&manifest, &chunks)),
         availability: Availability::Ready,
         changed: false,
+        supersedes: Vec::new(),
     };
     Offer { summary: Arc::new(summary), manifest, chunks }
 }
@@ -74,6 +75,21 @@ impl Offer {
         }
     }
 
+    /// The same game as somebody has it who had `older` before.
+    pub(super) fn supersedes(&self, older: &Self) -> Self {
+        let summary = GameSummary { supersedes: vec![older.summary.manifest_hash], ..(*self.summary).clone() };
+        Self { summary: Arc::new(summary), ..self.clone() }
+    }
+
+    /// As it lies on the disk of somebody who downloaded it.
+    pub(super) fn brought(&self) -> Arc<ScannedGame> {
+        Arc::new(ScannedGame {
+            brought: self.summary.content_hash,
+            supersedes: self.summary.supersedes.clone(),
+            ..(*self.scanned()).clone()
+        })
+    }
+
     /// The same game before its owner has hashed it.
     pub(super) fn unhashed(&self) -> Self {
         let summary = GameSummary { content_hash: None, ..(*self.summary).clone() };
@@ -96,6 +112,9 @@ impl Offer {
             unportable: None,
             brought: None,
             leaves_out: None,
+            arriving: false,
+            supersedes: Vec::new(),
+            seen: Seen::default(),
         })
     }
 }
@@ -387,14 +406,21 @@ impl Sim {
         Some(self.replies.remove(at).1)
     }
 
+    /// `download`, also over what is the user's own.
+    pub(super) fn download_again(&mut self, id: &str) -> CommandResult {
+        let (game, wish) = (game(id), Wish { install: false, again: true });
+        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game, wish))
+            .unwrap()
+    }
+
     pub(super) fn download(&mut self, id: &str) -> CommandResult {
         self.download_then(id, false)
     }
 
     /// `download`, with an installation or without.
     pub(super) fn download_then(&mut self, id: &str, install: bool) -> CommandResult {
-        let game = game(id);
-        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game, install))
+        let (game, wish) = (game(id), Wish { install, again: false });
+        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game, wish))
             .unwrap()
     }
 
@@ -589,6 +615,9 @@ impl Sim {
                     unportable: None,
                     brought: None,
                     leaves_out: None,
+                    arriving: false,
+                    supersedes: Vec::new(),
+                    seen: Seen::default(),
                 });
                 JobDone::DownloadCommitted { download, result: result.map(|()| scanned) }
             }
