@@ -137,6 +137,9 @@ fn what_comes_later_deep_inside_is_seen_and_fetched_by_the_next_download() {
     let mark = c.mark();
     c.ok(json!({"cmd": "download", "game": "doom", "install": false, "again": true}));
     c.wait_download("doom", mark);
+    let own = home_c.game("doom").join("data/one.pak.mine");
+    assert_eq!(fs::metadata(&own).unwrap().len(), 99, "it is kept beside the other");
+    fs::remove_file(own).unwrap();
     assert_same_tree(&home_a.game("doom"), &home_c.game("doom"));
 }
 
