@@ -491,10 +491,6 @@ pub struct GameRow {
     pub sources: Vec<PeerId>,
 }
 
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
 /// What can run on a game.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
