@@ -476,6 +476,9 @@ pub struct GameRow {
     /// Connected peers that can hand it out in the version that is complete here, but with another content.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_content_peers: usize,
+    /// Why it cannot be fetched to this PC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable_reason: Option<String>,
     /// A download brought it, and it was changed here since.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,

@@ -429,8 +429,15 @@ impl Engine {
                 offer.newest = Some(game.clone());
             }
         }
+        // By what two ids that are one folder somewhere have in common.
+        let own: BTreeMap<String, &GameId> =
+            self.library.games().keys().map(|own| (own.collision_key(), own)).collect();
         let row = |(id, offer): (GameId, Offers)| GameRow {
             other_content_peers: offer.other_content,
+            unavailable_reason: own
+                .get(&id.collision_key())
+                .filter(|twin| **twin != &id)
+                .map(|twin| id.refusal_beside(twin.as_str())),
             ..self.game_row(id, offer.newest, offer.peer_count, offer.sources)
         };
         offers.into_iter().map(row).collect()
@@ -495,6 +502,7 @@ impl Engine {
             local_only_reason,
             arriving: local.is_some_and(|game| game.arriving),
             other_content_peers: 0,
+            unavailable_reason: None,
             changed: local.is_some_and(|game| game.is_changed()),
             leaves_out: local.and_then(|game| game.leaves_out.clone()),
             content_hash,

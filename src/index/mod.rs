@@ -77,6 +77,10 @@ pub struct GameDir {
     directory_reads: AtomicU64,
     /// Games whose files are listed at the next look, whatever their fingerprint.
     distrusted: Mutex<BTreeSet<GameId>>,
+    /// Whether case does not count in the game directory.
+    folds_case: bool,
+    /// Which game has a name, by its [`GameId::collision_key`].
+    firsts: Mutex<HashMap<String, GameId>>,
     /// Folder names, and what is not shared of games, that were reported.
     reported: Mutex<BTreeSet<String>>,
     _lock: DirLock,
@@ -139,6 +143,7 @@ impl GameDir {
         let lock = meta.lock(LOCK)?;
         let content = make_durable(&meta, CONTENT)?;
         let records = Records::open(&meta)?;
+        let folds_case = twins::folds_case(&dir)?;
         let game_dir = Self {
             dir,
             meta,
@@ -146,6 +151,8 @@ impl GameDir {
             records,
             directory_reads: AtomicU64::new(0),
             distrusted: Mutex::default(),
+            folds_case,
+            firsts: Mutex::default(),
             reported: Mutex::default(),
             _lock: lock,
         };
@@ -181,7 +188,7 @@ impl GameDir {
     /// Only when the system is short of memory or handles.
     pub fn scan_game(&self, game: &GameId, known: Option<&ScannedGame>) -> Result<Option<Arc<ScannedGame>>, JobError> {
         let has_record = |game: &GameId| self.content.exists(&record_name(game)).unwrap_or(false);
-        if !self.is_spelled_so(game)? {
+        if !self.is_first_of_its_name(game)? {
             return Ok(None);
         }
         match self.look_at(game, known, None, has_record)? {
@@ -329,6 +336,8 @@ impl GameDir {
     ) -> Result<Vec<Arc<ScannedGame>>, JobError> {
         let mut ids = self.list_games(notices)?;
         ids.sort_unstable();
+        let known: HashMap<&GameId, &Arc<ScannedGame>> = known.iter().map(|game| (&game.id, game)).collect();
+        self.keep_firsts(&mut ids, |id| known.contains_key(id), notices);
         let records = self.list_records()?;
         if leftovers == Leftovers::Sweep {
             self.sweep_records(&ids, &records);
@@ -337,7 +346,6 @@ impl GameDir {
             notices.push(format!("there are {} games; the first {MAX_GAMES} are used", ids.len()));
             ids.truncate(MAX_GAMES);
         }
-        let known: HashMap<&GameId, &Arc<ScannedGame>> = known.iter().map(|game| (&game.id, game)).collect();
         let has_record = |game: &GameId| records.contains(OsStr::new(&record_name(game)));
         let mut games = Vec::with_capacity(ids.len());
         for id in &ids {
@@ -383,8 +391,13 @@ impl GameDir {
             // Cannot be opened by such a name; the owner should know of it all the same.
             None => true,
         };
+        has_sentinel && self.is_unreported(&name.to_string_lossy())
+    }
+
+    /// Whether nobody was told of this name yet; from now on somebody was.
+    fn is_unreported(&self, name: &str) -> bool {
         let mut reported = lock(&self.reported);
-        has_sentinel && reported.len() < MAX_REPORTED && reported.insert(name.to_string_lossy().into_owned())
+        reported.len() < MAX_REPORTED && reported.insert(name.to_owned())
     }
 
     /// The names of all content records.

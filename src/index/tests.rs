@@ -676,6 +676,33 @@ fn games_that_come_and_go_during_a_scan_never_make_it_fail() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn of_two_folders_that_are_one_where_case_does_not_count_one_is_listed_and_the_other_told() {
+    let disk = Disk::new();
+    disk.game("doom");
+    let (dir, opened) = disk.open();
+    drop(dir);
+    disk.game("Doom");
+    // The first in the order of bytes, and after a start with an index the one that is known.
+    let (dir, again) = disk.open();
+    let ids = |games: &[Arc<ScannedGame>]| games.iter().map(|game| game.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(&again.games), ["Doom"]);
+    let notice = again.notice.unwrap();
+    assert!(notice.contains("the folder doom is left out") && notice.contains("Doom"), "{notice}");
+    assert_eq!(ids(&dir.scan_all(&opened.games).unwrap()), ["doom"]);
+    assert_eq!(dir.scan_game(&id("Doom"), None).unwrap(), None);
+    assert!(dir.scan_game(&id("doom"), None).unwrap().is_some());
+    // When that one is gone the other has the name.
+    fs::rename(disk.path("doom"), disk.path("quake")).unwrap();
+    assert!(dir.scan_game(&id("Doom"), None).unwrap().is_some());
+    assert_eq!(ids(&dir.scan_all(&[]).unwrap()), ["Doom", "quake"]);
+    // Where case counts a look at one game reads no other directory.
+    let reads = dir.directory_reads();
+    dir.scan_game(&id("quake"), opened.games.first().map(Arc::as_ref)).unwrap();
+    assert!(dir.directory_reads() - reads <= 4);
+}
+
 #[test]
 fn an_id_beside_another_spelling_of_it_is_not_written_and_both_folders_stay() {
     let disk = Disk::new();

@@ -110,6 +110,14 @@ impl GameId {
         fold(&self.0)
     }
 
+    /// Why it cannot be fetched beside a folder of another spelling, and what to do.
+    pub fn refusal_beside(&self, twin: &str) -> String {
+        format!(
+            "{self} cannot be fetched beside {twin:?}, which is the same name where case does not count: rename that folder, \
+             or remove it"
+        )
+    }
+
     /// Whether `name` is another spelling of this id: one folder with it on some file system.
     pub fn is_spelled_otherwise(&self, name: &str) -> bool {
         name != self.as_str() && fold(name) == self.collision_key()

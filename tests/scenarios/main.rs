@@ -36,5 +36,6 @@ mod serving;
 mod sources;
 mod start;
 mod swarm;
+mod twins;
 mod wake;
 mod wire;

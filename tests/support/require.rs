@@ -6,7 +6,13 @@ use std::sync::OnceLock;
 
 use super::tracer::Tracer;
 
-/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `strace`, `avahi`; `strace-attach`: strace, and it may attach to a
+/// Mounts the image `$0` on `$1`. The loop device goes with the last who uses it.
+pub(crate) const MOUNT_EXFAT: &str =
+    r#"L=$(losetup -f --show "$0") && { mount.exfat-fuse "$L" "$1" >&2; R=$?; losetup -d "$L"; [ $R = 0 ]; }"#;
+/// The same for FAT.
+pub(crate) const MOUNT_VFAT: &str = r#"mount -t vfat -o loop "$0" "$1""#;
+
+/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`; `strace-attach`: strace, and it may attach to a
 /// process that it did not start). Prints the reason of a skip past the test runner's capture; fails where the environment
 /// says that it must not be skipped, where `strace` stands for both.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
@@ -31,6 +37,8 @@ fn fault(name: &str) -> Option<String> {
             FAULT.get_or_init(netns_fault).clone()
         }
         "mount" => mount_fault(),
+        "exfat" => file_system_fault("mkfs.exfat", MOUNT_EXFAT),
+        "vfat" => file_system_fault("mkfs.vfat", MOUNT_VFAT),
         "nft" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
             FAULT.get_or_init(nft_fault).clone()
@@ -95,6 +103,22 @@ fn mount_fault() -> Option<String> {
         Err(error) => Some(format!("unshare cannot be run: {error}")),
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(format!("unshare -m mount: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+/// Whether a file system can be made and mounted where nobody else sees it.
+fn file_system_fault(make: &str, mount: &str) -> Option<String> {
+    let dir = tempfile::tempdir().ok()?;
+    let (image, at) = (dir.path().join("image"), dir.path().join("at"));
+    std::fs::create_dir(&at).ok()?;
+    std::fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).ok()?;
+    let script = format!(r#"{make} "$0" && {mount}"#);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).arg(&image).arg(&at).stdin(Stdio::null());
+    match command.output() {
+        Err(error) => Some(format!("unshare cannot be run: {error}")),
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("{make}, or its mount: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
 }
 

@@ -202,6 +202,9 @@ fn game_state(row: &Value) -> String {
     if row["changed"] == true {
         state += ", changed here";
     }
+    if let Some(reason) = row["unavailable_reason"].as_str() {
+        state += &format!(": {}", printable(reason));
+    }
     if let Some(reason) = row["local_only_reason"].as_str() {
         state += &format!(", not shared: {}", printable(reason));
     }
