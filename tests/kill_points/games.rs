@@ -71,7 +71,7 @@ pub(crate) fn put_outdated_install(home: &Home, form: Form) {
 
 /// The version is downloaded, and somebody has installed it by hand.
 pub(crate) fn put_install_by_hand(home: &Home, form: Form) {
-    put_game(home, form, NEW);
+    put_brought_game(home, form, NEW);
     write(&home.game(ID).join("local"), playable(NEW));
 }
 

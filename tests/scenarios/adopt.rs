@@ -60,6 +60,8 @@ fn an_installation_by_hand_is_refused_until_it_is_adopted() {
     assert_eq!(daemon.refused(json!({"cmd": "adopt", "game": "nobody-has-it"})), "unknown-game");
     daemon.stop();
 
+    // What a download brought has no `local/` of its own.
+    home.brought("doom");
     put_own(&local);
     let daemon = start(&home);
     assert_refused(&daemon, &local);
@@ -80,6 +82,23 @@ fn an_installation_by_hand_is_refused_until_it_is_adopted() {
     finish(&daemon, "uninstall");
     assert!(!local.exists());
     assert_eq!(installed_by(&daemon), Value::Null);
+    daemon.stop();
+}
+
+#[test]
+fn a_game_that_is_withheld_for_its_local_is_shared_when_that_is_adopted() {
+    let home = Home::with(&[GameSpec::small("doom")]);
+    put_own(&home.game("doom").join("local"));
+    let daemon = Daemon::start(&home, &Options::local());
+    let row = eventually("the game to be listed", 30, || daemon.games().remove("doom"));
+    assert!(row["local_only_reason"].as_str().unwrap().contains("adopt"), "{row}");
+    assert_eq!((&row["installed"], &row["installed_by"]), (&json!(false), &json!("somebody-else")), "{row}");
+    finish(&daemon, "adopt");
+    daemon.wait_hashed();
+    let row = daemon.games().remove("doom").unwrap();
+    assert!(row.get("local_only_reason").is_none() && row["content_hash"].is_string(), "{row}");
+    assert_eq!((&row["installed"], &row["installed_by"]), (&json!(true), &json!("lanspread")), "{row}");
+    assert_eq!(fs::read_to_string(home.game("doom").join("local/saves/slot1")).unwrap(), SAVE);
     daemon.stop();
 }
 

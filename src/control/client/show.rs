@@ -166,11 +166,12 @@ pub(super) fn peers(answer: &Value) -> String {
 
 /// For `games`.
 pub(super) fn games(answer: &Value) -> String {
-    let mut table = Table::new(&["ID", "NAME", "VERSION", ">SIZE", "STATE", ">PEERS"]);
+    // The state comes last, where its reasons are not cut.
+    let mut table = Table::new(&["ID", "NAME", "VERSION", ">SIZE", ">PEERS", "STATE"]);
     for row in rows(answer, "games") {
         let bytes = size(number(&row["size"]));
         let peers = text(&row["peer_count"]);
-        table.row([text(&row["id"]), text(&row["name"]), text(&row["version"]), bytes, game_state(row), peers]);
+        table.row([text(&row["id"]), text(&row["name"]), text(&row["version"]), bytes, peers, game_state(row)]);
     }
     table.or("no games, neither here nor at other PCs")
 }
