@@ -369,9 +369,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(!text.contains('\u{1b}'), "{text:?}");
-        let ends: Vec<usize> = lines.iter().map(|line| line.width()).collect();
-        assert!(ends.iter().all(|end| *end == ends[0]), "the last column is aligned to the right: {text}");
         let column = |line: &str, what: &str| line[..line.find(what).unwrap()].width();
+        let ends = [column(lines[0], "  STATE"), column(lines[1], "  downloaded"), column(lines[2], "  downloading")];
+        assert!(ends.iter().all(|end| *end == ends[0]), "the numbers before it are aligned to the right: {text}");
         assert_eq!(column(lines[0], "VERSION"), column(lines[1], "1  "));
         assert!(lines[1].contains("downloaded") && lines[2].contains("downloading 99 %"), "{text}");
         assert!(lines[2].contains("xxx…"), "{text}");
