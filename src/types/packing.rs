@@ -48,10 +48,13 @@ impl Packing {
     pub fn of(manifest: &Manifest, is_archive: impl Fn(&RelPath) -> bool) -> Self {
         let in_root = || manifest.files().iter().filter(|file| file.path.parent().is_none());
         let names: BTreeSet<String> = in_root().map(|file| file.path.as_str().to_lowercase()).collect();
+        let archives: BTreeSet<String> =
+            in_root().filter(|file| is_archive(&file.path)).map(|file| file.path.as_str().to_lowercase()).collect();
         let packed: BTreeSet<&RelPath> = in_root()
             .map(|file| &file.path)
             .filter(|path| {
-                Self::unpacks_always(path) || is_archive(path) || is_volume(&path.as_str().to_lowercase(), &names)
+                let name = path.as_str().to_lowercase();
+                Self::unpacks_always(path) || archives.contains(&name) || is_volume(&name, &names, &archives)
             })
             .collect();
         if packed.is_empty() {
@@ -74,7 +77,7 @@ impl Packing {
 
     /// The same, for a game whose bytes are elsewhere: by the names of its files.
     pub fn by_names(manifest: &Manifest) -> Self {
-        Self::of(manifest, |path| ARCHIVES.contains(&extension(path.as_str()).as_str()))
+        Self::of(manifest, |path| is_named_archive(&path.as_str().to_lowercase()))
     }
 
     /// Whether this file of the game's root is an archive by definition.
@@ -93,30 +96,50 @@ fn extension(name: &str) -> String {
     name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()).unwrap_or_default()
 }
 
-/// Whether a file is a volume of an archive in several, by its name among the names in the root, all in lower case: also the
-/// first one, when that is a program which unpacks the set.
-fn is_volume(name: &str, names: &BTreeSet<String>) -> bool {
+/// Whether this is the name of an archive, or of a volume that begins like one; in lower case.
+fn is_named_archive(name: &str) -> bool {
     let Some((stem, extension)) = name.rsplit_once('.') else { return false };
-    let has = |name: String| names.contains(&name);
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let first = |extensions: &[&str]| extensions.iter().any(|extension| has(format!("{stem}.{extension}")));
+    let is_archive = |extension: &str| ARCHIVES.contains(&extension);
+    // x.7z.001, but not x.001, which is a file of many a game.
+    let is_first = is_number(extension) && extension.len() >= 3 && extension.parse() == Ok(1);
+    let numbered =
+        matches!(*extension.as_bytes(), [b'r' | b'z', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit());
+    is_archive(extension) || numbered || is_first && stem.rsplit_once('.').is_some_and(|(_, inner)| is_archive(inner))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a file is a volume of an archive in several, by its name among the `names` in the root and the `archives` among
+/// these, all in lower case: also the first one, when that is a program which unpacks the set. A program, or a number for an
+/// extension, says nothing by itself: the volume that begins like an archive has to be one.
+fn is_volume(name: &str, names: &BTreeSet<String>, archives: &BTreeSet<String>) -> bool {
+    let Some((stem, extension)) = name.rsplit_once('.') else { return false };
+    let is_archive = |name: String| archives.contains(&name);
+    let begins = |second: &str, last: &str| {
+        names.contains(&format!("{stem}.{last}"))
+            || names.contains(&format!("{stem}.exe")) && is_archive(format!("{stem}.{second}"))
+    };
     match extension {
         "exe" => match stem.rsplit_once(".part") {
             // x.part1.exe, x.part2.rar
             Some((set, number)) if is_number(number) => {
                 let next = number.parse::<u32>().unwrap_or(u32::MAX).saturating_add(1);
-                has(format!("{set}.part{next:0width$}.rar", width = number.len()))
+                is_archive(format!("{set}.part{next:0width$}.rar", width = number.len()))
             }
             // x.exe with x.r00, x.001, x.7z.001, x.z01
-            _ => ["r00", "001", "7z.001", "z01"].iter().any(|second| has(format!("{stem}.{second}"))),
+            _ => ["r00", "001", "7z.001", "z01"].iter().any(|second| is_archive(format!("{stem}.{second}"))),
         },
         // x.zip.002, x.7z.002
         _ if is_number(extension) && extension.len() >= 3 => {
-            has(format!("{stem}.{:0width$}", 1, width = extension.len()))
+            is_archive(format!("{stem}.{:0width$}", 1, width = extension.len()))
         }
-        _ => match extension.as_bytes() {
-            [b'z', digits @ ..] if digits.len() >= 2 && digits.iter().all(u8::is_ascii_digit) => first(&["zip", "exe"]),
-            [b'r'..=b'y', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit() => first(&["rar", "exe"]),
+        _ => match *extension.as_bytes() {
+            [b'z', ref digits @ ..] if digits.len() >= 2 && digits.iter().all(u8::is_ascii_digit) => {
+                begins("z01", "zip")
+            }
+            [b'r'..=b'y', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit() => begins("r00", "rar"),
             _ => false,
         },
     }
@@ -179,6 +202,11 @@ mod tests {
             (&["version.ini", "g.exe", "g.rar"], Copy),
             (&["version.ini", "g.exe", "other.r00", "other.rar"], Copy),
             (&["version.ini", "g.part1.exe", "g.part3.rar"], Copy),
+            // Numbers for extensions are no volumes by themselves.
+            (&["version.ini", "MONKEY2.EXE", "MONKEY2.000", "MONKEY2.001"], Copy),
+            (&["version.ini", "SIERRA.EXE", "RESOURCE.001", "RESOURCE.002", "RESOURCE.MAP"], Copy),
+            (&["version.ini", "data.001", "data.002"], Copy),
+            (&["version.ini", "GAME.EXE", "GAME.001", "music.zip"], Copy),
         ];
         for (names, expected) in rows {
             assert_eq!(Packing::by_names(&game(names)), *expected, "{names:?}");
@@ -192,6 +220,24 @@ mod tests {
         let odd = game(&["version.ini", "game.bin"]);
         assert_eq!(Packing::of(&odd, |path| path.as_str() == "game.bin"), Packing::Unpack);
         assert_eq!(Packing::of(&odd, |_| false), Packing::Copy);
+
+        // A volume that begins like an archive speaks for its set; without one there is no set.
+        let sets: &[(&[&str], &str)] = &[
+            (&["version.ini", "g.exe", "g.r00", "g.r01"], "g.r00"),
+            (&["version.ini", "g.exe", "g.001", "g.002"], "g.001"),
+            (&["version.ini", "g.exe", "g.7z.001", "g.7z.002"], "g.7z.001"),
+            (&["version.ini", "g.exe", "g.z01", "g.z02"], "g.z01"),
+            (&["version.ini", "g.part1.exe", "g.part2.rar"], "g.part2.rar"),
+            (&["version.ini", "g.001", "g.002"], "g.001"),
+        ];
+        for (names, begins) in sets {
+            assert_eq!(Packing::of(&game(names), |path| path.as_str() == *begins), Packing::Unpack, "{names:?}");
+            assert_eq!(Packing::of(&game(names), |_| false), Packing::Copy, "{names:?}");
+            let beside = game(&[names, &["music.zip"][..]].concat());
+            let has_program = names.iter().any(|name| name.ends_with("exe"));
+            let expected = if has_program { Packing::Copy } else { Packing::Unpack };
+            assert_eq!(Packing::of(&beside, |path| path.as_str() == "music.zip"), expected, "{names:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::archive_support::zip_of;
 use crate::support::{Daemon, Home, Options, tree};
@@ -48,11 +48,7 @@ fn programs_and_folders_beside_archives_are_installed_with_them() {
         ("patched", "copying-and-unpacking", &["Game.exe", "data", "data/level.dat"]),
     ] {
         assert_eq!(daemon.games()[id]["installs_by"], how, "{id}: said before it is done");
-        let mark = daemon.mark();
-        daemon.ok(json!({"cmd": "install", "game": id}));
-        let end = daemon.wait_record(mark, "the end of it", 60, |record| {
-            record["game"] == id && (record["event"] == "install-finished" || record["event"] == "install-failed")
-        });
+        let end = install(&daemon, id);
         assert_eq!(end["event"], "install-finished", "{id}: {end}");
         let local = home.game(id).join("local");
         let installed: Vec<String> = tree(&local, &[".lanspread_installed"]).into_keys().collect();
@@ -72,4 +68,62 @@ fn programs_and_folders_beside_archives_are_installed_with_them() {
     for (id, how) in [("gog", "copying"), ("packed", "unpacking"), ("eti", "copying-and-unpacking")] {
         assert_eq!(b.ok(json!({"cmd": "get-game", "game": id}))["installs_by"], how, "{id}");
     }
+}
+
+/// Many a game has data in files whose extension is a number.
+#[test]
+fn what_is_only_called_like_a_volume_is_a_file_of_its_game() {
+    let (exe, data) = (b"MZ a program".to_vec(), vec![3; 20_000]);
+    let music = zip_of(&[("song.mp3", b"la la la".to_vec())]);
+    let home = Home::new();
+    publish(&home, "scumm", &of(&[("MONKEY2.EXE", &exe), ("MONKEY2.000", &data), ("MONKEY2.001", &data)]));
+    publish(&home, "music", &of(&[("GAME.EXE", &exe), ("GAME.001", &data), ("music.zip", &music)]));
+    publish(&home, "data", &of(&[("data.001", &data), ("data.002", &data)]));
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    for (id, names) in [
+        ("scumm", &["MONKEY2.000", "MONKEY2.001", "MONKEY2.EXE"][..]),
+        ("music", &["GAME.001", "GAME.EXE", "music.zip"]),
+        ("data", &["data.001", "data.002"]),
+    ] {
+        assert_eq!(daemon.games()[id]["installs_by"], "copying", "{id}");
+        assert_eq!(install(&daemon, id)["event"], "install-finished", "{id}");
+        let installed: Vec<String> =
+            tree(&home.game(id).join("local"), &[".lanspread_installed"]).into_keys().collect();
+        assert_eq!(installed, names, "{id}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn an_installation_is_not_replaced_by_nothing() {
+    let home = Home::new();
+    publish(&home, "doom", &of(&[("doom.exe", &b"MZ".to_vec())]));
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    assert_eq!(install(&daemon, "doom")["event"], "install-finished");
+    daemon.stop();
+
+    // Of the next version only the names say that it is packed.
+    fs::remove_file(home.game("doom").join("doom.exe")).unwrap();
+    publish(&home, "doom", &of(&[("doom.rar", &vec![1; 9_000]), ("doom.r00", &vec![2; 9_000])]));
+    fs::write(home.game("doom").join("version.ini"), "2.0\n").unwrap();
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    // But for the log, which has the number of the last operation.
+    let kept = || tree(&home.game("doom"), &[".lanspread.json"]);
+    let before = kept();
+    let end = install(&daemon, "doom");
+    assert_eq!((&end["event"], &end["code"]), (&json!("install-failed"), &json!("bad-archive")), "{end}");
+    assert_eq!((kept(), &daemon.games()["doom"]["installed_by"]), (before, &json!("lanspread")));
+    daemon.stop();
+}
+
+/// Installs a game, and returns the terminal event.
+fn install(daemon: &Daemon, id: &str) -> Value {
+    let mark = daemon.mark();
+    daemon.ok(json!({"cmd": "install", "game": id}));
+    daemon.wait_record(mark, "the end of it", 60, |record| {
+        record["game"] == id && (record["event"] == "install-finished" || record["event"] == "install-failed")
+    })
 }
