@@ -108,6 +108,41 @@ fn what_a_user_puts_in_the_place_of_local_between_two_operations_is_never_lost()
     planted::with(Bug::NoOwnerCheck, || between_operations().expect_err("a dropped check of the owner was not seen"));
 }
 
+/// The power went in the middle of an operation, and the user is at his game before lanspread starts again.
+fn after_power_cuts(interrupted: &[(&str, Tree)]) -> Result<usize, String> {
+    let mut kept = 0;
+    for (name, crashed) in interrupted {
+        for (what, deed) in DEEDS {
+            let before = after_deed(crashed, deed);
+            if !is_kept(&before) {
+                continue;
+            }
+            let run = run_on(&before, None, |dir| {
+                recover_game(&dir.subdir("quake").unwrap()).map(|_| ()).map_err(JobError::from)?;
+                // Whatever they say, they take nothing.
+                let results = [install_in(dir), uninstall_in(dir)];
+                Ok::<_, JobError>(results.map(|result| result.map_err(|e| e.kind)))
+            });
+            if !is_kept(&run.after) {
+                return Err(format!("{name} was interrupted, a user {what}: {before:?}: {:?}", run.result));
+            }
+            kept += 1;
+        }
+    }
+    Ok(kept)
+}
+
+#[test]
+fn what_a_user_puts_there_after_a_power_cut_is_never_lost() {
+    let interrupted = super::crash::interrupted();
+    let kept = after_power_cuts(&interrupted).unwrap();
+    assert!(kept > 3 * interrupted.len() / 2, "only {kept} of {}", interrupted.len());
+    println!("{kept} states after {} crashes", interrupted.len());
+    planted::with(Bug::NoOwnerCheck, || {
+        after_power_cuts(&interrupted).expect_err("a dropped check of the owner was not seen");
+    });
+}
+
 /// A user who acts before one certain change that an operation makes.
 struct User {
     base: PathBuf,
