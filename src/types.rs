@@ -15,7 +15,7 @@ mod packing;
 mod path;
 
 pub use catalog::CatalogSource;
-pub use game::{Availability, Epoch, GameSummary, LibraryStamp, MAX_SUPERSEDED, Revision, library_digest};
+pub use game::{Availability, Epoch, GameSummary, LibraryStamp, MAX_SUPERSEDED, Revision, library_digest, superseded};
 pub use hash::{
     CatalogKey, CatalogSignature, ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash, PartyProof,
     PartyProofs,

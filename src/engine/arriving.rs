@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Cx;
 use super::planted::{self, Bug};
-use crate::types::{Fingerprint, GameId, MAX_SUPERSEDED, ManifestHash, OpenedLibrary, ScannedGame, Seen};
+use crate::types::{Fingerprint, GameId, ManifestHash, OpenedLibrary, ScannedGame, Seen, superseded};
 
 /// How long after its last change a game is listed again by the clock.
 const YOUNG: Duration = Duration::from_secs(600);
@@ -234,11 +234,6 @@ fn history(before: Option<&ScannedGame>, now: &ScannedGame, too_early: bool) -> 
     };
     let was_offered = too_early && !before.arriving && before.unportable.is_none();
     let last = Some(before.manifest_hash).filter(|_| was_offered);
-    let mut history: Vec<ManifestHash> = Vec::new();
-    for hash in last.into_iter().chain(before.supersedes.iter().copied()) {
-        if hash != now.manifest_hash && !history.contains(&hash) && history.len() < MAX_SUPERSEDED {
-            history.push(hash);
-        }
-    }
-    history
+    let older = last.into_iter().chain(before.supersedes.iter().copied());
+    superseded(older.filter(|hash| *hash != now.manifest_hash))
 }

@@ -101,9 +101,7 @@ pub(super) fn encode(manifest: &Manifest, mtimes_ns: &[i128], content: &KnownCon
     }
     let mut list = Vec::new();
     for (file, mtime_ns) in files.iter().zip(mtimes_ns) {
-        let path = file.path.as_str().as_bytes();
-        list.extend_from_slice(&(path.len() as u16).to_be_bytes());
-        list.extend_from_slice(path);
+        put_path(&mut list, &file.path);
         list.extend_from_slice(&file.size.to_be_bytes());
         list.extend_from_slice(&mtime_ns.to_be_bytes());
         list.push(u8::from(file.exec));
@@ -112,8 +110,7 @@ pub(super) fn encode(manifest: &Manifest, mtimes_ns: &[i128], content: &KnownCon
     if format == FORMAT_DIRS {
         list.extend_from_slice(&(manifest.dirs().len() as u32).to_be_bytes());
         for dir in manifest.dirs() {
-            list.extend_from_slice(&(dir.as_str().len() as u16).to_be_bytes());
-            list.extend_from_slice(dir.as_str().as_bytes());
+            put_path(&mut list, dir);
         }
     }
     let mut out =
@@ -219,29 +216,36 @@ fn is_hash_of(content: &KnownContent, manifest: &Manifest) -> bool {
 }
 
 /// Cuts off and compares the checksum at the end.
-fn checked(bytes: &[u8]) -> Result<&[u8], RecordError> {
+pub(super) fn checked(bytes: &[u8]) -> Result<&[u8], RecordError> {
     let at = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(RecordError::Length)?;
     let (covered, stated) = bytes.split_at_checked(at).ok_or(RecordError::Length)?;
     if stated == xxh3_128(covered).to_be_bytes() { Ok(covered) } else { Err(RecordError::Checksum) }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// As [`Reader::path`] reads it.
+pub(super) fn put_path(list: &mut Vec<u8>, path: &RelPath) {
+    list.extend_from_slice(&(path.as_str().len() as u16).to_be_bytes());
+    list.extend_from_slice(path.as_str().as_bytes());
+}
+
+/// Takes the parts of a record one after the other.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(RecordError::Length)?;
         self.0 = rest;
         Ok(taken)
     }
 
     /// u16 length, then so many bytes.
-    fn path(&mut self) -> Result<RelPath, RecordError> {
+    pub(super) fn path(&mut self) -> Result<RelPath, RecordError> {
         let len = u16::from_be_bytes(self.array()?);
         let path = std::str::from_utf8(self.take(len.into())?).map_err(|_| RecordError::Inconsistent)?;
         RelPath::parse(path).map_err(|_| RecordError::Inconsistent)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         self.take(N)?.try_into().map_err(|_| RecordError::Length)
     }
 }

@@ -288,12 +288,7 @@ impl GameDir {
     /// # Errors
     /// What the system says of the record; one that is damaged is no error.
     pub fn previous(&self, game: &GameId) -> Result<Option<Previous>, FsError> {
-        // Its head bounds the rest.
-        let Some((manifest, mtimes_ns)) = read_list(&self.content, game) else { return Ok(None) };
-        let bytes = self.content.read_small(&record_name(game), content::record_bytes(&manifest))?;
-        let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
-        let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
-        Ok(Some(Previous { manifest, mtimes_ns, content }))
+        read_record(&self.content, game)
     }
 
     fn load_index(&self, notices: &mut Vec<String>) -> Result<Option<LibraryIndex>, JobError> {
@@ -481,8 +476,7 @@ impl GameDir {
     /// Says in the log, once, what of a game's folder others do not get, and why.
     fn say_what_is_missing(&self, game: &ScannedGame) {
         let say = |what: String| {
-            let mut reported = lock(&self.reported);
-            if reported.len() < MAX_REPORTED && reported.insert(format!("{}: {what}", game.id)) {
+            if self.is_unreported(&format!("{}: {what}", game.id)) {
                 tracing::warn!(game = %game.id, "{what}");
             }
         };
@@ -690,6 +684,19 @@ fn save_record(records: &Dir, game: &GameId, served: &ServedManifest) -> Result<
     let bytes = content::encode(&served.manifest, &served.mtimes_ns, content)
         .map_err(|e| JobError::new(JobErrorKind::Verification, format!("cannot keep the hashes of {game}: {e}")))?;
     Ok(records.replace_file(&record_name(game), &bytes)?)
+}
+
+/// A record in `records`, without its hashes when that part is damaged; `None`: there is none that can be read.
+///
+/// # Errors
+/// What the system says.
+fn read_record(records: &Dir, game: &GameId) -> Result<Option<Previous>, FsError> {
+    // Its head bounds the rest.
+    let Some((manifest, mtimes_ns)) = read_list(records, game) else { return Ok(None) };
+    let bytes = records.read_small(&record_name(game), content::record_bytes(&manifest))?;
+    let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
+    let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
+    Ok(Some(Previous { manifest, mtimes_ns, content }))
 }
 
 /// The files of a record in `records` and their times, without the hashes; `None`: there is none that can be read.

@@ -25,9 +25,9 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::content::{self, ContentRecord};
+use super::content::{Reader, RecordError, checked, put_path};
 use super::scan::SENTINEL;
-use super::{ServedManifest, make_durable, read_list, record_name, save_record};
+use super::{Previous, ServedManifest, make_durable, read_record, record_name, save_record};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::types::{CHUNK_SIZE, ChunkHash, ContentHash, GameId, JobError, Manifest, RelPath};
@@ -38,7 +38,6 @@ const BROUGHT: &str = "brought";
 const INCOMING: &str = "incoming";
 const MAGIC: &[u8; 8] = b"LANSINCO";
 const FORMAT: u32 = 1;
-const CHECKSUM_BYTES: usize = 16;
 /// Longest list of a running download that is read, in bytes.
 const MAX_INCOMING_BYTES: usize = 256 << 20;
 
@@ -63,7 +62,7 @@ pub struct Ownership {
 #[derive(Clone, Debug)]
 struct Brought {
     size: u64,
-    /// 0: not known.
+    /// 0: not known, as of `version.ini`, which comes after the list.
     mtime_ns: i128,
     first_chunk: usize,
 }
@@ -98,7 +97,7 @@ impl Records {
     /// Only when the system is short of something.
     pub fn of(&self, game: &GameId, is_complete: bool) -> Result<Ownership, FsError> {
         let mut ownership = Ownership::default();
-        if let Some(ContentRecord { manifest, mtimes_ns, content }) = self.read_brought(game)? {
+        if let Some(Previous { manifest, mtimes_ns, content: Some(content) }) = self.read_brought(game)? {
             for (index, (file, mtime_ns)) in manifest.files().iter().zip(mtimes_ns).enumerate() {
                 let first_chunk = manifest.chunks_of_file(index).start as usize;
                 ownership.brought.insert(file.path.clone(), Brought { size: file.size, mtime_ns, first_chunk });
@@ -119,12 +118,11 @@ impl Records {
     /// # Errors
     /// Only when the system is short of something.
     pub(super) fn brought_list(&self, game: &GameId) -> Result<Option<BroughtList>, FsError> {
-        Ok(self.read_brought(game)?.map(|ContentRecord { manifest, content, .. }| {
-            let index = manifest.files().iter().position(|file| file.path.as_str() == SENTINEL);
-            let chunk = index.and_then(|index| manifest.chunks_of_file(index).next());
-            let sentinel = chunk.and_then(|chunk| content.chunks.get(chunk as usize).copied());
-            BroughtList { manifest, content: content.hash, sentinel }
-        }))
+        let Some(Previous { manifest, content: Some(content), .. }) = self.read_brought(game)? else { return Ok(None) };
+        let index = manifest.files().iter().position(|file| file.path.as_str() == SENTINEL);
+        let chunk = index.and_then(|index| manifest.chunks_of_file(index).next());
+        let sentinel = chunk.and_then(|chunk| content.chunks.get(chunk as usize).copied());
+        Ok(Some(BroughtList { manifest, content: content.hash, sentinel }))
     }
 
     /// Keeps the list of what a download brought, atomically and durably.
@@ -169,13 +167,10 @@ impl Records {
         }
     }
 
-    fn read_brought(&self, game: &GameId) -> Result<Option<ContentRecord>, FsError> {
-        // Its head bounds the rest.
-        let Some((manifest, _)) = read_list(&self.brought, game) else { return Ok(None) };
-        match self.brought.read_small(&record_name(game), content::record_bytes(&manifest)) {
-            Ok(bytes) => Ok(bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok())),
-            Err(e) if e.is_exhaustion() => Err(e),
-            Err(_) => Ok(None),
+    fn read_brought(&self, game: &GameId) -> Result<Option<Previous>, FsError> {
+        match read_record(&self.brought, game) {
+            Err(e) if !e.is_exhaustion() => Ok(None),
+            record => record,
         }
     }
 
@@ -189,7 +184,7 @@ impl Records {
 
     fn read_incoming(&self, game: &GameId) -> Result<Vec<(RelPath, u64)>, FsError> {
         match self.incoming.read_small(&record_name(game), MAX_INCOMING_BYTES) {
-            Ok(bytes) => Ok(bytes.and_then(|bytes| decode(&bytes)).unwrap_or_default()),
+            Ok(bytes) => Ok(bytes.and_then(|bytes| decode(&bytes).ok()).unwrap_or_default()),
             Err(e) if e.is_exhaustion() => Err(e),
             Err(_) => Ok(Vec::new()),
         }
@@ -298,8 +293,7 @@ impl Ownership {
 fn encode<'a>(files: impl Iterator<Item = (&'a RelPath, u64)>) -> Vec<u8> {
     let (mut list, mut count) = (Vec::new(), 0u32);
     for (path, size) in files {
-        list.extend_from_slice(&(path.as_str().len() as u16).to_be_bytes());
-        list.extend_from_slice(path.as_str().as_bytes());
+        put_path(&mut list, path);
         list.extend_from_slice(&size.to_be_bytes());
         count += 1;
     }
@@ -308,26 +302,17 @@ fn encode<'a>(files: impl Iterator<Item = (&'a RelPath, u64)>) -> Vec<u8> {
     bytes
 }
 
-/// `None`: it is torn, edited, or of another format.
-fn decode(bytes: &[u8]) -> Option<Vec<(RelPath, u64)>> {
-    let (covered, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
-    if checksum != xxh3_128(covered).to_be_bytes() {
-        return None;
+/// Reads what [`encode`] made.
+fn decode(bytes: &[u8]) -> Result<Vec<(RelPath, u64)>, RecordError> {
+    let mut reader = Reader(checked(bytes)?);
+    if reader.take(MAGIC.len())? != MAGIC || reader.array().map(u32::from_be_bytes)? != FORMAT {
+        return Err(RecordError::Format);
     }
-    let mut rest = covered.strip_prefix(MAGIC.as_slice())?.strip_prefix(FORMAT.to_be_bytes().as_slice())?;
-    let mut take = |len: usize| {
-        let (taken, tail) = rest.split_at_checked(len)?;
-        rest = tail;
-        Some(taken)
-    };
-    let count = u32::from_be_bytes(take(4)?.try_into().ok()?);
     let mut files = Vec::new();
-    for _ in 0..count {
-        let len = u16::from_be_bytes(take(2)?.try_into().ok()?);
-        let path = RelPath::parse(std::str::from_utf8(take(len.into())?).ok()?).ok()?;
-        files.push((path, u64::from_be_bytes(take(8)?.try_into().ok()?)));
+    for _ in 0..u32::from_be_bytes(reader.array()?) {
+        files.push((reader.path()?, u64::from_be_bytes(reader.array()?)));
     }
-    rest.is_empty().then_some(files)
+    if reader.0.is_empty() { Ok(files) } else { Err(RecordError::Inconsistent) }
 }
 
 #[cfg(test)]
@@ -339,15 +324,15 @@ mod tests {
         let path = |path: &str| RelPath::parse(path).unwrap();
         let files = vec![(path("data/a"), 7), (path("data/a"), 1 << 40), (path("version.ini"), 0)];
         let bytes = encode(files.iter().map(|(path, size)| (path, *size)));
-        assert_eq!(decode(&bytes), Some(files));
-        assert_eq!(decode(&encode(std::iter::empty())), Some(Vec::new()));
+        assert_eq!(decode(&bytes), Ok(files));
+        assert_eq!(decode(&encode(std::iter::empty())), Ok(Vec::new()));
         for len in 0..bytes.len() {
-            assert_eq!(decode(&bytes[..len]), None, "{len}");
+            assert!(decode(&bytes[..len]).is_err(), "{len}");
         }
         for bit in 0..bytes.len() * 8 {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&bytes), None, "{bit}");
+            assert!(decode(&bytes).is_err(), "{bit}");
         }
     }
 }

@@ -14,14 +14,14 @@ impl GameDir {
     /// Whether a folder is the game of this id: the game directory has exactly this name, and no game of another spelling came
     /// first. Where case counts that costs no directory read.
     pub(super) fn is_first_of_its_name(&self, game: &GameId) -> Result<bool, FsError> {
-        if self.folds_case && self.dir.exists(game.as_str())? && !is_among(game, &self.dir.names()?) {
-            return Ok(false);
-        }
-        let first = lock(&self.firsts).get(&game.collision_key()).filter(|first| *first != game).cloned();
-        if let Some(first) = first
-            && self.dir.exists(first.as_str())?
-            && !self.folds_case
-        {
+        let is_another = if self.folds_case {
+            // The names that are there tell, since any spelling opens it.
+            self.dir.exists(game.as_str())? && !is_among(game, &self.dir.names()?)
+        } else {
+            let first = lock(&self.firsts).get(&game.collision_key()).filter(|first| *first != game).cloned();
+            first.map_or(Ok(false), |first| self.dir.exists(first.as_str()))?
+        };
+        if is_another {
             return Ok(false);
         }
         lock(&self.firsts).insert(game.collision_key(), game.clone());

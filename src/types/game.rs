@@ -119,6 +119,17 @@ pub struct GameSummary {
 /// Most entries of [`GameSummary::supersedes`].
 pub const MAX_SUPERSEDED: usize = 4;
 
+/// The first [`MAX_SUPERSEDED`] of these, each once.
+pub fn superseded(hashes: impl Iterator<Item = ManifestHash>) -> Vec<ManifestHash> {
+    let mut first = Vec::new();
+    for hash in hashes {
+        if !first.contains(&hash) && first.len() < MAX_SUPERSEDED {
+            first.push(hash);
+        }
+    }
+    first
+}
+
 /// The digest of a library: XXH3-128 over the bytes below, for its games in the byte order of their ids.
 ///
 /// ```text

@@ -20,7 +20,7 @@ use super::super::planted::{self, Bug};
 use super::LocalView;
 use super::progress::per_second;
 use crate::api::{CommandError, ErrorCode};
-use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, MAX_SUPERSEDED, ManifestHash, PeerId, ScannedGame};
+use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId, ScannedGame, superseded};
 
 /// First pause after `busy`; doubles up to [`BACK_OFF_MAX`].
 const BUSY_BACK_OFF: Duration = Duration::from_millis(100);
@@ -157,13 +157,8 @@ fn is_same(a: &Source, b: &Source) -> bool {
 
 /// What the sources of the pinned content had before, for whoever fetches it from them to tell it on.
 pub(super) fn superseded_by(sources: &[Source], pin: &Pin) -> Vec<ManifestHash> {
-    let mut all: Vec<ManifestHash> = Vec::new();
-    for hash in sources.iter().filter(|source| pin.matches(source)).flat_map(|source| &source.summary.supersedes) {
-        if !all.contains(hash) && all.len() < MAX_SUPERSEDED {
-            all.push(*hash);
-        }
-    }
-    all
+    let of_it = sources.iter().filter(|source| pin.matches(source));
+    superseded(of_it.flat_map(|source| source.summary.supersedes.iter().copied()))
 }
 
 /// Whether the copy here is a later state of the pinned content, as whoever it came from has said.

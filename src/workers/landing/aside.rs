@@ -2,28 +2,30 @@
 
 use std::collections::HashSet;
 
-use super::prepare::{directories, in_the_way};
+use super::prepare::{directory_of, in_the_way};
 use super::{DISCARDED, MAX_SENTINEL, SENTINEL, Undo};
 use crate::fs::{Dir, FsError};
 use crate::index::Ownership;
-use crate::types::{ChunkHash, DownloadPlan, GameId, JobError, KeptAside, RelPath};
+use crate::types::{ChunkHash, DownloadPlan, JobError, KeptAside, Manifest, RelPath};
 
-/// Sets the old sentinel aside, durably: from here on the game does not count as complete. One that the user wrote is kept.
+/// Sets the old sentinel aside, which is the file of this index in the plan: from here on the game does not count as complete. One that the user wrote is kept.
+/// Durable when the caller syncs the root.
 pub(super) fn set_sentinel_aside(
     root: &Dir,
     plan: &DownloadPlan,
+    sentinel: usize,
     ownership: &Ownership,
     undo: &mut Undo,
 ) -> Result<(), JobError> {
     if root.exists(SENTINEL)? {
-        let name = if is_ours(root, plan, ownership)? {
-            DISCARDED.to_owned()
-        } else {
-            let path = sentinel_path(&plan.game)?;
-            let kept_as = free_name(root, plan, &path)?;
-            let name = kept_as.as_str().to_owned();
-            undo.kept_aside.push(KeptAside { file: path, kept_as });
-            name
+        let name = match plan.manifest.files().get(sentinel) {
+            Some(entry) if !is_ours(root, plan, sentinel, ownership)? => {
+                let kept_as = free_name(root, plan, &wanted(&plan.manifest), &entry.path)?;
+                let name = kept_as.as_str().to_owned();
+                undo.kept_aside.push(KeptAside { file: entry.path.clone(), kept_as });
+                name
+            }
+            _ => DISCARDED.to_owned(),
         };
         root.rename(SENTINEL, &name)?;
         undo.sentinel_aside = Some(name);
@@ -32,80 +34,64 @@ pub(super) fn set_sentinel_aside(
 }
 
 /// Whether nobody but a download wrote the sentinel, or the new one is the same.
-fn is_ours(root: &Dir, plan: &DownloadPlan, ownership: &Ownership) -> Result<bool, JobError> {
+fn is_ours(root: &Dir, plan: &DownloadPlan, sentinel: usize, ownership: &Ownership) -> Result<bool, JobError> {
     let bytes = match root.read_small(SENTINEL, MAX_SENTINEL as usize) {
         Ok(Some(bytes)) => bytes,
         Err(e) if e.is_exhaustion() => return Err(e.into()),
         Ok(None) | Err(_) => return Ok(false),
     };
-    let index = plan.manifest.files().iter().position(|file| file.path.as_str() == SENTINEL);
-    let chunk = index.and_then(|index| plan.manifest.chunks_of_file(index).next());
+    let chunk = plan.manifest.chunks_of_file(sentinel).next();
     let planned = plan.content.as_ref().zip(chunk).and_then(|(content, chunk)| content.chunks.get(chunk as usize));
     // The hash of a chunk covers its length.
     Ok(ownership.has_brought_sentinel(&bytes) || planned == Some(&ChunkHash::of(&bytes)))
 }
 
-fn sentinel_path(game: &GameId) -> Result<RelPath, JobError> {
-    RelPath::parse(SENTINEL).map_err(|e| in_the_way(game, &e.to_string()))
-}
-
-/// Gives files of the user's other names, durably. Those that have theirs already are in `undo` after an error, too.
+/// Gives files of the user's other names, durable when the caller syncs their directories. Those that have theirs already are in `undo` after an error, too.
 pub(super) fn keep_aside<'a>(
     root: &Dir,
     plan: &DownloadPlan,
     files: impl IntoIterator<Item = &'a RelPath>,
     undo: &mut Undo,
 ) -> Result<(), JobError> {
-    let first = undo.kept_aside.len();
+    // Made once: there may be as many files of the user's as the game has.
+    let wanted = wanted(&plan.manifest);
     for path in files {
-        let kept_as = free_name(root, plan, path)?;
+        let kept_as = free_name(root, plan, &wanted, path)?;
         rename_beneath(root, path, &kept_as)?;
         tracing::info!(game = %plan.game, "{path} is not as a download left it, and is kept as {kept_as}");
         undo.kept_aside.push(KeptAside { file: path.clone(), kept_as });
     }
-    let renamed = undo.kept_aside.get(first..).unwrap_or_default();
-    for dir in directories(renamed.iter().map(|kept| &kept.file)).iter().rev() {
-        root.open_dir(dir)?.sync()?;
-    }
-    if !renamed.is_empty() {
-        root.sync()?;
-    }
     Ok(())
 }
 
-/// Gives them their names again, where these are free. Durable when the caller syncs the root.
+/// Gives them their names again, where these are free. Durable when the caller syncs their directories.
 pub(super) fn put_back(root: &Dir, kept_aside: &[KeptAside]) -> Result<(), FsError> {
     for kept in kept_aside.iter().filter(|kept| kept.file.as_str() != SENTINEL) {
         if root.entry_beneath(&kept.file)?.is_none() && root.entry_beneath(&kept.kept_as)?.is_some() {
             rename_beneath(root, &kept.kept_as, &kept.file)?;
         }
     }
-    for dir in directories(kept_aside.iter().map(|kept| &kept.file)).iter().rev() {
-        root.open_dir(dir)?.sync()?;
-    }
     Ok(())
 }
 
 /// Both lie in the same directory.
 fn rename_beneath(root: &Dir, from: &RelPath, to: &RelPath) -> Result<(), FsError> {
-    match from.parent() {
-        Some(dir) => root.open_dir(&dir)?.rename(from.file_name(), to.file_name()),
-        None => root.rename(from.file_name(), to.file_name()),
-    }
+    directory_of(root, from)?.rename(from.file_name(), to.file_name())
 }
 
-/// The first name that is free on the disk and in the new list.
-fn free_name(root: &Dir, plan: &DownloadPlan, path: &RelPath) -> Result<RelPath, JobError> {
-    let wanted: HashSet<String> = plan.manifest.files().iter().map(|file| file.path.collision_key()).collect();
+/// The names of a game's files, as [`RelPath::collision_key`] has them.
+fn wanted(manifest: &Manifest) -> HashSet<String> {
+    manifest.files().iter().map(|file| file.path.collision_key()).collect()
+}
+
+/// The first name that is free on the disk and not `wanted`.
+fn free_name(root: &Dir, plan: &DownloadPlan, wanted: &HashSet<String>, path: &RelPath) -> Result<RelPath, JobError> {
     let beside = |name: &str| match path.parent() {
         Some(dir) => RelPath::parse(&format!("{dir}/{name}")),
         None => RelPath::parse(name),
     };
     let is_wanted = |name: &str| beside(name).is_ok_and(|path| wanted.contains(&path.collision_key()));
-    let name = match path.parent() {
-        Some(dir) => root.open_dir(&dir)?.name_aside(path.file_name(), is_wanted)?,
-        None => root.name_aside(path.file_name(), is_wanted)?,
-    };
+    let name = directory_of(root, path)?.name_aside(path.file_name(), is_wanted)?;
     beside(&name).map_err(|e| {
         let why = format!("{path} is not lanspread's, and cannot be given another name ({e}): move it away");
         in_the_way(&plan.game, &why)

@@ -39,7 +39,8 @@ impl Landing {
         }
         let mtimes_ns = self.check_files()?;
         let mut landed = Landed { manifest: self.manifest().clone(), mtimes_ns, content: self.landed_content() };
-        // Before the sentinel, so that there is no instant at which a complete game is not known to be lanspread's.
+        // Before the sentinel, so that there is no instant at which a complete game is not known to be lanspread's. Its own time
+        // is missing from the list: its bytes tell whose it is.
         self.records.save_brought(self.game(), &landed)?;
         self.put_sentinel()?;
         *phase = Phase::Committed;
@@ -49,10 +50,6 @@ impl Landing {
         self.drop_same_sentinel();
         if let (Ok(Some(entry)), Some(mtime)) = (self.root.entry(SENTINEL), landed.mtimes_ns.get_mut(self.sentinel)) {
             *mtime = entry.mtime_ns;
-        }
-        if let Err(error) = self.records.save_brought(self.game(), &landed) {
-            // Only the time of the sentinel is missing from the list: its bytes are compared instead.
-            tracing::warn!(game = %self.game(), %error, "the list of the files that a download brought lacks a time");
         }
         self.records.release(self.game());
         Ok(landed)

@@ -115,7 +115,7 @@ impl Landing {
 
     /// From here on the game does not count as complete.
     fn set_aside(&self, undo: &mut Undo) -> Result<(), JobError> {
-        set_sentinel_aside(&self.root, &self.plan, &self.ownership, undo)?;
+        set_sentinel_aside(&self.root, &self.plan, self.sentinel, &self.ownership, undo)?;
         forget_removal(&self.root)?;
         // Also when there was none: that it is gone must be durable, whoever removed it.
         Ok(self.root.sync()?)
@@ -154,7 +154,14 @@ impl Landing {
         self.space.grow(&self.game_dir, more, &format!("for {}", self.plan.game))?;
         let all = foreign.iter().map(|foreign| foreign.file).chain(aside.iter().copied());
         let paths = all.filter_map(|file| files.get(file)).map(|entry| &entry.path);
-        keep_aside(&self.root, &self.plan, paths, undo)
+        let first = undo.kept_aside.len();
+        keep_aside(&self.root, &self.plan, paths, undo)?;
+        let renamed = undo.kept_aside.get(first..).unwrap_or_default();
+        self.sync_dirs(renamed.iter().map(|kept| &kept.file))?;
+        if !renamed.is_empty() {
+            self.root.sync()?;
+        }
+        Ok(())
     }
 
     /// Before the first byte: from here on what lies under these names is lanspread's.
@@ -175,6 +182,7 @@ impl Landing {
     pub(super) fn roll_back(&self, undo: &Undo) -> Result<(), FsError> {
         let root = &self.root;
         put_back(root, &undo.kept_aside)?;
+        self.sync_dirs(undo.kept_aside.iter().map(|kept| &kept.file))?;
         for dir in undo.made_dirs.iter().rev() {
             root.remove_dir_if_empty(dir)?;
         }
@@ -377,11 +385,7 @@ impl Survey {
 
 /// Whether its directory has exactly this name: else, where case does not count, it is a file of another name.
 fn is_spelled_so(root: &Dir, path: &RelPath) -> Result<bool, FsError> {
-    let names = match path.parent() {
-        Some(dir) => root.open_dir(&dir)?.names()?,
-        None => root.names()?,
-    };
-    Ok(names.iter().any(|name| name == path.file_name()))
+    Ok(directory_of(root, path)?.names()?.iter().any(|name| name == path.file_name()))
 }
 
 /// The space that a file of so many bytes takes.
@@ -417,6 +421,11 @@ fn make_way(
         }
     }
     Ok(())
+}
+
+/// The directory that holds this path, open.
+pub(super) fn directory_of(root: &Dir, path: &RelPath) -> Result<Dir, FsError> {
+    path.parent().map_or_else(|| Ok(root.clone()), |dir| root.open_dir(&dir))
 }
 
 /// Every directory above these paths, each after the one that holds it.

@@ -223,15 +223,16 @@ impl Landing {
                 places.entry(hash).or_insert(Place { path: &entry.path, offset: chunk.offset });
             }
         }
+        let aside: HashMap<&RelPath, &RelPath> =
+            self.undo.kept_aside.iter().map(|kept| (&kept.file, &kept.kept_as)).collect();
         for Foreign { file, chunks } in foreign {
-            let path = self.manifest().files().get(*file).map(|entry| &entry.path);
-            let kept = self.undo.kept_aside.iter().find(|kept| Some(&kept.file) == path);
-            for (chunk, hash) in chunks
-                .iter()
-                .filter_map(|number| Some((self.manifest().chunk(*number)?, content.chunks.get(number.0 as usize)?)))
-            {
-                if let Some(kept) = kept {
-                    places.entry(hash).or_insert(Place { path: &kept.kept_as, offset: chunk.offset });
+            let entry = self.manifest().files().get(*file);
+            let Some(path) = entry.and_then(|entry| aside.get(&entry.path)) else { continue };
+            for number in chunks {
+                if let (Some(chunk), Some(hash)) =
+                    (self.manifest().chunk(*number), content.chunks.get(number.0 as usize))
+                {
+                    places.entry(hash).or_insert(Place { path, offset: chunk.offset });
                 }
             }
         }

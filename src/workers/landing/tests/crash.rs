@@ -43,9 +43,8 @@ fn complete(landing: &Landing, game: &Files) -> Result<(), JobError> {
     landing.commit().map(drop)
 }
 
-/// Operations after the sentinel is durable: the old one goes, the list of what was brought gets a time, the claim ends; and
-/// what is tidied up when one of these fails.
-const AFTER_SENTINEL: usize = 9;
+/// Operations after the sentinel is durable: the old one goes, the claim ends.
+const AFTER_SENTINEL: usize = 2;
 
 /// A file that stays under its name, one that goes with its directory, an empty directory that goes.
 fn old() -> Files {
@@ -76,11 +75,10 @@ impl Case {
     }
 
     /// Flushes that no crash needs: of a file without bytes; of a folder from which no sentinel was taken (one that somebody
-    /// else deleted just before may not be durably gone); of the time of the sentinel, whose bytes are known.
+    /// else deleted just before may not be durably gone).
     fn without_effect(&self) -> Vec<&'static str> {
         let no_sentinel = self.old.is_none().then_some("SyncDir(\"quake\")");
-        let others = ["SyncFile(\"quake/data/empty\")", "SyncDir(\".lanspread/brought\")"];
-        no_sentinel.into_iter().chain(others).collect()
+        no_sentinel.into_iter().chain(["SyncFile(\"quake/data/empty\")"]).collect()
     }
 
     /// What the next download, of a third version, makes of it: nothing of it is taken for the user's.
