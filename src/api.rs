@@ -746,6 +746,15 @@ pub enum PeerEvent {
     InstallFinished {
         /// Which.
         game: GameId,
+        /// Files of the user's in the old installation that are in the new one, too.
+        #[serde(skip_serializing_if = "is_zero")]
+        carried_over: usize,
+        /// Those that had to make way for files of the new one, with paths from the game's folder.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        kept_aside: Vec<KeptAside>,
+        /// The directory in the game's folder that holds those which could not be carried over.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kept_in: Option<String>,
     },
     /// It ended otherwise; an older installation is as it was.
     InstallFailed {
@@ -765,6 +774,9 @@ pub enum PeerEvent {
     UninstallFinished {
         /// Which.
         game: GameId,
+        /// The directory in the game's folder that holds the user's files, if there were any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kept_in: Option<String>,
     },
     /// It is not.
     UninstallFailed {

@@ -23,8 +23,8 @@ pub use hash::{
 pub use id::{GameId, GameIdError, PeerId, PeerIdError};
 pub use interface::InterfaceKind;
 pub use job::{
-    DownloadId, DownloadPlan, Fingerprint, InstalledBy, Job, JobDone, JobError, JobErrorKind, KeptAside, KnownContent,
-    LeftOut, LibraryIndex, OpenedLibrary, PreparedDownload, ScannedGame, Seen, Times, VerifiedFiles,
+    DownloadId, DownloadPlan, Fingerprint, InstalledBy, Job, JobDone, JobError, JobErrorKind, KeptAside, KeptFiles,
+    KnownContent, LeftOut, LibraryIndex, OpenedLibrary, PreparedDownload, ScannedGame, Seen, Times, VerifiedFiles,
 };
 pub use manifest::{
     Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, Manifest, ManifestError,

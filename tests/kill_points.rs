@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 use games::{Form, Snapshot, snapshot};
 use points::{CALLS, Point};
-use support::{Daemon, Home, Options, Tracer, available, eventually, thread_of};
+use support::{Daemon, Home, NOTES, Options, Tracer, available, eventually, thread_of};
 
 /// Points of one thread in one operation that a run takes.
 const POINTS_PER_RUN: usize = 6;
@@ -74,14 +74,15 @@ const INSTALL: Operation = Operation {
     from_peer: false,
 };
 
-const UPDATE: Operation = Operation { name: "update", before: games::put_outdated_install, ..INSTALL };
+const UPDATE: Operation =
+    Operation { name: "update", before: games::put_outdated_install, after: games::updated_install, ..INSTALL };
 
 const UNINSTALL: Operation = Operation {
     name: "uninstall",
     command: "uninstall",
     event: "uninstall",
     before: games::put_outdated_install,
-    after: |form| games::downloaded(form, games::NEW),
+    after: games::uninstalled,
     done_already: &["not-installed"],
     ..INSTALL
 };
@@ -316,7 +317,8 @@ impl<'a> Stage<'a> {
         if self.operation.command != ADOPT.command {
             assert_owned(home, about);
         }
-        let scratch = now.keys().find(|path| path.starts_with('.') || path.contains("lanspread"));
+        let is_scratch = |path: &&String| path.starts_with('.') && !path.starts_with(".local.mine/");
+        let scratch = now.keys().find(|path| is_scratch(path) || path.contains("lanspread"));
         assert_eq!(scratch, None, "{about}: scratch is left");
         if self.operation.may_lack_sentinel && !now.contains_key("version.ini") {
             // Any part of the old and new files, but nothing else; what a partial file holds counts for nothing.
@@ -329,11 +331,11 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The game's folder, empty when there is none, without the intent log and the number in `local/`.
+/// The game's folder, empty when there is none, without the intent log and the notes in `local/`.
 fn without_log(home: &Home) -> Snapshot {
     let mut now = snapshot(&home.game(games::ID));
     now.remove(".lanspread.json");
-    now.remove(&format!("local/{}", games::NUMBER));
+    now.retain(|path, _| NOTES.iter().all(|note| *path != format!("local/{note}")));
     now
 }
 

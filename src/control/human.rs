@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Receiver;
 
 use crate::api::{Operation, PeerEvent};
-use crate::types::KeptAside;
+use crate::types::{GameId, KeptAside};
 
 /// Writes each event as a line until `events` ends. Progress is left out: it belongs to a progress bar.
 pub fn serve(mut output: impl Write + Send + 'static, events: Receiver<PeerEvent>) -> io::Result<JoinHandle<()>> {
@@ -80,10 +80,23 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
             format!("{game}: download failed: {message}{}", self::kept_aside(kept_aside))
         }
         PeerEvent::InstallBegin { game } => format!("{game}: installation begins"),
-        PeerEvent::InstallFinished { game } => format!("{game}: installed"),
+        PeerEvent::InstallFinished { game, carried_over, kept_aside, kept_in } => {
+            let carried = match carried_over {
+                0 => String::new(),
+                1 => "; 1 file of your own was carried over".to_owned(),
+                more => format!("; {more} files of your own were carried over"),
+            };
+            format!(
+                "{game}: installed{carried}{}{}",
+                self::kept_aside(kept_aside),
+                self::kept_in(game, kept_in.as_deref())
+            )
+        }
         PeerEvent::InstallFailed { game, message, .. } => format!("{game}: installation failed: {message}"),
         PeerEvent::UninstallBegin { game } => format!("{game}: the installation is being removed"),
-        PeerEvent::UninstallFinished { game } => format!("{game}: uninstalled"),
+        PeerEvent::UninstallFinished { game, kept_in } => {
+            format!("{game}: uninstalled{}", self::kept_in(game, kept_in.as_deref()))
+        }
         PeerEvent::UninstallFailed { game, message, .. } => format!("{game}: not uninstalled: {message}"),
         PeerEvent::AdoptBegin { game } => format!("{game}: its installation is being adopted"),
         PeerEvent::AdoptFinished { game } => format!("{game}: its installation is lanspread's now"),
@@ -134,6 +147,11 @@ fn kept_aside(files: &[KeptAside]) -> String {
             more.len()
         ),
     }
+}
+
+/// Where files of the user's are that were in an installation, as the end of a sentence.
+fn kept_in(game: &GameId, dir: Option<&str>) -> String {
+    dir.map_or(String::new(), |dir| format!("; your own files of it are kept in {game}/{}", printable(dir)))
 }
 
 fn games(count: usize) -> String {

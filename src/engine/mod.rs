@@ -413,7 +413,7 @@ impl Engine {
             JobDone::DownloadCommitted { download, result } => {
                 transfers!(self, now, download_committed, download, result);
             }
-            JobDone::FilesChanged { game, result } => self.files_changed(&game, result, now),
+            JobDone::FilesChanged { game, result, kept } => self.files_changed(&game, result, kept, now),
             JobDone::FilesVerified { game, result } => self.files_verified(&game, result, now),
             JobDone::DownloadAbandoned { download, result } => {
                 transfers!(self, now, download_abandoned, download, result);

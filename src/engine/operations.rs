@@ -30,7 +30,7 @@ use super::{CommandId, Engine, Output, command_error, cx};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::engine::context::Cx;
 use crate::types::{
-    ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, ManifestHash, ScannedGame, VerifiedFiles,
+    ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, KeptFiles, ManifestHash, ScannedGame, VerifiedFiles,
 };
 
 /// Every operation but downloads.
@@ -78,7 +78,7 @@ enum Phase {
 #[derive(Clone, PartialEq, Debug)]
 enum End {
     /// As it was asked for.
-    Done,
+    Done(KeptFiles),
     /// Every chunk was hashed.
     Verified { bad_chunks: usize, missing_dirs: usize, chunks: u32, content_hash: ContentHash },
     /// Otherwise.
@@ -89,7 +89,7 @@ impl End {
     /// What a game was found to hold, if it is not all that it should.
     fn damaged(&self) -> Option<ContentHash> {
         match self {
-            Self::Verified { bad_chunks: 0, missing_dirs: 0, .. } | Self::Done | Self::Failed { .. } => None,
+            Self::Verified { bad_chunks: 0, missing_dirs: 0, .. } | Self::Done(_) | Self::Failed { .. } => None,
             Self::Verified { content_hash, .. } => Some(*content_hash),
         }
     }
@@ -192,18 +192,20 @@ impl Kind {
             (_, End::Verified { bad_chunks, missing_dirs, chunks, .. }) => {
                 PeerEvent::VerifyFinished { game, bad_chunks, missing_dirs, chunks }
             }
-            (Self::Install | Self::Update, End::Done) => PeerEvent::InstallFinished { game },
+            (Self::Install | Self::Update, End::Done(KeptFiles { carried_over, kept_aside, kept_in })) => {
+                PeerEvent::InstallFinished { game, carried_over, kept_aside, kept_in }
+            }
             (Self::Install | Self::Update, End::Failed { code, message }) => {
                 PeerEvent::InstallFailed { game, code, message }
             }
-            (Self::Uninstall, End::Done) => PeerEvent::UninstallFinished { game },
+            (Self::Uninstall, End::Done(KeptFiles { kept_in, .. })) => PeerEvent::UninstallFinished { game, kept_in },
             (Self::Uninstall, End::Failed { code, message }) => PeerEvent::UninstallFailed { game, code, message },
-            (Self::Adopt, End::Done) => PeerEvent::AdoptFinished { game },
+            (Self::Adopt, End::Done(_)) => PeerEvent::AdoptFinished { game },
             (Self::Adopt, End::Failed { code, message }) => PeerEvent::AdoptFailed { game, code, message },
-            (Self::Remove, End::Done) => PeerEvent::RemoveFinished { game },
+            (Self::Remove, End::Done(_)) => PeerEvent::RemoveFinished { game },
             (Self::Remove, End::Failed { code, message }) => PeerEvent::RemoveFailed { game, code, message },
             // Its job answers with chunks; this keeps the match total.
-            (Self::Verify { .. }, End::Done) => {
+            (Self::Verify { .. }, End::Done(_)) => {
                 PeerEvent::VerifyFinished { game, bad_chunks: 0, missing_dirs: 0, chunks: 0 }
             }
             (Self::Verify { .. }, End::Failed { code, message }) => PeerEvent::VerifyFailed { game, code, message },
@@ -378,13 +380,14 @@ impl Engine {
         &mut self,
         game: &GameId,
         result: Result<Option<Arc<ScannedGame>>, JobError>,
+        kept: KeptFiles,
         now: Instant,
     ) {
         if !self.operations.is_running(game, false) {
             return;
         }
         match result {
-            Ok(scanned) => self.end_operation(game, Some(scanned), End::Done, now),
+            Ok(scanned) => self.end_operation(game, Some(scanned), End::Done(kept), now),
             Err(error) => self.look_after(game, failed(error), now),
         }
     }

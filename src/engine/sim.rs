@@ -16,8 +16,8 @@ use crate::api::{CommandResult, PeerCommand};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
-    GameId, GameSummary, InstalledBy, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof, PartyProofs,
-    RelPath, ScannedGame, Seen, Times, VerifiedFiles,
+    GameId, GameSummary, InstalledBy, KeptFiles, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof,
+    PartyProofs, RelPath, ScannedGame, Seen, Times, VerifiedFiles,
 };
 
 mod arriving;
@@ -795,7 +795,7 @@ impl World {
                 };
                 JobDone::FilesVerified { game, result: result.map(|after| verified(after.map_or(0, |game| game.size))) }
             }
-            _ => JobDone::FilesChanged { game, result },
+            _ => JobDone::FilesChanged { game, result, kept: KeptFiles::default() },
         };
         self.input(n, Input::JobDone(done));
     }

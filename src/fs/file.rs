@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::hook::{Hooks, Op};
 use super::syncs::timed;
@@ -43,6 +44,14 @@ impl File {
     /// Size, time and mode as they are now.
     pub fn stat(&self) -> Result<Stat, FsError> {
         sys::stat_file(&self.file).map_err(FsError::at("stat", &self.path))
+    }
+
+    /// Sets the time of the last change, in nanoseconds since 1970; not durable before [`sync`](Self::sync).
+    pub fn set_modified(&self, mtime_ns: i128) -> Result<(), FsError> {
+        let since = Duration::from_nanos(u64::try_from(mtime_ns.unsigned_abs()).unwrap_or(u64::MAX));
+        let epoch = SystemTime::UNIX_EPOCH;
+        let time = if mtime_ns < 0 { epoch.checked_sub(since) } else { epoch.checked_add(since) };
+        self.file.set_modified(time.unwrap_or(epoch)).map_err(FsError::at("set the time of", &self.path))
     }
 
     /// Reads up to `buf.len()` bytes from `offset`; fewer only at the end of the file.

@@ -285,8 +285,15 @@ fn leftovers_of_interrupted_downloads_are_swept_when_opening_and_never_restored(
 fn install_log(intent: Intent, installed: Option<&str>, next: Option<&str>) -> Vec<u8> {
     let text = |version: Option<&str>| version.map(str::to_owned);
     let installed_by = installed.map(|_| OpId(1));
-    IntentLog { op_id: OpId(1), intent, installed_version: text(installed), installed_by, next_version: text(next) }
-        .encode()
+    IntentLog {
+        op_id: OpId(1),
+        intent,
+        installed_version: text(installed),
+        installed_by,
+        next_version: text(next),
+        kept_as: None,
+    }
+    .encode()
 }
 
 /// What the operation of [`install_log`] leaves in `local/`.

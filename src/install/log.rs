@@ -4,8 +4,8 @@
 //! One JSON object on one line, its last member a checksum (XXH3-128) of all bytes before that member:
 //!
 //! ```text
-//! {"format":1,"op_id":"16 hex digits","intent":"updating","swapped":false,"installed_version":"1.0",
-//!  "installed_by":"16 hex digits","next_version":"1.1","checksum":"…"}\n
+//! {"format":1,"op_id":"16 hex digits","intent":"updating","swapped":false,"set_aside":false,"installed_version":"1.0",
+//!  "installed_by":"16 hex digits","next_version":"1.1","kept_as":".local.mine","checksum":"…"}\n
 //! ```
 //!
 //! `intent` is `installing`, `updating`, `uninstalling`, `adopting`, `removing` or `none`. `installed_by` is the number that also lies
@@ -41,7 +41,10 @@ pub enum Intent {
         swapped: bool,
     },
     /// `local/` is removed.
-    Uninstalling,
+    Uninstalling {
+        /// It was looked at under its name for deletion, and is durably there: all that is left is to delete it.
+        set_aside: bool,
+    },
     /// A `local/` that somebody else made becomes lanspread's.
     Adopting,
     /// The downloaded files are removed; there is no `local/`.
@@ -61,6 +64,8 @@ pub struct IntentLog {
     pub installed_by: Option<OpId>,
     /// The version that is being installed.
     pub next_version: Option<String>,
+    /// The name that the old `local/` gets with what is the user's in it; `None`: nothing is, and all of it is deleted.
+    pub kept_as: Option<String>,
 }
 
 /// Why bytes are not a log.
@@ -111,14 +116,16 @@ impl IntentLog {
                 Intent::None => Kind::None,
                 Intent::Installing => Kind::Installing,
                 Intent::Updating { .. } => Kind::Updating,
-                Intent::Uninstalling => Kind::Uninstalling,
+                Intent::Uninstalling { .. } => Kind::Uninstalling,
                 Intent::Adopting => Kind::Adopting,
                 Intent::Removing => Kind::Removing,
             },
             swapped: matches!(self.intent, Intent::Updating { swapped: true }),
+            set_aside: matches!(self.intent, Intent::Uninstalling { set_aside: true }),
             installed_version: self.installed_version.clone(),
             installed_by: self.installed_by.map(|op| format!("{:016x}", op.0)),
             next_version: self.next_version.clone(),
+            kept_as: self.kept_as.clone(),
         };
         // Numbers, texts and names of variants always are JSON; an empty log would be unreadable, and so harmless.
         seal(serde_json::to_vec(&file).unwrap_or_default())
@@ -145,13 +152,14 @@ impl IntentLog {
                 Kind::None => Intent::None,
                 Kind::Installing => Intent::Installing,
                 Kind::Updating => Intent::Updating { swapped: file.swapped },
-                Kind::Uninstalling => Intent::Uninstalling,
+                Kind::Uninstalling => Intent::Uninstalling { set_aside: file.set_aside },
                 Kind::Adopting => Intent::Adopting,
                 Kind::Removing => Intent::Removing,
             },
             installed_version: file.installed_version,
             installed_by: file.installed_by.as_deref().map(number).transpose()?,
             next_version: file.next_version,
+            kept_as: file.kept_as,
         })
     }
 }
@@ -163,12 +171,16 @@ struct LogFile {
     intent: Kind,
     #[serde(default)]
     swapped: bool,
+    #[serde(default)]
+    set_aside: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     installed_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     installed_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_as: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,16 +205,19 @@ mod tests {
             installed_version: Some("1 \"\\é".to_owned()),
             installed_by: Some(OpId(0xfedc_ba98)),
             next_version: Some("2".to_owned()),
+            kept_as: Some(".local.mine.2".to_owned()),
         }
     }
 
     #[test]
     fn a_log_comes_back_as_it_was() {
-        let bare = IntentLog { installed_version: None, installed_by: None, next_version: None, ..log() };
+        let bare =
+            IntentLog { installed_version: None, installed_by: None, next_version: None, kept_as: None, ..log() };
         let updating = Intent::Updating { swapped: false };
-        let intents =
-            [Intent::None, Intent::Installing, updating, Intent::Uninstalling, Intent::Adopting, Intent::Removing];
-        for log in intents.map(|intent| IntentLog { intent, ..bare.clone() }).into_iter().chain([log(), bare]) {
+        let uninstalling = [false, true].map(|set_aside| Intent::Uninstalling { set_aside });
+        let intents = [Intent::None, Intent::Installing, updating, Intent::Adopting, Intent::Removing];
+        let intents = intents.into_iter().chain(uninstalling);
+        for log in intents.map(|intent| IntentLog { intent, ..bare.clone() }).chain([log(), bare.clone()]) {
             assert_eq!(IntentLog::decode(&log.encode()).unwrap(), log);
         }
         let longest = IntentLog { installed_version: Some("\u{1f600}".repeat(32)), ..log() };

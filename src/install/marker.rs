@@ -6,7 +6,7 @@ use crate::fs::{Dir, EntryKind, FsError};
 /// The marker's name in `.local.installing` and `.local.backup`.
 pub(crate) const MARKER: &str = ".lanspread_owned";
 /// What an interrupted [`put`] leaves.
-const MARKER_TMP: &str = ".lanspread_owned.tmp";
+pub(super) const MARKER_TMP: &str = ".lanspread_owned.tmp";
 const PREFIX: &[u8] = b"lanspread operation ";
 /// Longest marker that is read, in bytes.
 const MAX_BYTES: usize = 256;

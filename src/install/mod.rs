@@ -15,17 +15,22 @@
 //!
 //! 1. the intent (log.rs), durable, before anything is touched;
 //! 2. `.local.installing/` with the marker in it;
-//! 3. the files, and the number of the operation (owner.rs), then every file and directory flushed;
-//! 4. update: `local`, if it still has the number that the log has, becomes `.local.backup`, with the marker in it, durable;
+//! 3. the files, then every file and directory flushed; the number of the operation (owner.rs), and the list of the files behind
+//!    it (inventory.rs), durable;
+//! 4. update: `local`, if it still has the number that the log has, becomes `.local.backup`, with the marker in it, durable; what
+//!    in it is the user's is copied into `.local.installing` (keep.rs), durable;
 //! 5. `.local.installing` becomes `local`, the marker is taken out;
 //! 6. the root is flushed: this is the moment at which the new state is there;
-//! 7. update: that is noted in the intent, then the backup is deleted;
+//! 7. update: that is noted in the intent, then the backup is deleted; so with an uninstall, which has looked at it once more, and
+//!    notes that and the name under which what is the user's in it stays;
 //! 8. the intent is none, and the number is in the log, durable. From here on `local/` is known to be lanspread's.
 //!
 //! A removal (remove.rs) has its intent, too: what was begun under it is finished at the next start.
 
 pub mod archive;
 mod copy;
+mod inventory;
+mod keep;
 mod log;
 mod marker;
 mod mirror;
@@ -41,18 +46,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use copy::{bytes_to_copy, copy_files};
 pub use log::{Intent, IntentLog, LogError, OpId};
 pub use mirror::describes_mirror;
-pub use owner::{Made, made_by_lanspread};
+pub use owner::{Made, made_by_lanspread, put_number};
 pub use recover::{Left, Local, LogState, Observed, Recovery, Scratch, Step, Version, recover, recover_game};
 pub use remove::{finish_removal, forget_removal, remove};
 
 pub(crate) use log::{LOG, LOG_TMP};
 
+use keep::Own;
 use planted::Bug;
 use recover::Found;
 use ring::rand::SecureRandom;
 
 use crate::fs::{Dir, FsError, SpaceLedger, SpaceReservation};
-use crate::types::{GameId, JobError, JobErrorKind};
+use crate::types::{GameId, JobError, JobErrorKind, KeptFiles};
 
 /// Where a game is installed; the user's.
 pub(crate) const INSTALL: &str = "local";
@@ -86,12 +92,15 @@ pub type Fill<'a> = &'a dyn Fn(&Dir, &SpaceReservation) -> Result<(), JobError>;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct Done {
+    /// What became of the user's files in the old `local/`.
+    pub kept: KeptFiles,
     /// What could not be tidied up; the next start, or the next operation on the game, tries again.
     pub leftover: Option<String>,
 }
 
 /// Makes `local/` of the game whose root this is, or replaces it; `fill` puts the files into the directory that it is
-/// given, whose handle it must not keep, and says of its promised space what is filled. What `local/` held is deleted when the new one is complete and durable.
+/// given, whose handle it must not keep, and says of its promised space what is filled. What the installation of an old one made is
+/// deleted when the new one is complete and durable; what in it is the user's is carried over (keep.rs).
 ///
 /// # Errors
 /// What `fill` returns, what the system says; then the old state is there, or comes back at the next start.
@@ -114,12 +123,12 @@ pub fn install(root: &Dir, what: &Install<'_>, fill: Fill<'_>) -> Result<Done, J
         installed_by: found.last.as_ref().and_then(|log| log.installed_by).filter(|_| is_update),
         installed_version: found.last.and_then(|log| log.installed_version).filter(|_| is_update),
         next_version: what.version.map(str::to_owned),
+        kept_as: None,
     };
-    Transaction { root, log, swapped: false, still_marked: None }
-        .run(|transaction| transaction.install(what, &|staging| fill(staging, &space)))
+    Transaction::new(root, log).run(|transaction| transaction.install(what, fill, &space))
 }
 
-/// Removes `local/` of the game whose root this is.
+/// Removes `local/` of the game whose root this is. What in it is the user's stays, in [`KeptFiles::kept_in`].
 ///
 /// # Errors
 /// [`JobErrorKind::InUse`]: a program holds `local/`; [`JobErrorKind::NotOurs`]: nothing proves that lanspread made it;
@@ -134,16 +143,18 @@ pub fn uninstall(root: &Dir, game: &GameId) -> Result<Done, JobError> {
     }
     let log = IntentLog {
         op_id: new_op_id()?,
-        intent: Intent::Uninstalling,
+        intent: Intent::Uninstalling { set_aside: false },
         installed_by: found.last.as_ref().and_then(|log| log.installed_by),
         installed_version: found.last.and_then(|log| log.installed_version),
         next_version: None,
+        kept_as: None,
     };
-    Transaction { root, log, swapped: false, still_marked: None }.run(Transaction::uninstall)
+    Transaction::new(root, log).run(Transaction::uninstall)
 }
 
 /// Makes a `local/` lanspread's that somebody else made, or an older version of the program: from now on it is replaced by
-/// updates and removed by [`uninstall`]. Nothing in it is changed, but for one small file. Of one that is lanspread's already
+/// updates and removed by [`uninstall`]; what was in it is kept then, since no list says what of it is the user's. Nothing in it is changed, but
+/// for one small file. Of one that is lanspread's already
 /// nothing is changed at all.
 ///
 /// # Errors
@@ -161,9 +172,15 @@ pub fn adopt(root: &Dir, game: &GameId) -> Result<Done, JobError> {
         found.last.map_or((None, None), |log| (log.installed_version, log.installed_by));
     // Older versions of the program knew the version and no number. With a number the log speaks of another `local/`.
     let next_version = installed_version.clone().filter(|_| installed_by.is_none());
-    let log =
-        IntentLog { op_id: new_op_id()?, intent: Intent::Adopting, installed_version, installed_by, next_version };
-    let mut transaction = Transaction { root, log, swapped: false, still_marked: None };
+    let log = IntentLog {
+        op_id: new_op_id()?,
+        intent: Intent::Adopting,
+        installed_version,
+        installed_by,
+        next_version,
+        kept_as: None,
+    };
+    let mut transaction = Transaction::new(root, log);
     match transaction.adopt() {
         Ok(()) => Ok(Done::default()),
         Err(failure) => Err(transaction.give_up(failure)),
@@ -174,13 +191,18 @@ pub fn adopt(root: &Dir, game: &GameId) -> Result<Done, JobError> {
 struct Transaction<'a> {
     root: &'a Dir,
     log: IntentLog,
+    kept: KeptFiles,
     /// `local/` has its new state, durable or not.
     swapped: bool,
     /// The marker could not be taken out of the new `local/`.
     still_marked: Option<FsError>,
 }
 
-impl Transaction<'_> {
+impl<'a> Transaction<'a> {
+    fn new(root: &'a Dir, log: IntentLog) -> Self {
+        Self { root, log, kept: KeptFiles::default(), swapped: false, still_marked: None }
+    }
+
     /// Runs the steps up to the new state; after an error goes back to the old one where that is safe.
     fn run(mut self, steps: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<Done, JobError> {
         if let Err(failure) = steps(&mut self) {
@@ -188,26 +210,30 @@ impl Transaction<'_> {
         }
         // The new state is there, whatever happens to the old one.
         let leftover = self.tidy_up().err().map(|e| format!("{e}; it will be tried again"));
-        Ok(Done { leftover })
+        Ok(Done { kept: self.kept, leftover })
     }
 
-    fn install(&mut self, what: &Install<'_>, fill: &dyn Fn(&Dir) -> Result<(), JobError>) -> Result<(), Failure> {
+    fn install(&mut self, what: &Install<'_>, fill: Fill<'_>, space: &SpaceReservation) -> Result<(), Failure> {
         let root = self.root;
         self.begin()?;
         let staging = root.make_subdir(STAGING)?;
         marker::put(&staging, self.log.op_id)?;
         root.sync()?;
-        fill(&staging).map_err(Failure::Job)?;
+        fill(&staging, space).map_err(Failure::Job)?;
         refuse_if_cancelled(what).map_err(Failure::Job)?;
-        owner::put(&staging, self.log.op_id)?;
         let sync_early = !planted::is(Bug::NoStagingSync) && !planted::is(Bug::SwapBeforeSync);
         if sync_early {
             staging.sync_tree()?;
+        }
+        owner::put_number(&staging, self.log.op_id)?;
+        if sync_early {
+            staging.sync()?;
         }
         // Where open directories cannot be renamed.
         drop(staging);
         if matches!(self.log.intent, Intent::Updating { .. }) {
             self.set_aside()?;
+            self.carry_over(what, space)?;
         }
         root.rename(STAGING, INSTALL)?;
         self.swapped = true;
@@ -224,12 +250,28 @@ impl Transaction<'_> {
 
     fn uninstall(&mut self) -> Result<(), Failure> {
         self.begin()?;
-        if let Err(error) = self.set_aside() {
-            if self.root.exists(BACKUP)? {
-                // The intent still says what to do if that does not become durable.
-                let _ = marker::remove(self.root, BACKUP).and_then(|()| self.root.rename(BACKUP, INSTALL));
-            }
-            return Err(error);
+        if planted::is(Bug::NotedTooEarly) {
+            self.log.intent = Intent::Uninstalling { set_aside: true };
+            self.log.write(self.root)?;
+        }
+        self.set_aside()?;
+        let backup = self.root.subdir(BACKUP)?;
+        self.log.kept_as = Own::find(&backup)?.name_after_uninstall(self.root)?;
+        self.kept.kept_in.clone_from(&self.log.kept_as);
+        self.log.intent = Intent::Uninstalling { set_aside: true };
+        Ok(self.log.write(self.root)?)
+    }
+
+    /// Copies what is the user's in the old `local/` into the new one.
+    fn carry_over(&mut self, what: &Install<'_>, space: &SpaceReservation) -> Result<(), Failure> {
+        let (staging, backup) = (self.root.subdir(STAGING)?, self.root.subdir(BACKUP)?);
+        let own = Own::find(&backup)?;
+        let purpose = format!("for your own files in {INSTALL} of {}", what.game);
+        space.grow(self.root, own.bytes(), &purpose).map_err(Failure::Job)?;
+        self.kept = own.carry_over(self.root, &backup, &staging, what.cancel).map_err(Failure::Job)?;
+        if self.kept.kept_in.is_some() {
+            self.log.kept_as.clone_from(&self.kept.kept_in);
+            self.log.write(self.root)?;
         }
         Ok(())
     }
@@ -274,9 +316,9 @@ impl Transaction<'_> {
                 Version::New
             }
             Intent::Installing => Version::New,
-            Intent::Uninstalling | Intent::Adopting | Intent::Removing | Intent::None => Version::Unknown,
+            Intent::Uninstalling { .. } | Intent::Adopting | Intent::Removing | Intent::None => Version::Unknown,
         };
-        if self.root.remove_tree(BACKUP)? {
+        if keep::dispose(self.root, self.log.kept_as.as_deref())? {
             self.root.sync()?;
         }
         recover::close(self.root, &self.log, version)

@@ -2,22 +2,30 @@
 //! and the same number in the log beside it. Either alone proves nothing: a log outlives a `local/` that somebody deleted and
 //! made anew, and a file is copied with the folder it lies in.
 
+use super::inventory::{self, Contents};
 use super::log::{Intent, IntentLog, OpId};
 use super::planted::{self, Bug};
 use super::{INSTALL, not_ours};
 use crate::fs::{Dir, EntryKind, FsError};
-use crate::types::{JobError, JobErrorKind};
+use crate::types::{JobError, JobErrorKind, RelPath};
 
 /// The file's name in `local/`.
 pub(crate) const NUMBER: &str = ".lanspread_installed";
 /// What an interrupted [`replace`] leaves.
-const NUMBER_TMP: &str = ".lanspread_installed.tmp";
-/// 16 hexadecimal digits and a line feed.
-const BYTES: usize = 17;
+pub(super) const NUMBER_TMP: &str = ".lanspread_installed.tmp";
+/// 16 hexadecimal digits and a line feed. The list of what an installation made may follow.
+pub(super) const NUMBER_BYTES: usize = 17;
 
-/// Puts the number into a directory that is being made. Its name is durable when the directory was flushed.
-pub(super) fn put(staging: &Dir, op: OpId) -> Result<(), FsError> {
-    if planted::is(Bug::NoNumber) { Ok(()) } else { staging.write_new(NUMBER, &encode(op)) }
+/// Puts the number into a directory that an installation has filled, and behind it the list of what is there (inventory.rs). The file's name is durable
+/// when the directory was flushed.
+///
+/// # Errors
+/// What the system says.
+pub fn put_number(staging: &Dir, op: OpId) -> Result<(), FsError> {
+    if planted::is(Bug::NoNumber) {
+        return Ok(());
+    }
+    staging.write_new(NUMBER, &[encode(op), inventory::encode(&Contents::of(staging)?.files)].concat())
 }
 
 /// Puts the number into the `local/` that is there, durably, in place of another one.
@@ -52,10 +60,13 @@ pub(super) fn take_back(root: &Dir, op: OpId) -> Result<(), FsError> {
 /// The number in the directory `name` of `root`; `None`: there is none, or something else has its name.
 pub(super) fn read(root: &Dir, name: &str) -> Result<Option<OpId>, FsError> {
     let dir = root.subdir(name)?;
-    if dir.entry(NUMBER)?.is_none_or(|entry| entry.kind != EntryKind::File || entry.size != BYTES as u64) {
+    if dir.entry(NUMBER)?.is_none_or(|entry| entry.kind != EntryKind::File || entry.size < NUMBER_BYTES as u64) {
         return Ok(None);
     }
-    Ok(dir.read_small(NUMBER, BYTES)?.as_deref().and_then(decode))
+    let Ok(path) = RelPath::parse_unreserved(NUMBER) else { return Ok(None) };
+    let mut bytes = [0; NUMBER_BYTES];
+    let read = dir.open_read(&path)?.read_at(&mut bytes, 0)?;
+    Ok(bytes.get(..read).and_then(decode))
 }
 
 /// Whether the directory `name` of `root`, which was `local/` before an operation that has this log, is lanspread's.
@@ -107,7 +118,7 @@ fn encode(op: OpId) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Option<OpId> {
     let digits = bytes.strip_suffix(b"\n")?;
     let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if digits.len() != BYTES - 1 || !digits.iter().all(is_hex) {
+    if digits.len() != NUMBER_BYTES - 1 || !digits.iter().all(is_hex) {
         return None;
     }
     u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok().map(OpId)

@@ -23,6 +23,12 @@ pub(super) enum Bug {
     NumberAfterLog,
     /// The number in an adopted `local/` is not made durable.
     NoNumberSync,
+    /// What the user has in an old `local/` goes with it.
+    NothingKept,
+    /// What of it was copied is not made durable.
+    NoCarrySync,
+    /// An old `local/` that is set aside counts as looked at before it was.
+    NotedTooEarly,
     /// The intent is not noted.
     NoIntent,
     /// Downloaded files go before their sentinel has gone durably.
@@ -31,13 +37,25 @@ pub(super) enum Bug {
 
 #[cfg(test)]
 thread_local! {
+    pub(super) static TIMES_OFF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether times count in this thread: a disk that is made anew from a model has others.
+#[cfg(test)]
+pub(super) fn times_are_off() -> bool {
+    TIMES_OFF.get()
 }
 
 /// Whether this thread runs with that bug.
 #[cfg(test)]
 pub(super) fn is(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
+}
+
+#[cfg(not(test))]
+pub(super) const fn times_are_off() -> bool {
+    false
 }
 
 #[cfg(not(test))]

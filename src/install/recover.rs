@@ -14,13 +14,17 @@
 //! | updating | L, B, no S | complete: B goes |
 //! | updating, swapped | B | complete: B goes |
 //! | uninstalling | L, no B | not begun: L stays |
-//! | uninstalling | B | begun: B goes |
+//! | uninstalling | B, no L | not looked at under its new name, as the user may have put it there: it comes back |
+//! | uninstalling, set aside | B | B goes |
 //! | adopting | | not complete: the number goes, L stays |
 //! | none, removing | S or B | marked ones go (B only beside L), others are left alone |
 //! | unreadable | | everything is left alone |
 //!
+//! B goes: what in it is the user's stays (keep.rs), under the name that the log has for that.
+//!
 //! A removal that was interrupted is ended by [`finish_removal`](super::finish_removal), which needs a list of the files.
 
+use super::keep;
 use super::log::{Intent, IntentLog, LOG};
 use super::marker::{self, MARKER};
 use super::owner;
@@ -168,15 +172,23 @@ pub fn recover(log: LogState, seen: &Observed) -> Vec<Step> {
             steps.push(Close(if has_local { Version::New } else { Version::Unknown }));
             (false, true)
         }
-        Intent::Uninstalling => {
+        Intent::Uninstalling { set_aside: false } => {
+            match (seen.local, has_backup) {
+                (Local::Dir | Local::Foreign, true) => return vec![Leave(Left::TwoInstalls)],
+                (Local::Absent, true) => steps.extend([RestoreBackup, SyncRoot, Close(Version::Old)]),
+                (_, false) => {
+                    // What went into the backup may be durable while its new name is not.
+                    steps.extend(has_local.then_some(UnmarkLocal));
+                    steps.extend([SyncRoot, Close(if has_local { Version::Old } else { Version::Unknown })]);
+                }
+            }
+            (false, true)
+        }
+        Intent::Uninstalling { set_aside: true } => {
             if has_backup {
                 steps.extend([SyncRoot, RemoveBackup]);
-            } else if has_local {
-                // What went into the backup may be durable while its new name is not.
-                steps.push(UnmarkLocal);
             }
-            steps.push(SyncRoot);
-            steps.push(Close(if has_local && !has_backup { Version::Old } else { Version::Unknown }));
+            steps.extend([SyncRoot, Close(Version::Unknown)]);
             (false, true)
         }
         Intent::Adopting => {
@@ -253,7 +265,11 @@ pub fn recover_game(root: &Dir) -> Result<Recovery, FsError> {
     for step in recover(found.log, &found.seen) {
         take(root, &found, step)?;
         match step {
-            Step::RestoreBackup => recovery.done.push("an interrupted update was taken back".to_owned()),
+            Step::RestoreBackup => {
+                let is_update = matches!(found.log, LogState::Known(Intent::Updating { .. }));
+                let what = if is_update { "update" } else { "uninstall" };
+                recovery.done.push(format!("an interrupted {what} was taken back"));
+            }
             Step::RemoveStaging => recovery.done.push("the rest of an interrupted install was removed".to_owned()),
             Step::RemoveBackup => recovery.done.push("the old install was removed".to_owned()),
             Step::Close(Version::New) => recovery.done.push("the new install is complete".to_owned()),
@@ -282,7 +298,7 @@ fn take(root: &Dir, found: &Found, step: Step) -> Result<(), FsError> {
             None => Ok(()),
         },
         Step::RemoveStaging => root.remove_tree(STAGING).map(drop),
-        Step::RemoveBackup => root.remove_tree(BACKUP).map(drop),
+        Step::RemoveBackup => keep::dispose(root, found.last.as_ref().and_then(|log| log.kept_as.as_deref())).map(drop),
         Step::Close(version) => match &found.last {
             Some(log) => close(root, log, version),
             None => Ok(()),
@@ -302,8 +318,15 @@ pub(super) fn close(root: &Dir, log: &IntentLog, version: Version) -> Result<(),
         root.remove_file(LOG)?;
         return root.sync();
     }
-    IntentLog { op_id: log.op_id, intent: Intent::None, installed_version, installed_by, next_version: None }
-        .write(root)
+    IntentLog {
+        op_id: log.op_id,
+        intent: Intent::None,
+        installed_version,
+        installed_by,
+        next_version: None,
+        kept_as: None,
+    }
+    .write(root)
 }
 
 fn scratch(root: &Dir, name: &str) -> Result<Scratch, FsError> {
@@ -328,7 +351,7 @@ fn in_words(root: &Dir, left: Left, fault: Option<&str>) -> String {
             format!("{} may be somebody's install and is left alone: rename it to local, or delete it", at(BACKUP))
         }
         Left::TwoInstalls => format!(
-            "{} and {} are both there after an interrupted update; both are left alone: delete one of them",
+            "{} and {} are both there after an interrupted operation; both are left alone: delete one of them",
             at(INSTALL),
             at(BACKUP)
         ),

@@ -33,6 +33,7 @@ pub fn remove(game_dir: &Dir, game: &GameId, manifest: &Manifest) -> Result<(), 
         installed_version: None,
         installed_by: None,
         next_version: None,
+        kept_as: None,
     };
     let aside = if !root.exists(SENTINEL)? {
         None
@@ -162,11 +163,17 @@ fn remove_files(root: &Dir, manifest: &Manifest, removed: &mut bool) -> Result<(
         *removed = true;
         root.remove_file_beneath(path)?;
     }
+    // Those that a download made for files which never came have none that would name them.
     let mut dirs = directories(root)?;
     for path in files() {
         dirs.extend(std::iter::successors(path.parent(), RelPath::parent));
     }
-    // Those that a download made for files which never came have none that would name them.
+    remove_empty(root, &dirs)
+}
+
+/// Removes those of `dirs` that are empty, and makes durable what was removed from the others. With every directory come those above
+/// it.
+pub(super) fn remove_empty(root: &Dir, dirs: &BTreeSet<RelPath>) -> Result<(), FsError> {
     for dir in dirs.iter().rev() {
         if !root.remove_dir_if_empty(dir)? {
             match root.open_dir(dir) {

@@ -13,9 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::planted::{self, Bug};
 use super::*;
-use crate::fs::model::Tree;
-use crate::fs::{Hook, SpaceLedger};
-use crate::types::{FileEntry, Manifest, Packing, RelPath};
+use crate::fs::model::{Fault, Run, Tree};
+use crate::fs::{Entry, EntryKind, Hook, SpaceLedger};
+use crate::types::{FileEntry, KeptAside, Manifest, Packing, RelPath};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -61,6 +61,7 @@ fn text_of(version: Option<&str>, installed_by: Option<OpId>) -> String {
         installed_version: version.map(str::to_owned),
         installed_by,
         next_version: None,
+        kept_as: None,
     };
     String::from_utf8(log.encode()).unwrap()
 }
@@ -77,13 +78,28 @@ fn downloaded() -> Tree {
     ])
 }
 
-/// The same with version 1 installed.
+/// The list of what an installation made, on a disk whose times do not count.
+fn list_of(files: &[(&str, u64)]) -> String {
+    let entry = |size| Entry { name: "".into(), kind: EntryKind::File, size, mtime_ns: 0, exec: false, links: 1 };
+    let files: Vec<_> = files.iter().map(|(path, size)| (RelPath::parse(path).unwrap(), entry(*size))).collect();
+    String::from_utf8(super::inventory::encode(&files)).unwrap()
+}
+
+/// As [`crate::fs::model::run_on`]: the disk is made anew, and its times are.
+fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
+    planted::TIMES_OFF.set(true);
+    let run = crate::fs::model::run_on(before, fault, run);
+    planted::TIMES_OFF.set(false);
+    run
+}
+
+/// The same with version 1 installed and played.
 fn installed() -> Tree {
     let mut tree = downloaded();
     tree.extend(super::tests::tree(&[
         ("quake/local/game.exe", "old program"),
         ("quake/local/save/slot", "saved by the user"),
-        ("quake/local/.lanspread_installed", "0000000000000003\n"),
+        ("quake/local/.lanspread_installed", &format!("0000000000000003\n{}", list_of(&[("game.exe", 11)]))),
         ("quake/.lanspread.json", &log_of("1")),
     ]));
     tree

@@ -383,6 +383,8 @@ pub enum JobDone {
         game: GameId,
         /// What lies there now (`None`: nothing); an error left the old state.
         result: Result<Option<Arc<ScannedGame>>, JobError>,
+        /// What became of the user's files in an installation that was replaced or removed.
+        kept: KeptFiles,
     },
     /// To [`Job::VerifyFiles`].
     FilesVerified {
@@ -416,6 +418,17 @@ pub struct KeptAside {
     pub file: RelPath,
     /// Its name now.
     pub kept_as: RelPath,
+}
+
+/// What became of the files in an installation that are the user's, when it was replaced or removed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeptFiles {
+    /// So many have their place in the new installation.
+    pub carried_over: usize,
+    /// Those whose names the new installation has for files of its own, with paths from the game's root.
+    pub kept_aside: Vec<KeptAside>,
+    /// The directory in the game's root that holds what has no place in an installation.
+    pub kept_in: Option<String>,
 }
 
 /// Kinds of failed jobs.

@@ -13,8 +13,8 @@ use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatc
 use crate::fs::SpaceLedger;
 use crate::index::{GameDir, wall_ns};
 use crate::types::{
-    ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, ManifestHash, OpenedLibrary,
-    PreparedDownload, ScannedGame,
+    ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, KeptFiles, ManifestHash,
+    OpenedLibrary, PreparedDownload, ScannedGame,
 };
 
 /// Most addresses of one name that are tried.
@@ -74,19 +74,19 @@ impl Context {
                     let progress = |done, total| report(&game, done, total);
                     local::install(home, &game, Archives::IN_CHILD, &self.space, &progress, cancel)
                 });
-                JobDone::FilesChanged { game, result }
+                files_changed(game, result)
             }
             Job::Uninstall { game } => {
                 let result = self.operation(&game, |home, _| local::uninstall(home, &game));
-                JobDone::FilesChanged { game, result }
+                files_changed(game, result)
             }
             Job::Adopt { game } => {
                 let result = self.operation(&game, |home, _| local::adopt(home, &game));
-                JobDone::FilesChanged { game, result }
+                files_changed(game, result)
             }
             Job::RemoveFiles { game } => {
                 let result = self.operation(&game, |home, _| local::remove(home, &game));
-                JobDone::FilesChanged { game, result }
+                files_changed(game, result)
             }
             Job::VerifyFiles { game, manifest_hash } => {
                 let result = self.operation(&game, |home, cancel| {
@@ -292,4 +292,12 @@ fn same_dir(one: &Path, other: &Path) -> bool {
 /// A thread that panicked left nothing half done in these maps.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn files_changed(game: GameId, result: Result<(Option<Arc<ScannedGame>>, KeptFiles), JobError>) -> JobDone {
+    let (result, kept) = match result {
+        Ok((scanned, kept)) => (Ok(scanned), kept),
+        Err(error) => (Err(error), KeptFiles::default()),
+    };
+    JobDone::FilesChanged { game, result, kept }
 }

@@ -8,10 +8,10 @@ use crate::fs::{Dir, SpaceLedger};
 use crate::index::GameDir;
 use crate::install::archive::{self, ArchiveLimits, Unpacked};
 use crate::install::{self, Done, Install, Progress};
-use crate::types::{GameId, JobError, JobErrorKind, Packing, ScannedGame};
+use crate::types::{GameId, JobError, JobErrorKind, KeptFiles, Packing, ScannedGame};
 
-/// What lies there afterwards.
-type Changed = Result<Option<Arc<ScannedGame>>, JobError>;
+/// What lies there afterwards, and what became of the user's files in `local/`.
+type Changed = Result<(Option<Arc<ScannedGame>>, KeptFiles), JobError>;
 
 /// How archives are read.
 #[derive(Clone, Copy)]
@@ -112,12 +112,12 @@ pub(super) fn remove(home: &GameDir, game: &GameId) -> Changed {
     let manifest = home.files_to_remove(game)?;
     install::remove(home.dir(), game, &manifest)?;
     home.forget_content(game);
-    home.scan_game(game, None)
+    Ok((home.scan_game(game, None)?, KeptFiles::default()))
 }
 
 fn finish(home: &GameDir, game: &GameId, done: Done) -> Changed {
     if let Some(leftover) = done.leftover {
         tracing::warn!(%game, "the old install could not be tidied away: {leftover}");
     }
-    home.scan_game(game, None)
+    Ok((home.scan_game(game, None)?, done.kept))
 }

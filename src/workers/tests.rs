@@ -505,6 +505,7 @@ fn archives_are_unpacked_in_place_of_the_files_beside_them() {
     };
     let there = local::install(&home, &game, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on)
         .unwrap()
+        .0
         .unwrap();
     assert_eq!((there.installed, there.installed_version.as_deref()), (true, Some("1")));
     let installed = names();

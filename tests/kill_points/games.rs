@@ -6,7 +6,7 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 
 use lanspread_peer::fs::Dir;
-use lanspread_peer::install::{Intent, IntentLog, OpId};
+use lanspread_peer::install::{Intent, IntentLog, OpId, put_number};
 use zip::write::SimpleFileOptions;
 
 use crate::support::{CHUNK, Home, tree};
@@ -17,8 +17,6 @@ pub(crate) const ID: &str = "doom";
 pub(crate) const OLD: &str = "1.0";
 /// The version that is to be.
 pub(crate) const NEW: &str = "2.0";
-/// What says in `local/` that lanspread made it.
-pub(crate) const NUMBER: &str = ".lanspread_installed";
 
 /// What a folder holds: path to kind, size and hash. Without directories: which of them an interrupted download made is
 /// of no account.
@@ -57,14 +55,15 @@ pub(crate) fn put_outdated_install(home: &Home, form: Form) {
     put_game(home, form, NEW);
     let root = home.game(ID);
     write(&root.join("local"), playable(OLD));
-    write(&root.join("local"), vec![("save/slot1".to_owned(), b"hours of play".to_vec())]);
-    write(&root.join("local"), vec![(NUMBER.to_owned(), b"0000000000000001\n".to_vec())]);
+    put_number(&Dir::open(&root.join("local")).unwrap(), OpId(1)).unwrap();
+    write(&root.join("local"), save());
     let log = IntentLog {
         op_id: OpId(1),
         intent: Intent::None,
         installed_version: Some(OLD.to_owned()),
         installed_by: Some(OpId(1)),
         next_version: None,
+        kept_as: None,
     };
     log.write(&Dir::open(&root).unwrap()).unwrap();
 }
@@ -83,6 +82,27 @@ pub(crate) fn downloaded(form: Form, version: &str) -> Snapshot {
 /// What is there when the new version was fetched over the old one.
 pub(crate) fn updated(form: Form) -> Snapshot {
     downloaded(form, NEW)
+}
+
+/// What is there when the new version was installed over the one that was played.
+pub(crate) fn updated_install(form: Form) -> Snapshot {
+    state(|root| {
+        write(root, game(form, NEW));
+        write(&root.join("local"), playable(NEW));
+        write(&root.join("local"), save());
+    })
+}
+
+/// What is there when that was uninstalled.
+pub(crate) fn uninstalled(form: Form) -> Snapshot {
+    state(|root| {
+        write(root, game(form, NEW));
+        write(&root.join(".local.mine"), save());
+    })
+}
+
+fn save() -> Vec<(String, Vec<u8>)> {
+    vec![("save/slot1".to_owned(), b"hours of play".to_vec())]
 }
 
 /// What is there when these versions are downloaded and installed.

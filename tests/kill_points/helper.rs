@@ -58,7 +58,7 @@ fn an_unpacker_that_is_killed_is_a_bad_archive_and_the_old_install_stays() {
     let mark = daemon.mark();
     daemon.ok(json!({"cmd": "install", "game": games::ID}));
     daemon.wait_event_since(mark, "install-finished", |_| true);
-    assert_eq!(without_log(&home), games::installed(Form::Archive, games::NEW, games::NEW));
+    assert_eq!(without_log(&home), games::updated_install(Form::Archive));
     daemon.stop();
 }
 

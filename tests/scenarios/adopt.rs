@@ -77,8 +77,11 @@ fn an_installation_by_hand_is_refused_until_it_is_adopted() {
     let daemon = start(&home);
     assert_eq!((tree(&home.game("doom"), &[]), installed_by(&daemon)), (before, json!("lanspread")));
 
-    finish(&daemon, "install");
+    // Nothing says what in it is the user's: it is replaced, and all of it is kept.
+    let end = end_of(&daemon, "install");
+    assert_eq!((&end["event"], &end["kept_in"]), (&json!("install-finished"), &json!(".local.mine")), "{end}");
     assert!(local.join("data.pak").exists() && !local.join("saves").exists(), "it was replaced");
+    assert_eq!(fs::read_to_string(home.game("doom").join(".local.mine/saves/slot1")).unwrap(), SAVE);
     finish(&daemon, "uninstall");
     assert!(!local.exists());
     assert_eq!(installed_by(&daemon), Value::Null);

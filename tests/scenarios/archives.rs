@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::archive_support::{
     Rar5, bzip2, data, gzip, noise, seven, tar_of, tar_raw, xz, zip_named, zip_of, zip_twice, zstd,
 };
-use crate::support::{CHUNK, Daemon, Home, Options, Stranger, assert_same_tree, eventually, tree};
+use crate::support::{CHUNK, Daemon, Home, NOTES, Options, Stranger, assert_same_tree, eventually, tree};
 
 /// Puts a game of these files into a library, the sentinel last.
 fn publish(home: &Home, id: &str, files: &[(&str, Vec<u8>)]) {
@@ -39,6 +39,7 @@ fn put_older_install(home: &Home, id: &str) {
         installed_version: version,
         installed_by: Some(OpId(1)),
         next_version: None,
+        kept_as: None,
     };
     log.write(&Dir::open(&root).unwrap()).unwrap();
 }
@@ -58,7 +59,7 @@ fn wait_install(daemon: &Daemon, game: &str, mark: usize) -> Value {
 /// Path and bytes of every file that is installed.
 fn installed(home: &Home, game: &str) -> BTreeMap<String, Vec<u8>> {
     let local = home.game(game).join("local");
-    let files = tree(&local, &[".lanspread_installed"]).into_iter().filter(|(_, what)| what != "directory");
+    let files = tree(&local, &NOTES).into_iter().filter(|(_, what)| what != "directory");
     files.map(|(path, _)| (path.clone(), fs::read(local.join(path)).unwrap())).collect()
 }
 
@@ -377,11 +378,7 @@ fn a_game_is_served_while_it_is_installed_and_never_anything_of_local() {
     assert_eq!(daemon.games()["doom"]["operation"], "installing", "all that happened meanwhile");
     unpacker.go_on();
     assert_eq!(wait_install(&daemon, "doom", mark)["event"], "install-finished");
-    assert_eq!(
-        tree(&home.game("doom").join("local"), &[".lanspread_installed"]).len(),
-        40_000 + 200,
-        "files, and directories of 200"
-    );
+    assert_eq!(tree(&home.game("doom").join("local"), &NOTES).len(), 40_000 + 200, "files, and directories of 200");
     // Installed, it is the same game to everybody.
     let mut stranger = Stranger::connect(daemon.addr);
     stranger.hello();

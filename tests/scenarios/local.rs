@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree, eventually, tree};
+use crate::support::{CHUNK, Daemon, GameSpec, Home, NOTES, Options, assert_same_tree, eventually, tree};
 
 /// The entries of an archive that is stored, not compressed (APPNOTE.TXT of ZIP, sections 4.3.7, 4.3.12 and 4.3.16).
 fn stored_zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
@@ -73,7 +73,7 @@ fn assert_installed(home: &Home, version: &str) {
     let local = home.game("doom").join("local");
     assert!(fs::read(local.join("doom.exe")).unwrap() == program(version), "it is not the program of {version}");
     assert!(fs::read(local.join("maps/e1m1.wad")).unwrap() == program("map"));
-    let names: Vec<_> = tree(&local, &[".lanspread_installed"]).into_keys().collect();
+    let names: Vec<_> = tree(&local, &NOTES).into_keys().collect();
     assert_eq!(names, ["doom.exe", "maps", "maps/e1m1.wad"]);
     let scratch: Vec<_> =
         tree(&home.game("doom"), &["local"]).into_keys().filter(|name| name.starts_with('.')).collect();
@@ -208,6 +208,57 @@ fn an_update_keeps_the_old_installation_until_the_new_one_is_complete() {
     let b = Daemon::start(&home_b, &Options::local());
     assert_eq!(b.refused(json!({"cmd": "install", "game": "doom"})), "already-installed");
     assert_installed(&home_b, "3.0");
+}
+
+#[test]
+fn what_was_saved_in_an_installation_outlives_its_update_and_its_removal() {
+    let home = Home::new();
+    publish(&home, "1.0", false);
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    finish(&daemon, "install");
+    let (root, local) = (home.game("doom"), home.game("doom").join("local"));
+    fs::create_dir(local.join("saves")).unwrap();
+    fs::write(local.join("saves/slot1"), "100 hours").unwrap();
+    fs::write(local.join("doom.exe"), "with a patch of the user's").unwrap();
+
+    publish(&home, "2.0", false);
+    eventually("the new version is seen", 60, || {
+        let row = daemon.games().remove("doom").unwrap();
+        (row["version"] == "2.0" && daemon.status()["hash_queue"] == 0).then_some(())
+    });
+    let end = finish(&daemon, "install");
+    assert_eq!(end["carried_over"], 1, "{end}");
+    let aside = json!([{"file": "local/doom.exe", "kept_as": "local/doom.exe.mine"}]);
+    assert_eq!((&end["kept_aside"], end.get("kept_in")), (&aside, None));
+    assert!(fs::read(local.join("doom.exe")).unwrap() == program("2.0"));
+    let own = [("saves/slot1", "100 hours"), ("doom.exe.mine", "with a patch of the user's")];
+    for (name, text) in own {
+        assert_eq!(fs::read_to_string(local.join(name)).unwrap(), text, "{name}");
+    }
+
+    let end = finish(&daemon, "uninstall");
+    assert_eq!(end["kept_in"], ".local.mine", "{end}");
+    assert!(!local.exists());
+    let mine: Vec<_> = tree(&root.join(".local.mine"), &[]).into_keys().collect();
+    assert_eq!(mine, ["doom.exe.mine", "saves", "saves/slot1"], "what the installation made is gone");
+    for (name, text) in own {
+        assert_eq!(fs::read_to_string(root.join(".local.mine").join(name)).unwrap(), text, "{name}");
+    }
+    // It is the user's, and no part of the game.
+    eventually("the game is as it was", 20, || {
+        let row = daemon.games().remove("doom").unwrap();
+        (row["leaves_out"]["first"] == ".local.mine" && row["downloaded"] == true).then_some(())
+    });
+    assert_eq!(end_of_next_install(&daemon), json!({"type": "event", "event": "install-finished", "game": "doom"}));
+    assert_eq!(finish(&daemon, "uninstall").get("kept_in"), None, "nothing was added since");
+    assert!(root.join(".local.mine/saves/slot1").exists());
+    daemon.stop();
+}
+
+fn end_of_next_install(daemon: &Daemon) -> Value {
+    let mark = operate(daemon, "install");
+    wait_end(daemon, mark, "install")
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::archive_support::zip_of;
-use crate::support::{Daemon, Home, Options, tree};
+use crate::support::{Daemon, Home, NOTES, Options, tree};
 
 /// Puts a game there, the sentinel last.
 fn publish(home: &Home, id: &str, files: &[(&str, Vec<u8>)]) {
@@ -51,7 +51,7 @@ fn programs_and_folders_beside_archives_are_installed_with_them() {
         let end = install(&daemon, id);
         assert_eq!(end["event"], "install-finished", "{id}: {end}");
         let local = home.game(id).join("local");
-        let installed: Vec<String> = tree(&local, &[".lanspread_installed"]).into_keys().collect();
+        let installed: Vec<String> = tree(&local, &NOTES).into_keys().collect();
         assert_eq!(installed, names, "{id}");
         for name in names.iter().filter(|name| home.game(id).join(name).is_file()) {
             assert!(fs::read(local.join(name)).unwrap() == fs::read(home.game(id).join(name)).unwrap(), "{id}: {name}");
@@ -88,8 +88,7 @@ fn what_is_only_called_like_a_volume_is_a_file_of_its_game() {
     ] {
         assert_eq!(daemon.games()[id]["installs_by"], "copying", "{id}");
         assert_eq!(install(&daemon, id)["event"], "install-finished", "{id}");
-        let installed: Vec<String> =
-            tree(&home.game(id).join("local"), &[".lanspread_installed"]).into_keys().collect();
+        let installed: Vec<String> = tree(&home.game(id).join("local"), &NOTES).into_keys().collect();
         assert_eq!(installed, names, "{id}");
     }
     daemon.stop();

@@ -65,6 +65,7 @@ fn write_log(root: &Path, intent: Intent, installed: Option<&str>, next: Option<
         installed_version: installed.map(str::to_owned),
         installed_by: None,
         next_version: next.map(str::to_owned),
+        kept_as: None,
     };
     log.write(&Dir::open(root).unwrap()).unwrap();
 }

@@ -95,6 +95,9 @@ fn write_noise(path: &Path, bytes: u64, seed: u64, name: &Path) {
     }
 }
 
+/// What lanspread notes in a `local/` that it made.
+pub(crate) const NOTES: [&str; 1] = [".lanspread_installed"];
+
 /// Every entry beneath `root` but `skip`: path to what it is and, for a file, its size and BLAKE3.
 pub(crate) fn tree(root: &Path, skip: &[&str]) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();

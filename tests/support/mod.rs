@@ -18,7 +18,7 @@ pub(crate) use copycat::{Copycat, Offer};
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use daemon::Refusal;
 pub(crate) use daemon::{Daemon, Home, Options, eventually};
-pub(crate) use game::{CHUNK, GameSpec, MIB, assert_same_tree, chunk_of, tree};
+pub(crate) use game::{CHUNK, GameSpec, MIB, NOTES, assert_same_tree, chunk_of, tree};
 pub(crate) use lan::{Host, Lan};
 pub(crate) use require::{MOUNT_EXFAT, MOUNT_VFAT, available};
 #[allow(unused_imports, reason = "not every test needs all of it")]

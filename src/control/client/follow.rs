@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::PeerCommand;
 use crate::control::Signals;
-use crate::control::human::size;
+use crate::control::human::{printable, size};
 use crate::types::GameId;
 
 use super::daemon::{Daemon, Events};
@@ -150,8 +150,8 @@ impl Watch<'_> {
         };
         view.say(event, || match self.stage {
             "download" => downloaded(game, event),
-            "install" => format!("{game}: installed\n"),
-            "uninstall" => format!("{game}: uninstalled\n"),
+            "install" => installed(game, event),
+            "uninstall" => format!("{}{game}: uninstalled\n", kept_in(game, event)),
             "adopt" => format!("{game}: its installation is lanspread's now\n"),
             "remove" => format!("{game}: the downloaded files are gone\n"),
             _ if !is_damaged => format!("{game}: all {chunks} chunks are good\n"),
@@ -237,6 +237,23 @@ fn downloaded(game: &GameId, event: &Value) -> String {
     format!(
         "{aside}{game}: downloaded and verified, {bytes} in {seconds:.1} s ({rate:.1} MiB/s, {sources} source(s))\n"
     )
+}
+
+fn installed(game: &GameId, event: &Value) -> String {
+    let carried = match number(&event["carried_over"]) {
+        0 => String::new(),
+        1 => "1 file of your own was carried over\n".to_owned(),
+        more => format!("{more} files of your own were carried over\n"),
+    };
+    format!("{carried}{}{}{game}: installed\n", kept_aside(event), kept_in(game, event))
+}
+
+/// Where files of the user's are that were in an installation: a line.
+fn kept_in(game: &GameId, event: &Value) -> String {
+    match event["kept_in"].as_str() {
+        Some(dir) => format!("your own files of the old installation are kept in {game}/{}\n", printable(dir)),
+        None => String::new(),
+    }
 }
 
 /// Which files of the user's have other names now: a line for each.

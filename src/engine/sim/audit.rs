@@ -34,7 +34,7 @@ impl Kind {
             PeerEvent::DownloadFinished { game, .. } | PeerEvent::DownloadFailed { game, .. } => {
                 Some((Self::Download, game))
             }
-            PeerEvent::UninstallFinished { game } | PeerEvent::UninstallFailed { game, .. } => {
+            PeerEvent::UninstallFinished { game, .. } | PeerEvent::UninstallFailed { game, .. } => {
                 Some((Self::Uninstall, game))
             }
             PeerEvent::RemoveFinished { game } | PeerEvent::RemoveFailed { game, .. } => Some((Self::Remove, game)),
@@ -137,7 +137,7 @@ impl Audit {
                 assert!(before.is_none(), "{id:?} was used twice");
             }
             Input::ConnectionUp { conn, peer_id, .. } => drop(self.ends.insert((n, *conn), *peer_id)),
-            Input::JobDone(JobDone::FilesChanged { game, result }) => {
+            Input::JobDone(JobDone::FilesChanged { game, result, .. }) => {
                 self.removing.remove(&(n, game.clone()));
                 self.removed = matches!(result, Ok(None)).then(|| game.clone());
             }

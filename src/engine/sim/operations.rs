@@ -81,8 +81,8 @@ fn ended(event: &PeerEvent) -> Option<&'static str> {
 fn terminal(event: &PeerEvent) -> Option<(&GameId, Result<(), ErrorCode>)> {
     match event {
         PeerEvent::DownloadFinished { game, .. }
-        | PeerEvent::InstallFinished { game }
-        | PeerEvent::UninstallFinished { game }
+        | PeerEvent::InstallFinished { game, .. }
+        | PeerEvent::UninstallFinished { game, .. }
         | PeerEvent::AdoptFinished { game }
         | PeerEvent::RemoveFinished { game }
         | PeerEvent::VerifyFinished { game, .. } => Some((game, Ok(()))),
@@ -105,7 +105,7 @@ fn rows(event: &PeerEvent) -> Option<Vec<Operation>> {
 
 fn changed(id: &str, result: Result<Option<ScannedGame>, JobErrorKind>) -> Input {
     let result = result.map(|found| found.map(Arc::new)).map_err(|kind| JobError::new(kind, "injected"));
-    Input::JobDone(JobDone::FilesChanged { game: game(id), result })
+    Input::JobDone(JobDone::FilesChanged { game: game(id), result, kept: KeptFiles::default() })
 }
 
 fn looked(id: &str, found: Option<ScannedGame>) -> Input {
@@ -174,7 +174,10 @@ fn an_installation_runs_from_its_command_to_a_state_that_others_know() {
     assert!(!events(&outputs).iter().any(|event| terminal(event).is_some()), "its revision is not durable yet");
     let [index] = &saves(&outputs)[..] else { panic!("{outputs:?}") };
     let outputs = solo.saved(index, Ok(()));
-    assert_eq!(events(&outputs).last(), Some(&&PeerEvent::InstallFinished { game: game("g") }));
+    assert_eq!(
+        events(&outputs).last(),
+        Some(&&PeerEvent::InstallFinished { game: game("g"), carried_over: 0, kept_aside: Vec::new(), kept_in: None })
+    );
     assert_eq!(code(&solo.command(install("g"))), Some(ErrorCode::AlreadyInstalled));
     let outputs = solo.pass(Duration::from_secs(1));
     let scan = |job: &&Job| matches!(job, Job::ScanGame { .. });

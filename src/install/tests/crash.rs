@@ -1,7 +1,7 @@
 //! Every crash that the order of steps allows, also while recovering from a crash, until no new state comes up.
 
 use super::*;
-use crate::fs::model::{Event, Fault, Model, Tree, run_on};
+use crate::fs::model::{Event, Fault, Model, Tree};
 use std::collections::BTreeSet;
 
 type Operation = fn(&Dir) -> Result<Done, JobError>;
@@ -57,8 +57,20 @@ fn new_local() -> Tree {
         ("bin/data", "new data"),
         ("empty", ""),
         ("bin/saves/", ""),
-        (".lanspread_installed", SEVEN),
+        (".lanspread_installed", &format!("{SEVEN}{}", list_of(&[("bin/data", 8), ("empty", 0), ("game.exe", 11)]))),
     ])
+}
+
+/// What in [`installed`] is the user's.
+fn own_files() -> Tree {
+    super::tree(&[("save/slot", "saved by the user")])
+}
+
+/// A new version with that.
+fn updated_local() -> Tree {
+    let mut local = new_local();
+    local.extend(super::tree(&[("save/slot", "saved by the user")]));
+    local
 }
 
 /// What the operations of the tests leave in `local/`.
@@ -80,12 +92,14 @@ fn check(before: &Tree, recovered: &Tree, ends_without: bool) -> Result<State, S
     rest.remove("quake/.lanspread.json.tmp");
     let log = rest.remove("quake/.lanspread.json").flatten();
     let (version, installed_by) = remembered(log)?;
+    let kept = beneath(&rest, "quake/.local.mine");
+    rest.retain(|path, _| path != "quake/.local.mine" && !path.starts_with("quake/.local.mine/"));
     let has_local = rest.contains_key("quake/local");
     let local = beneath(&rest, "quake/local");
     let had_local = before.contains_key("quake/local");
     let (state, should) = if has_local == had_local && local == beneath(before, "quake/local") {
         (State::Old, had_local.then_some(("1", EARLIER)))
-    } else if has_local && local == new_local() {
+    } else if has_local && local == if had_local { updated_local() } else { new_local() } {
         (State::New, Some(("2", OpId(7))))
     } else if !has_local && ends_without {
         (State::New, None)
@@ -94,6 +108,10 @@ fn check(before: &Tree, recovered: &Tree, ends_without: bool) -> Result<State, S
     };
     if (version.as_deref(), installed_by) != should.unzip() {
         return Err(format!("{state:?}, but the log says {version:?}, {installed_by:?}"));
+    }
+    let should = if state == State::New && ends_without { own_files() } else { Tree::new() };
+    if kept != should {
+        return Err(format!("{state:?}, and .local.mine holds {kept:?}"));
     }
     untouched_beside_local(before, &rest)?;
     Ok(state)
@@ -244,7 +262,7 @@ impl Explorer {
 fn prove(case: &Case) -> Result<Explorer, String> {
     let run = run_on(&case.before, None, case.run);
     let done = run.result.map_err(|e| e.to_string())?;
-    assert_eq!(done, Done::default());
+    assert_eq!(done.leftover, None);
     let mut model = Model::new(&case.before);
     run.events.iter().for_each(|event| model.apply(event));
     let now = model.crash_states();
@@ -302,6 +320,9 @@ fn planted_bugs_are_found() {
     finds(Bug::NoIntent, &install);
     finds(Bug::NoIntent, &update);
     finds(Bug::NoIntent, &uninstall);
+    finds(Bug::NothingKept, &update);
+    finds(Bug::NothingKept, &uninstall);
+    finds(Bug::NoCarrySync, &update);
     finds(Bug::NoNumber, &install);
     finds(Bug::NoNumber, &update);
     for adopt in [&adopt, &adopt_older] {
@@ -366,24 +387,24 @@ fn a_flush_that_is_left_out_is_found() {
 }
 
 /// Flushes that no crash needs: in a staging directory that its intent claims anyway, the intent is flushed before and
-/// everything afterwards (the number, too); files without bytes, directories without names; the end of an operation, after which
+/// everything afterwards; files without bytes, directories without names; the end of an operation, after which
 /// both states say the same.
 fn without_effect(operation: &str) -> Vec<&'static str> {
     let staging = [
         "SyncFile(\".local.installing/.lanspread_owned.tmp\")",
         "SyncDir(\".local.installing\")",
         "SyncDir(\"quake\")",
-        "SyncFile(\".local.installing/.lanspread_installed\")",
-        "SyncFile(\".local.installing/.lanspread_installed\")",
         "SyncFile(\".local.installing/empty\")",
         "SyncDir(\".local.installing/bin/saves\")",
         "SyncFile(\".local.installing/.lanspread_owned\")",
+        "SyncDir(\".local.installing\")",
     ];
     let (backup, end) = ("SyncDir(\".local.backup\")", "SyncDir(\"quake\")");
     match operation {
         "install" => [&staging[..], &[end]].concat(),
-        "update" => [&staging[..], &[backup, end]].concat(),
-        "uninstall" => vec![backup, end],
+        "update" => [&staging[..], &["SyncDir(\".local.installing\")", backup, end]].concat(),
+        // There nothing is removed.
+        "uninstall" => vec!["SyncDir(\".local.backup/save\")", end],
         "remove" | "remove leftovers" => vec![end],
         _ => Vec::new(),
     }
@@ -399,7 +420,7 @@ fn whichever_operation_fails_the_state_is_whole_and_the_next_attempt_succeeds() 
             let run = run_on(&case.before, Some(fault), case.run);
             let about = format!("{} {fault:?}", case.name);
             if run.tried <= first {
-                assert_eq!(run.result.unwrap(), Done::default(), "{about}");
+                assert_eq!(run.result.unwrap().leftover, None, "{about}");
                 assert!(first > 8, "{about}: only that many operations were seen");
                 break;
             }
@@ -417,7 +438,7 @@ fn whichever_operation_fails_the_state_is_whole_and_the_next_attempt_succeeds() 
             }
             if state != State::New {
                 let again = run_on(&recovered.after, None, case.run);
-                assert_eq!(again.result.unwrap(), Done::default(), "{about}");
+                assert_eq!(again.result.unwrap().leftover, None, "{about}");
                 assert_eq!((case.check)(&case.before, &again.after), Ok(State::New), "{about}");
             }
             if errno == 5 {

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -27,8 +28,13 @@ fn log_in(dir: &Dir) -> Option<IntentLog> {
 fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
     let (temp, dir) = on_disk(&downloaded());
     assert_eq!(install_in(&dir).unwrap(), Done::default());
-    let number = (".lanspread_installed", "0000000000000007\n");
-    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", ""), number]);
+    let new = tree(&[("game.exe", "new program"), ("bin/data", "new data"), ("empty", ""), ("bin/saves/", "")]);
+    let local_of = |temp| {
+        let mut local = local_of(temp);
+        let note = local.remove(".lanspread_installed").flatten().unwrap();
+        assert!(note.starts_with(b"0000000000000007\n{"));
+        local
+    };
     assert_eq!(local_of(&temp), new);
     assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("2"));
 
@@ -40,7 +46,7 @@ fn install_update_and_uninstall_leave_no_scratch_and_remember_the_version() {
         Ok(staging.replace_file("only", b"version 3")?)
     };
     assert_eq!(install(&root, &what, &fill).unwrap(), Done::default());
-    assert_eq!(local_of(&temp), tree(&[("only", "version 3"), number]));
+    assert_eq!(local_of(&temp), tree(&[("only", "version 3")]));
     assert_eq!(log_in(&dir).unwrap().installed_version.as_deref(), Some("3"));
 
     assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
@@ -203,6 +209,74 @@ fn removing_takes_what_is_listed_and_the_folder_when_nothing_else_is_in_it() {
     assert_eq!(read_tree(temp.path()), installed());
 }
 
+/// The log and the number agree, and times count.
+fn played() -> (tempfile::TempDir, Dir) {
+    let (temp, dir) = on_disk(&downloaded());
+    assert_eq!(install_in(&dir).unwrap(), Done::default());
+    let local = temp.path().join("quake/local");
+    std::fs::create_dir(local.join("Saves")).unwrap();
+    let saved = local.join("Saves/slot 1");
+    std::fs::write(&saved, "100 hours").unwrap();
+    std::fs::File::options().write(true).open(&saved).unwrap().set_modified(LONG_AGO).unwrap();
+    // Of the same length, as settings are; and one that gets its own bytes again.
+    std::fs::write(local.join("game.exe"), "NEW PROGRAM").unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    for name in ["game.exe", "bin/data"] {
+        std::fs::File::options().write(true).open(local.join(name)).unwrap().set_modified(later).unwrap();
+    }
+    (temp, dir)
+}
+
+const LONG_AGO: std::time::SystemTime = std::time::SystemTime::UNIX_EPOCH;
+
+#[test]
+fn an_update_carries_over_what_the_user_saved_and_keeps_what_he_changed() {
+    let (temp, dir) = played();
+    let kept = install_in(&dir).unwrap().kept;
+    let path = |text| RelPath::parse_unreserved(text).unwrap();
+    let aside = KeptAside { file: path("local/game.exe"), kept_as: path("local/game.exe.mine") };
+    assert_eq!(kept, KeptFiles { carried_over: 1, kept_aside: vec![aside], kept_in: None });
+    let mut local = local_of(&temp);
+    let own = tree(&[("Saves/slot 1", "100 hours"), ("game.exe.mine", "NEW PROGRAM")]);
+    for (name, node) in own {
+        assert_eq!(local.remove(&name), Some(node), "{name}");
+    }
+    let new = ["bin", "bin/data", "bin/saves", "empty", "game.exe", ".lanspread_installed"];
+    assert_eq!(local.keys().cloned().collect::<BTreeSet<_>>(), new.map(String::from).into());
+    let saved = std::fs::metadata(temp.path().join("quake/local/Saves/slot 1")).unwrap();
+    assert_eq!(saved.modified().unwrap(), LONG_AGO, "games show saves by their time");
+
+    // The next update finds them again.
+    assert_eq!(install_in(&dir).unwrap().kept, KeptFiles { carried_over: 2, ..KeptFiles::default() });
+    assert_eq!(uninstall_in(&dir).unwrap().kept.kept_in.as_deref(), Some(".local.mine"));
+    let mine = beneath(&read_tree(temp.path()), "quake/.local.mine");
+    assert_eq!(mine, tree(&[("Saves/slot 1", "100 hours"), ("game.exe.mine", "NEW PROGRAM")]));
+}
+
+#[test]
+fn what_cannot_be_carried_over_stays_and_a_disk_that_is_full_leaves_the_old_install() {
+    let (temp, dir) = played();
+    let (game, root) = (game(), dir.subdir("quake").unwrap());
+    let free = dir.free_bytes().unwrap();
+    let space = SpaceLedger::default();
+    // All but what the new files take is promised to others.
+    let _promised = space.reserve(&dir, free - (1 << 20), "").unwrap();
+    std::fs::write(temp.path().join("quake/local/Saves/big"), vec![1; 2 << 20]).unwrap();
+    let before = local_of(&temp);
+    let what = Install { game: &game, version: Some("3"), needed_bytes: 0, space: &space, cancel: &GO_ON };
+    let error = install(&root, &what, &|staging, _| Ok(staging.replace_file("Saves", b"a file")?)).unwrap_err();
+    assert_eq!(error.kind, JobErrorKind::DiskFull, "{error}");
+    assert_eq!(local_of(&temp), before);
+
+    // Where the folder of the saves was, the new version has a file.
+    let what = Install { space: &SpaceLedger::default(), ..what };
+    let done = install(&root, &what, &|staging, _| Ok(staging.replace_file("Saves", b"a file")?)).unwrap();
+    assert_eq!(done.kept.kept_in.as_deref(), Some(".local.mine"));
+    let mine = beneath(&read_tree(temp.path()), "quake/.local.mine");
+    assert_eq!(mine.get("Saves/slot 1"), Some(&Some(b"100 hours".to_vec())));
+    assert_eq!(local_of(&temp).get("Saves"), Some(&Some(b"a file".to_vec())));
+}
+
 #[cfg(unix)]
 mod links {
     use super::*;
@@ -210,7 +284,7 @@ mod links {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn uninstalling_deletes_links_and_odd_names_and_follows_nothing() {
+    fn uninstalling_keeps_links_and_odd_names_of_the_users_and_follows_nothing() {
         let (temp, dir) = on_disk(&installed());
         let local = temp.path().join("quake/local");
         let outside = tempfile::tempdir().unwrap();
@@ -221,8 +295,15 @@ mod links {
         for name in [&b"caf\xe9 \\ a:b"[..], b"\n"] {
             std::fs::write(local.join(std::ffi::OsStr::from_bytes(name)), "odd").unwrap();
         }
-        assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
+        assert_eq!(uninstall_in(&dir).unwrap().kept.kept_in.as_deref(), Some(".local.mine"));
         assert!(!local.exists() && !temp.path().join("quake/.local.backup").exists());
+        let mine = temp.path().join("quake/.local.mine");
+        assert_eq!(std::fs::read_link(mine.join("dangling")).unwrap(), Path::new("/nowhere"));
+        assert_eq!(
+            std::fs::read_dir(&mine).unwrap().count(),
+            2 + 2 + 1 + 1,
+            "links, odd names, save/, a program that is not of the time that the list has"
+        );
         assert_eq!(std::fs::read(outside.path().join("precious")).unwrap(), b"precious");
     }
 

@@ -3,7 +3,7 @@
 use super::operations::on_disk;
 use super::*;
 use crate::fs::Op;
-use crate::fs::model::{Tree, read_tree, run_on, write_tree};
+use crate::fs::model::{Tree, read_tree, write_tree};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -47,7 +47,23 @@ fn deletes_the_number(root: &Path) {
     }
 }
 
-const DEEDS: [(&str, Deed); 4] = [
+/// Saves a game in what is there.
+fn saves(root: &Path) {
+    if root.join("local").is_dir() {
+        put_own(root);
+    }
+}
+
+/// Edits a file that came with the game.
+fn edits(root: &Path) {
+    if root.join("local/game.exe").is_file() {
+        std::fs::write(root.join("local/game.exe"), PRECIOUS).unwrap();
+    }
+}
+
+const DEEDS: [(&str, Deed); 6] = [
+    ("saves a game", saves),
+    ("edits a file", edits),
     ("replaces it", replaces),
     ("moves it away", moves_away),
     ("restores a backup", restores),
@@ -143,40 +159,48 @@ fn what_a_user_puts_there_after_a_power_cut_is_never_lost() {
     });
 }
 
+/// Lanspread does not die.
+const NEVER: usize = usize::MAX;
+
 /// A user who acts before one certain change that an operation makes.
 struct User {
     base: PathBuf,
     deed: Deed,
     acts_before: usize,
+    /// Changes that lanspread still makes then, before it dies.
+    dies_after: usize,
     seen: AtomicUsize,
-    /// He has it before `local/` is renamed, and after it was looked at.
-    acted: Mutex<bool>,
+    /// Whether there was something for him to act on.
+    acted: Mutex<Option<bool>>,
 }
 
 impl Hook for User {
     fn before(&self, _: Op<'_>) -> io::Result<()> {
-        if self.seen.fetch_add(1, Ordering::Relaxed) == self.acts_before {
+        let seen = self.seen.fetch_add(1, Ordering::Relaxed);
+        if seen >= self.acts_before.saturating_add(self.dies_after) {
+            return Err(io::Error::other("dead"));
+        }
+        if seen == self.acts_before {
             (self.deed)(&self.base.join("quake"));
-            *self.acted.lock().unwrap() = true;
+            *self.acted.lock().unwrap() = Some(is_kept(&read_tree(&self.base)));
         }
         Ok(())
     }
 }
 
 /// `Err`: when a user's bytes were lost.
-fn during(operation: Operation, deed: Deed) -> Result<usize, String> {
+fn during(operation: Operation, deed: Deed, dies_after: usize) -> Result<usize, String> {
     for acts_before in 0.. {
         let (temp, _) = on_disk(&installed());
         let base = temp.path().to_owned();
-        let user = Arc::new(User { base, deed, acts_before, seen: AtomicUsize::new(0), acted: Mutex::new(false) });
+        let user =
+            Arc::new(User { base, deed, acts_before, dies_after, seen: AtomicUsize::new(0), acted: Mutex::new(None) });
         let result = operation(&hooked(temp.path(), user.clone()));
-        if !*user.acted.lock().unwrap() {
-            return Ok(acts_before);
-        }
+        let Some(acted) = *user.acted.lock().unwrap() else { return Ok(acts_before) };
         let root = Dir::open(&temp.path().join("quake")).unwrap();
         let recovered = recover_game(&root);
         let tree = read_tree(temp.path());
-        if !is_kept(&tree) {
+        if acted && !is_kept(&tree) {
             return Err(format!("before change {acts_before}: {result:?} {recovered:?} {tree:?}"));
         }
     }
@@ -185,15 +209,52 @@ fn during(operation: Operation, deed: Deed) -> Result<usize, String> {
 
 #[test]
 fn what_a_user_puts_there_in_the_middle_of_an_operation_is_never_lost() {
-    // One who deletes the number alone leaves what lanspread made, but for that.
-    for (what, deed) in &DEEDS[..3] {
+    for (what, deed) in &DEEDS {
         for (name, operation) in [("update", install_in as Operation), ("uninstall", uninstall_in)] {
-            let changes = during(operation, *deed).unwrap_or_else(|fault| panic!("{name}, {what}: {fault}"));
+            let changes = during(operation, *deed, NEVER).unwrap_or_else(|fault| panic!("{name}, {what}: {fault}"));
             assert!(changes > 8, "{name}: only {changes} changes were seen");
-            let found = planted::with(Bug::OwnerCheckedOnce, || during(operation, *deed));
+            let found = planted::with(Bug::OwnerCheckedOnce, || during(operation, *deed, NEVER));
             assert!(found.is_err(), "{name}, {what}: an owner that is asked for once was not seen");
+            let found = planted::with(Bug::NothingKept, || during(operation, *deed, NEVER));
+            // It is found to be another one, by its number.
+            let is_another = !matches!(*what, "saves a game" | "edits a file");
+            assert_eq!(
+                found.is_ok(),
+                is_another,
+                "{name}, {what}: a user's files that are not looked for were not seen"
+            );
         }
     }
+}
+
+#[test]
+fn what_a_user_puts_there_just_before_lanspread_dies_is_never_lost() {
+    let dying = |dies_after| {
+        for (what, deed) in &DEEDS {
+            for (name, operation) in [("update", install_in as Operation), ("uninstall", uninstall_in)] {
+                during(operation, *deed, dies_after).map_err(|fault| format!("{name}, {what}: {fault}"))?;
+            }
+        }
+        Ok::<_, String>(())
+    };
+    for dies_after in 1..12 {
+        dying(dies_after).unwrap();
+    }
+    // Between the last look at what is there and its new name.
+    let found = planted::with(Bug::NotedTooEarly, || (1..4).any(|dies_after| dying(dies_after).is_err()));
+    assert!(found, "a note that is made too early was not seen");
+}
+
+/// Beside the downloaded game what a user had installed by hand.
+fn with_kept() -> Tree {
+    let mut tree = downloaded();
+    tree.insert("quake/.local.mine".to_owned(), None);
+    tree.extend(
+        beneath(&made_by_hand(None), "quake/local")
+            .into_iter()
+            .map(|(path, node)| (format!("quake/.local.mine/{path}"), node)),
+    );
+    tree
 }
 
 #[test]
@@ -209,15 +270,20 @@ fn what_was_adopted_is_updated_and_uninstalled_and_adopting_it_again_changes_not
         assert_eq!(made_by_lanspread(&root, log().as_ref()).unwrap(), Made::Here(known.map(str::to_owned)));
         assert_eq!(adopt_in(&dir).unwrap(), Done::default());
         assert_eq!(read_tree(temp.path()), adopted);
-        assert_eq!(install_in(&dir).unwrap(), Done::default());
+        // What in it is the user's nobody knows, so that all of it is kept.
+        assert_eq!(install_in(&dir).unwrap().kept.kept_in.as_deref(), Some(".local.mine"));
         assert_eq!(made_by_lanspread(&root, log().as_ref()).unwrap(), Made::Here(Some("2".to_owned())));
         assert_eq!(uninstall_in(&dir).unwrap(), Done::default());
-        assert_eq!(read_tree(temp.path()), downloaded());
+        assert_eq!(read_tree(temp.path()), with_kept());
     }
     let (temp, dir) = on_disk(&made_by_hand(None));
     let _ = adopt_in(&dir).unwrap();
-    let _ = uninstall_in(&dir).unwrap();
-    assert_eq!(read_tree(temp.path()), downloaded());
+    assert_eq!(uninstall_in(&dir).unwrap().kept.kept_in.as_deref(), Some(".local.mine"));
+    assert_eq!(read_tree(temp.path()), with_kept());
+    // Another one later: nothing that is kept is in the way.
+    write_tree(temp.path(), &made_by_hand(None));
+    let _ = adopt_in(&dir).unwrap();
+    assert_eq!(uninstall_in(&dir).unwrap().kept.kept_in.as_deref(), Some(".local.mine.2"));
 }
 
 /// Somebody made the archive of a game from an installation of it.
@@ -281,8 +347,12 @@ fn a_number_and_a_log_that_disagree_prove_nothing() {
         let known = IntentLog::read(&root).unwrap().unwrap();
         assert_eq!(made_by_lanspread(&root, known.as_ref()).unwrap(), expected, "{log} {number:?}");
         let result = uninstall_in(&dir).map_err(|error| error.kind);
-        let should = if expected == Made::Elsewhere { Err(JobErrorKind::NotOurs) } else { Ok(Done::default()) };
-        assert_eq!(result, should, "{log} {number:?}");
+        let is_done = expected != Made::Elsewhere;
+        assert_eq!(
+            result.map(|done| done.leftover),
+            if is_done { Ok(None) } else { Err(JobErrorKind::NotOurs) },
+            "{log} {number:?}"
+        );
         assert_eq!(read_tree(temp.path()).contains_key("quake/local"), expected == Made::Elsewhere);
     }
 }

@@ -3,13 +3,14 @@
 use super::*;
 use std::collections::BTreeSet;
 
-const LOGS: [LogState; 8] = [
+const LOGS: [LogState; 9] = [
     LogState::Known(Intent::None),
     LogState::Known(Intent::Removing),
     LogState::Known(Intent::Installing),
     LogState::Known(Intent::Updating { swapped: false }),
     LogState::Known(Intent::Updating { swapped: true }),
-    LogState::Known(Intent::Uninstalling),
+    LogState::Known(Intent::Uninstalling { set_aside: false }),
+    LogState::Known(Intent::Uninstalling { set_aside: true }),
     LogState::Known(Intent::Adopting),
     LogState::Unreadable,
 ];
@@ -86,8 +87,10 @@ fn nothing_is_removed_that_neither_an_intent_nor_a_marker_claims_and_a_user_neve
         if has(Step::RemoveBackup) {
             assert!(seen.backup == Scratch::Marked || !unclaimed, "{log:?} {seen:?}");
             // Only an uninstall, or an update whose new install somebody deleted, ends without one.
-            let may_end_without =
-                matches!(log, LogState::Known(Intent::Uninstalling | Intent::Updating { swapped: true }));
+            let may_end_without = matches!(
+                log,
+                LogState::Known(Intent::Uninstalling { set_aside: true } | Intent::Updating { swapped: true })
+            );
             assert!(may_end_without || seen.local == Local::Dir, "{log:?} {seen:?}");
         }
         if log == LogState::Unreadable {
@@ -140,7 +143,12 @@ fn the_rows_of_the_table_are_these() {
     assert_eq!(of(updating, dir, absent, marked), forward);
     assert_eq!(of(updating, dir, marked, marked), [Leave(Left::TwoInstalls)]);
     let gone = [SyncRoot, RemoveBackup, SyncRoot, Close(Version::Unknown)];
-    assert_eq!(of(Intent::Uninstalling, none, absent, unmarked), gone);
+    let set_aside = Intent::Uninstalling { set_aside: true };
+    assert_eq!(of(set_aside, none, absent, unmarked), gone);
+    assert_eq!(of(set_aside, dir, absent, marked), gone);
+    let begun = Intent::Uninstalling { set_aside: false };
+    assert_eq!(of(begun, none, absent, marked), [RestoreBackup, SyncRoot, Close(Version::Old)]);
+    assert_eq!(of(begun, dir, absent, marked), [Leave(Left::TwoInstalls)]);
     assert_eq!(of(Intent::Adopting, dir, absent, absent), [Disown, SyncRoot, Close(Version::Old)]);
     assert_eq!(of(Intent::Adopting, none, absent, absent), [SyncRoot, Close(Version::Unknown)]);
     let kinds: BTreeSet<usize> = everything().map(|(log, seen)| recover(log, &seen).len()).collect();
