@@ -29,8 +29,8 @@ mod verify;
 mod version;
 pub mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -333,6 +333,12 @@ impl GameDir {
         ids.sort_unstable();
         let known: HashMap<&GameId, &Arc<ScannedGame>> = known.iter().map(|game| (&game.id, game)).collect();
         self.keep_firsts(&mut ids, |id| known.contains_key(id), notices);
+        if leftovers == Leftovers::Sweep
+            && let Err(e) = rename_old_records(&self.content, &ids).and_then(|()| self.records.rename_old(&ids))
+        {
+            // What they prove stays unproved until the next start.
+            tracing::warn!("{e}");
+        }
         let records = self.list_records()?;
         if leftovers == Leftovers::Sweep {
             self.sweep_records(&ids, &records);
@@ -716,10 +722,31 @@ fn read_list(records: &Dir, game: &GameId) -> Option<(Manifest, Vec<i128>)> {
     decode_head(&head).ok()
 }
 
-/// The file name of a game's content record. Ids never begin with a dot.
+/// The file name of a game's records. Ids never begin with a dot; two ids have two names on every file system.
 fn record_name(game: &GameId) -> String {
     let id = game.as_str();
-    if id.len() <= MAX_RECORD_NAME { id.to_owned() } else { format!(".long-{:032x}", xxh3_128(id.as_bytes())) }
+    if id.len() > MAX_RECORD_NAME {
+        format!(".long-{:032x}", xxh3_128(id.as_bytes()))
+    } else if id != game.collision_key() {
+        format!(".cased-{:032x}", xxh3_128(id.as_bytes()))
+    } else {
+        id.to_owned()
+    }
+}
+
+/// The bare id was the name of every record once. Renames those of `ids` in `records`, durably.
+fn rename_old_records(records: &Dir, ids: &[GameId]) -> Result<(), FsError> {
+    let names: HashSet<OsString> = records.names()?.into_iter().collect();
+    let mut renamed = false;
+    for id in ids {
+        let name = record_name(id);
+        // The names that are there tell: where case does not count every spelling opens a record.
+        if name != id.as_str() && names.contains(OsStr::new(id.as_str())) && !names.contains(OsStr::new(&name)) {
+            records.rename(id.as_str(), &name)?;
+            renamed = true;
+        }
+    }
+    if renamed { records.sync() } else { Ok(()) }
 }
 
 fn make_durable(parent: &Dir, name: &str) -> Result<Dir, FsError> {

@@ -27,7 +27,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::content::{Reader, RecordError, checked, put_path};
 use super::scan::SENTINEL;
-use super::{Previous, ServedManifest, make_durable, read_record, record_name, save_record};
+use super::{Previous, ServedManifest, make_durable, read_record, record_name, rename_old_records, save_record};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::types::{CHUNK_SIZE, ChunkHash, ContentHash, GameId, JobError, Manifest, RelPath};
@@ -88,6 +88,12 @@ impl Records {
     /// Opens the directories in `meta`, and makes those that are missing, durably.
     pub fn open(meta: &Dir) -> Result<Self, FsError> {
         Ok(Self { brought: make_durable(meta, BROUGHT)?, incoming: make_durable(meta, INCOMING)? })
+    }
+
+    /// Gives the records of these games the names that they have now.
+    pub(super) fn rename_old(&self, ids: &[GameId]) -> Result<(), FsError> {
+        rename_old_records(&self.brought, ids)?;
+        rename_old_records(&self.incoming, ids)
     }
 
     /// The proofs for the files of `game`. `is_complete`: it has its sentinel, so that no download of it is on its way. A

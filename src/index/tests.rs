@@ -862,3 +862,37 @@ fn the_path_that_is_reported_is_absolute_and_free_of_links() {
     assert_eq!(opened.dir, disk.0.path().canonicalize().unwrap());
     assert!(Path::new(&opened.dir).is_absolute());
 }
+
+#[test]
+fn records_of_ids_that_differ_in_case_only_are_two_files_and_those_of_older_versions_are_found() {
+    let lower = |id: &str| record_name(&self::id(id)).to_lowercase();
+    let names: BTreeSet<String> = ["doom", "Doom", "DOOM", "\u{e9}t\u{e9}", "\u{c9}T\u{c9}"].map(lower).into();
+    assert_eq!(names.len(), 5);
+
+    let disk = Disk::new();
+    disk.game("Doom");
+    let hash = {
+        let (dir, _) = disk.open();
+        let scanned = scan(&dir, "Doom");
+        let hash = dir.hash_game(&scanned.id, scanned.manifest_hash, &RUN).unwrap();
+        let served = files(&dir, "Doom");
+        dir.records().save_brought(&scanned.id, &served).unwrap();
+        dir.records().claim(&scanned.id, &Ownership::default(), &served.manifest).unwrap();
+        hash
+    };
+    // As an older version named them.
+    fs::remove_file(disk.path("Doom/version.ini")).unwrap();
+    for records in ["content", "brought", "incoming"] {
+        let at = |name: &str| disk.path(&format!(".lanspread/{records}/{name}"));
+        fs::rename(at(&record_name(&id("Doom"))), at("Doom")).unwrap();
+    }
+    let (dir, opened) = disk.open();
+    assert!(!opened.games[0].downloaded);
+    for is_complete in [true, false] {
+        let proofs = dir.records().of(&id("Doom"), is_complete).unwrap();
+        assert_eq!(proofs.paths().count(), if is_complete { 3 } else { 6 }, "what proves whose its files are was lost");
+    }
+    disk.write("Doom/version.ini", "1.0");
+    assert!(dir.previous(&id("Doom")).unwrap().is_some_and(|known| known.content.unwrap().hash == hash));
+    assert!(dir.records().of(&id("doom"), true).unwrap().is_empty());
+}

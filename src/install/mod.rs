@@ -396,6 +396,18 @@ fn refuse_if_cancelled(what: &Install<'_>) -> Result<(), JobError> {
 
 /// Somebody's own installation, with his saves in it, is not replaced or removed.
 fn not_ours(root: &Dir) -> JobError {
+    let names = root.names().unwrap_or_default();
+    let is_exact = names.iter().any(|name| name == INSTALL);
+    let is_other = |name: &&str| !is_exact && name.eq_ignore_ascii_case(INSTALL);
+    // Where case does not count that opens it, too: a folder of the game's own, which cannot be adopted.
+    if let Some(other) = names.iter().filter_map(|name| name.to_str()).find(is_other) {
+        let message = format!(
+            "{} has the name under which games are installed, in another spelling: move it away, or rename it, then try \
+             again",
+            root.path().join(other).display()
+        );
+        return JobError::new(JobErrorKind::NotOurs, message);
+    }
     let local = root.path().join(INSTALL);
     let game = root.path().file_name().unwrap_or_default().display().to_string();
     let message = format!(

@@ -67,3 +67,54 @@ fn on_vfat_a_download_does_not_write_into_a_game_of_another_spelling() {
     let name = "on_vfat_a_download_does_not_write_into_a_game_of_another_spelling";
     a_download_does_not_write_into_another_game(name, "vfat", VFAT);
 }
+
+/// Games whose folders have lanspread's own names in another spelling, on a disk where that is the same name.
+const SPELLINGS: &str = r#" && for game in own-local sentinel scratch whole; do mkdir -p "$1/$game" && echo a >"$1/$game/a.wad"; done &&
+    mkdir "$1/own-local/Local" && echo "100 hours" >"$1/own-local/Local/slot1" && echo 1 >"$1/own-local/version.ini" &&
+    echo 1 >"$1/sentinel/Version.ini" &&
+    mkdir "$1/scratch/.Local.Installing" && echo "100 hours" >"$1/scratch/.Local.Installing/slot1" && echo 1 >"$1/scratch/version.ini" &&
+    echo 1 >"$1/whole/version.ini" && mkdir -p "$1/.LANSPREAD" && echo "100 hours" >"$1/.LANSPREAD/slot1" &&
+    touch -d 2020-01-01 "$1"/*/* && shift && exec "$@""#;
+const LIST_SLOTS: &str = r#" && cd "$1" && find . -name slot1 | sort"#;
+
+#[test]
+fn on_exfat_what_has_a_name_of_lanspreads_in_another_spelling_is_left_alone_and_the_message_helps() {
+    let name = "on_exfat_what_has_a_name_of_lanspreads_in_another_spelling_is_left_alone_and_the_message_helps";
+    if !available(name, &["mount", "exfat"]) {
+        return;
+    }
+    let home = Home::new();
+    let (image, games) = (home.path().join("disk.img"), home.games());
+    std::fs::File::create(&image).unwrap().set_len(96 << 20).unwrap();
+    let script = [EXFAT[0], EXFAT[1], SPELLINGS].concat();
+    let under = ["unshare", "-m", "sh", "-c", &script, image.to_str().unwrap(), games.to_str().unwrap()];
+    let daemon = Daemon::start(&home, &Options::local().under(&under));
+    let rows = eventually("the games are listed", 30, || Some(daemon.games()).filter(|rows| rows.len() == 4));
+    let reason = |id: &str| rows[id]["local_only_reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason("own-local").contains("\"Local\""), "{rows:#?}");
+    assert!(reason("sentinel").contains("must be spelled version.ini"), "{rows:#?}");
+    let refusal = |command: &str, id: &str| {
+        let mark = daemon.mark();
+        if let Err(refusal) = daemon.command(json!({"cmd": command, "game": id})) {
+            return refusal.message;
+        }
+        let ends = [format!("{command}-finished"), format!("{command}-failed")];
+        let end =
+            daemon.wait_record(mark, "its end", 60, |record| ends.iter().any(|end| record["event"] == end.as_str()));
+        end["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let message = refusal("install", "own-local");
+    assert!(message.contains("own-local/Local") && message.contains("rename it"), "{message}");
+    assert!(!message.contains("adopt"), "it cannot be adopted: {message}");
+    let message = refusal("adopt", "own-local");
+    assert!(message.contains("not installed"), "{message}");
+    let message = refusal("install", "scratch");
+    assert!(message.contains(".local.installing") && message.contains("left alone"), "{message}");
+    assert_eq!(refusal("install", "whole"), "", "it goes on for the others");
+    daemon.stop();
+    let script = [EXFAT[1], LIST_SLOTS].concat();
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).arg(&image).arg(&games).output().unwrap();
+    let there = String::from_utf8(output.stdout).unwrap();
+    let expected = "./.LANSPREAD/slot1\n./own-local/Local/slot1\n./scratch/.Local.Installing/slot1\n";
+    assert_eq!(there, expected);
+}

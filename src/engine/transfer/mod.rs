@@ -751,6 +751,13 @@ impl Transfers {
         if self.stopping {
             return Err(CommandError::new(ErrorCode::Cancelled, "the daemon stops"));
         }
+        if let Some(twin) = self.places.keys().find(|other| game.is_spelled_otherwise(other.as_str())) {
+            let message = format!(
+                "{game} cannot be fetched together with {twin}, which is the same name where case does not count; cancel that \
+                 download first"
+            );
+            return Err(CommandError::new(ErrorCode::UnsafePath, message));
+        }
         let pin = sources::choose(game, &sources.sources(game), local);
         let is_later = pin.as_ref().is_some_and(|pin| !wish.again && sources::is_later(game, local, pin));
         if is_later || sources::is_here(game, local, pin.as_ref()) {

@@ -40,6 +40,24 @@ fn downloads_queue_in_the_order_of_their_commands() {
 }
 
 #[test]
+fn of_two_games_that_are_one_folder_where_case_does_not_count_one_is_fetched_at_a_time() {
+    let mut sim = Sim::new(1);
+    for id in ["doom", "Doom", "DOOM2"] {
+        sim.peer(1, &offer(id, "1", &[4 * MIB], 0));
+    }
+    sim.download("doom").unwrap();
+    let refused = sim.download("Doom").unwrap_err();
+    assert_eq!(refused.code, ErrorCode::UnsafePath);
+    assert!(refused.message.contains("together with doom"), "{refused:?}");
+    sim.download("DOOM2").unwrap();
+    sim.cancel("doom").unwrap();
+    sim.run();
+    sim.download("Doom").unwrap();
+    sim.run();
+    assert_eq!(began(&sim), ["DOOM2", "Doom"]);
+}
+
+#[test]
 fn a_download_of_what_is_here_fetches_nothing() {
     let here = offer("g", "2", &[8 * MIB], 0);
     for there in [None, Some(here.clone()), Some(offer("g", "1", &[MIB], 0))] {
