@@ -30,20 +30,16 @@ use std::path::{Path, PathBuf};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::types::{CatalogSource, ContentHash, GameId, GameIdError, HashParseError};
+use crate::types::{
+    CatalogSource, ContentHash, GameId, GameIdError, HashParseError, MAX_GAMES, MAX_NAME_BYTES, MAX_VERSION_BYTES,
+};
 
 /// The `format` that this program reads.
 const FORMAT: u64 = 1;
 /// Largest catalog file, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// Most games of a catalog.
-const MAX_GAMES: usize = 20_000;
 /// Most peers of a catalog.
 const MAX_PEERS: usize = 1_024;
-/// Longest name of a game, in bytes (as in a library's summary).
-const MAX_NAME_BYTES: usize = 256;
-/// Longest version, in bytes (as in a library's summary).
-const MAX_VERSION_BYTES: usize = 128;
 /// Longest description, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 8 << 10;
 

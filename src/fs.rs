@@ -43,6 +43,7 @@ pub(crate) use sealed::{is_sealed, seal};
 pub use space::{SpaceLedger, SpaceReservation};
 use syncs::timed;
 pub use syncs::{SyncTimes, Synced, sync_times};
+pub use tree::MOST_SINGLE_SYNCS;
 
 use crate::types::RelPath;
 

@@ -4,31 +4,37 @@
 //! paths can only be made by their parsers.
 
 mod catalog;
+mod download;
+mod error;
 mod game;
 mod hash;
 mod id;
 mod interface;
 mod job;
+mod library;
 mod manifest;
 mod mirror;
 mod packing;
 mod path;
 
 pub use catalog::CatalogSource;
-pub use game::{Availability, Epoch, GameSummary, LibraryStamp, MAX_SUPERSEDED, Revision, library_digest, superseded};
+pub use download::{DownloadId, DownloadPlan, KeptAside, KeptFiles, KnownContent, PreparedDownload};
+pub use error::{JobError, JobErrorKind};
+pub use game::{
+    Availability, DISCARDED_SENTINEL, Epoch, GameSummary, LibraryStamp, MAX_GAMES, MAX_NAME_BYTES, MAX_SENTINEL_BYTES,
+    MAX_SUPERSEDED, MAX_VERSION_BYTES, Revision, SENTINEL, library_digest, superseded,
+};
 pub use hash::{
     CatalogKey, CatalogSignature, ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash, PartyProof,
     PartyProofs,
 };
-pub use id::{GameId, GameIdError, PeerId, PeerIdError};
+pub use id::{GameId, GameIdError, MAX_HOSTNAME_BYTES, PeerId, PeerIdError};
 pub use interface::InterfaceKind;
-pub use job::{
-    DownloadId, DownloadPlan, Fingerprint, InstalledBy, Job, JobDone, JobError, JobErrorKind, KeptAside, KeptFiles,
-    KnownContent, LeftOut, LibraryIndex, OpenedLibrary, PreparedDownload, ScannedGame, Seen, Times, VerifiedFiles,
-};
+pub use job::{Job, JobDone, JobLane, VerifiedFiles};
+pub use library::{Fingerprint, InstalledBy, LeftOut, LibraryIndex, OpenedLibrary, ScannedGame, Seen, Times};
 pub use manifest::{
-    Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, Manifest, ManifestError,
-    content_hash,
+    Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, MAX_ENTRIES, Manifest,
+    ManifestError, content_hash,
 };
 pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
 pub use packing::Packing;

@@ -191,3 +191,45 @@ fn the_lints_that_replace_review_are_switched_on() {
         assert!(matches!(level.as_deref(), Some("warn" | "deny" | "forbid")), "{tool}::{lint} is {level:?}");
     }
 }
+
+/// Constants of one name and one value that are two facts all the same.
+const NOT_ONE_FACT: [(&str, &str); 5] = [
+    ("FORMAT", "each file format counts its own versions"),
+    ("FORMAT_DIRS", "the same"),
+    ("INDEX", "a library's and a mirror's"),
+    ("BLOCK", "how much is read at a time, by a benchmark and by a decoder"),
+    ("CHUNK", "the size of a chunk as a length of buffers"),
+];
+
+/// `const NAME: TYPE = VALUE;` at the beginning of a line, comments left out.
+fn constants(source: &str) -> Vec<(String, String)> {
+    let definition = |line: &str| {
+        let at = line.find("const ").filter(|&at| at == 0 || line.starts_with("pub"))?;
+        let (name, rest) = line[at + "const ".len()..].split_once(':')?;
+        let (_, value) = rest.split_once(" = ")?;
+        Some((name.to_owned(), value.trim_end().strip_suffix(';')?.to_owned()))
+    };
+    source.lines().filter_map(definition).collect()
+}
+
+#[test]
+fn every_constant_has_one_definition() {
+    assert_eq!(constants("pub(super) const A: u32 = 1 << 3;\n    const B: u8 = 1;\nconst C: &str = \"c\";\n").len(), 2);
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    let mut definitions: BTreeMap<(String, String), Vec<PathBuf>> = BTreeMap::new();
+    for path in files {
+        let relative = path.strip_prefix(&src).unwrap().to_owned();
+        let is_test =
+            relative.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs" | "sim")));
+        if !is_test {
+            for constant in constants(&std::fs::read_to_string(&path).unwrap()) {
+                definitions.entry(constant).or_default().push(relative.clone());
+            }
+        }
+    }
+    assert!(definitions.len() > 200, "only {} constants were found", definitions.len());
+    definitions.retain(|(name, _), files| files.len() > 1 && NOT_ONE_FACT.iter().all(|(other, _)| other != name));
+    assert!(definitions.is_empty(), "one fact in several places: {definitions:#?}");
+}

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use super::defaults::{default_state_dir, system_hostname};
 use super::settings::SETTINGS;
 use super::{Config, Rates, RunArgs};
-use crate::types::{CatalogKey, CatalogSource, MirrorUrl};
+use crate::types::{CatalogKey, CatalogSource, MAX_HOSTNAME_BYTES, MirrorUrl};
 
-/// Longest name for people, in bytes: what fits in one label of an advertisement.
-const MAX_HOSTNAME: usize = 63;
 /// What a catalog may be given as.
 const CATALOG: &str =
     "a file, or a URL that begins with http:// or https:// and names a host, without user and fragment";
@@ -442,7 +440,7 @@ pub(crate) fn is_host_port(text: &str) -> bool {
 }
 
 pub(super) fn is_hostname(name: &str) -> bool {
-    !name.trim().is_empty() && name.len() <= MAX_HOSTNAME && !name.chars().any(char::is_control)
+    !name.trim().is_empty() && name.len() <= MAX_HOSTNAME_BYTES && !name.chars().any(char::is_control)
 }
 
 #[cfg(test)]

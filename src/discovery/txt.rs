@@ -2,12 +2,9 @@
 
 use mdns_sd::TxtProperties;
 
-use crate::types::{Epoch, LibraryStamp, PeerId, Revision};
+use crate::types::{Epoch, LibraryStamp, MAX_HOSTNAME_BYTES, PeerId, Revision};
 
 use super::DiscoveryConfig;
-
-/// Longest name for people, in bytes: one DNS label.
-const MAX_HOSTNAME: usize = 63;
 
 /// The keys and values of an advertisement.
 pub(super) fn write(config: &DiscoveryConfig, stamp: LibraryStamp) -> Vec<(String, String)> {
@@ -58,7 +55,7 @@ fn number(text: &str) -> Option<u64> {
 /// A name that can be shown as it is.
 fn presentable(name: &str) -> Option<String> {
     let name = name.trim();
-    let ok = !name.is_empty() && name.len() <= MAX_HOSTNAME && !name.chars().any(char::is_control);
+    let ok = !name.is_empty() && name.len() <= MAX_HOSTNAME_BYTES && !name.chars().any(char::is_control);
     ok.then(|| name.to_owned())
 }
 

@@ -15,13 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::Cx;
-use super::remote::{MAX_NAME_BYTES, MAX_VERSION_BYTES};
 use crate::api::{ErrorCode, PeerEvent};
 use crate::catalog::Catalog;
 use crate::proto::{Delta, LibraryState, Snapshot};
 use crate::types::{
-    Availability, Epoch, GameId, GameSummary, Job, JobError, LibraryDigest, LibraryIndex, LibraryStamp, OpenedLibrary,
-    Revision, ScannedGame, library_digest,
+    Availability, Epoch, GameId, GameSummary, Job, JobError, LibraryDigest, LibraryIndex, LibraryStamp, MAX_NAME_BYTES,
+    MAX_VERSION_BYTES, OpenedLibrary, Revision, ScannedGame, library_digest,
 };
 
 /// A delta with more changes than this is not pushed to everybody; a summary is, and who wants it asks.

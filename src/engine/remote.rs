@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use super::planted::{self, Bug};
 use crate::proto::{Delta, Snapshot};
-use crate::types::{GameId, GameSummary, LibraryDigest, LibraryStamp, MAX_SUPERSEDED, library_digest};
-
-/// Longest name of a game, in bytes.
-pub(super) const MAX_NAME_BYTES: usize = 256;
-/// Longest version of a game, in bytes.
-pub(super) const MAX_VERSION_BYTES: usize = 128;
+use crate::types::{
+    GameId, GameSummary, LibraryDigest, LibraryStamp, MAX_NAME_BYTES, MAX_SUPERSEDED, MAX_VERSION_BYTES, library_digest,
+};
 
 /// One accepted state of a library.
 #[derive(Clone, PartialEq, Debug)]

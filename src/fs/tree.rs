@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 256;
 const MOST_ATTEMPTS: usize = 8;
 /// Up to this many files are flushed one by one. Beyond, one call for the whole file system is cheaper than a disk
 /// barrier for each, although it also waits for what others have written.
-const MOST_SINGLE_SYNCS: usize = 64;
+pub const MOST_SINGLE_SYNCS: usize = 64;
 
 impl Dir {
     /// Removes the directory `name` (one component) with everything beneath it. Links are removed, never followed; every

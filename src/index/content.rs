@@ -22,7 +22,9 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::types::{ChunkHash, ContentHash, FileEntry, KnownContent, MAX_PATH_BYTES, Manifest, RelPath, content_hash};
+use crate::types::{
+    ChunkHash, ContentHash, FileEntry, KnownContent, MAX_ENTRIES, MAX_PATH_BYTES, Manifest, RelPath, content_hash,
+};
 
 const MAGIC: &[u8; 8] = b"LANSCONT";
 /// Of a game without empty directories; all that older versions read.
@@ -41,7 +43,7 @@ const FILE_BYTES: usize = 2 + 8 + 16 + 1;
 const DIR_BYTES: usize = 2;
 const DIRS_BYTES: usize = 4;
 /// Longest file list that is read, in bytes: 200,000 files with the longest paths.
-const MAX_LIST_BYTES: usize = 200_000 * (MAX_PATH_BYTES + FILE_BYTES) + DIRS_BYTES;
+const MAX_LIST_BYTES: usize = MAX_ENTRIES * (MAX_PATH_BYTES + FILE_BYTES) + DIRS_BYTES;
 
 /// What one file holds.
 #[derive(Clone, PartialEq, Eq, Debug)]

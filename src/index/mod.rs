@@ -40,15 +40,15 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use self::content::{ContentRecord, HEADER_BYTES, Header, decode_head};
 pub use self::ownership::{Ownership, Records};
-use self::scan::{GameRoot, Listing, SENTINEL, is_exhaustion, unreadable};
+use self::scan::{GameRoot, Listing, is_exhaustion, unreadable};
 pub use self::seen::wall_ns;
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
-pub use self::version::{MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, parse_version};
+pub use self::version::parse_version;
 use crate::fs::{Dir, DirLock, EntryKind, FsError};
 use crate::install::{finish_removal, recover_game};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex,
-    Manifest, ManifestHash, OpenedLibrary, RelPath, ScannedGame, content_hash,
+    MAX_GAMES, Manifest, ManifestHash, OpenedLibrary, RelPath, SENTINEL, ScannedGame, content_hash,
 };
 
 /// Directory for everything that is not a game.
@@ -58,8 +58,6 @@ const INDEX: &str = "index.json";
 const CONTENT: &str = "content";
 /// Unreadable indexes that are kept for whoever wants to know; the last one is then written over.
 const MAX_SET_ASIDE: u32 = 9;
-/// Most games that are looked at.
-const MAX_GAMES: usize = 20_000;
 /// Odd folder names that are remembered so that each is reported once.
 const MAX_REPORTED: usize = 1_000;
 /// Valid ids that are never games, when the game directory is the root of a drive.

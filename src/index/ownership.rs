@@ -26,11 +26,10 @@ use std::collections::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::content::{Reader, RecordError, checked, put_path};
-use super::scan::SENTINEL;
 use super::{Previous, ServedManifest, make_durable, read_record, record_name, rename_old_records, save_record};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, Entry, EntryKind, FsError};
-use crate::types::{CHUNK_SIZE, ChunkHash, ContentHash, GameId, JobError, Manifest, RelPath};
+use crate::types::{CHUNK_SIZE, ChunkHash, ContentHash, GameId, JobError, Manifest, RelPath, SENTINEL};
 
 /// The files that the last download of each game brought.
 const BROUGHT: &str = "brought";

@@ -9,23 +9,19 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::ownership::BroughtList;
 use super::seen::Clock;
-use super::version::{MAX_SENTINEL_BYTES, parse_version};
+use super::version::parse_version;
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::install::archive::is_archive;
 use crate::install::{
     BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, Made, STAGING, describes_mirror, made_by_lanspread,
 };
 use crate::types::{
-    ContentHash, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MIRROR_MANIFEST, Manifest,
-    ManifestHash, Packing, RelPath, ScannedGame, Seen, is_reserved_at_root,
+    ContentHash, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MAX_ENTRIES, MAX_SENTINEL_BYTES,
+    MIRROR_MANIFEST, Manifest, ManifestHash, Packing, RelPath, SENTINEL, ScannedGame, Seen, is_reserved_at_root,
 };
 
-/// The file whose presence says that the game is complete.
-pub(super) const SENTINEL: &str = "version.ini";
 /// What an interrupted write or download leaves; swept, never restored.
 const LEFTOVERS: [&str; 3] = [".version.ini.tmp", ".version.ini.discarded", LOG_TMP];
-/// Most files, and most directories, that are listed of one game. A manifest cannot have more.
-const MAX_LISTED: usize = 200_000;
 
 /// The root of a game as one directory read and the sentinel's bytes show it.
 pub(super) struct GameRoot {
@@ -207,7 +203,7 @@ impl GameRoot {
         }
         while let Some(path) = walk.dirs.pop() {
             if walk.is_full() {
-                walk.fault(|| format!("it has more than {MAX_LISTED} files or directories"));
+                walk.fault(|| format!("it has more than {MAX_ENTRIES} files or directories"));
                 break;
             }
             match self.entries_of(&path, reads) {
@@ -547,7 +543,7 @@ impl Walk<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.files.len() > MAX_LISTED || self.dirs_seen > MAX_LISTED
+        self.files.len() > MAX_ENTRIES || self.dirs_seen > MAX_ENTRIES
     }
 
     fn fault(&mut self, reason: impl FnOnce() -> String) {

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::fs::{Hook, Op};
 use crate::install::{Intent, IntentLog, OpId};
-use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LibraryDigest, Revision, content_hash};
+use crate::types::{
+    CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LibraryDigest, MAX_SENTINEL_BYTES, Revision, content_hash,
+};
 
 /// A game directory that is written to behind the daemon's back.
 struct Disk(TempDir);

@@ -2,17 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::scan::SENTINEL;
-use super::{GameDir, MAX_SENTINEL_BYTES, Previous, changed};
+use super::{GameDir, Previous, changed};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{
-    CHUNK_SIZE, ChunkHash, ChunkIndex, FileEntry, GameId, JobError, JobErrorKind, KnownContent, Manifest, ManifestHash,
-    RelPath, VerifiedFiles,
+    CHUNK_SIZE, ChunkHash, ChunkIndex, DISCARDED_SENTINEL, FileEntry, GameId, JobError, JobErrorKind, KnownContent,
+    MAX_SENTINEL_BYTES, Manifest, ManifestHash, RelPath, SENTINEL, VerifiedFiles,
 };
-
-/// The sentinel of a game that is not whole, if a download brought it; swept at the next start, never restored.
-const DISCARDED: &str = ".version.ini.discarded";
 
 impl GameDir {
     /// Reads every chunk of a game and compares it with the hashes that were kept of it, whatever the times of its files
@@ -55,7 +51,7 @@ impl GameDir {
                     Err(e) if e.is_exhaustion() => return Err(e.into()),
                     Err(_) => false,
                 };
-                let aside = if is_ours { DISCARDED.to_owned() } else { root.name_aside(SENTINEL, |_| false)? };
+                let aside = if is_ours { DISCARDED_SENTINEL.to_owned() } else { root.name_aside(SENTINEL, |_| false)? };
                 root.rename(SENTINEL, &aside)?;
             }
             // Also when it was gone: that must be durable.

@@ -1,9 +1,6 @@
 //! What a `version.ini` says.
 
-/// Longest `version.ini` that counts, in bytes; a receiver holds it in memory until everything else is on disk.
-pub const MAX_SENTINEL_BYTES: usize = 64 << 10;
-/// Longest version, in bytes of UTF-8.
-pub const MAX_VERSION_BYTES: usize = 128;
+use crate::types::MAX_VERSION_BYTES;
 
 /// The version that the bytes of a `version.ini` state: the value of the first line `version = …` (any case, spaces
 /// around key and value do not count), else the first line without the spaces around it. An empty file states the
@@ -50,6 +47,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::MAX_SENTINEL_BYTES;
 
     fn version(text: &str) -> String {
         parse_version(text.as_bytes()).unwrap()

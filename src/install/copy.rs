@@ -7,7 +7,7 @@ use crate::fs::Dir;
 use crate::types::{JobError, JobErrorKind, Manifest, Packing};
 
 /// Bytes that are copied between two looks at the request to give up.
-const STEP: usize = 16 << 20;
+pub(super) const STEP: usize = 16 << 20;
 
 /// The bytes that [`copy_files`] will copy.
 pub fn bytes_to_copy(manifest: &Manifest, packing: Packing) -> u64 {

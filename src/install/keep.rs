@@ -12,6 +12,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::copy::STEP;
 use super::inventory::{Contents, Inventory};
 use super::marker::{self, MARKER};
 use super::owner::NUMBER;
@@ -23,8 +24,6 @@ use crate::types::{JobError, JobErrorKind, KeptAside, KeptFiles, RelPath};
 
 /// What `.local.mine` is derived from.
 const MINE: &str = ".local";
-/// Bytes that are copied between two looks at the request to give up.
-const STEP: usize = 16 << 20;
 /// Bytes that two files are compared in at a time.
 const COMPARED: usize = 1 << 20;
 

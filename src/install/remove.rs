@@ -6,14 +6,9 @@ use super::planted::{self, Bug};
 use super::recover::{Found, LogState, Scratch};
 use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, describes_mirror, new_op_id};
 use crate::fs::{Dir, EntryKind, FsError};
-use crate::types::{GameId, JobError, JobErrorKind, MIRROR_MANIFEST, Manifest, RelPath};
-
-/// The sentinel: a game that has it is complete.
-const SENTINEL: &str = "version.ini";
-/// The sentinel while it is doubtful; swept at the next start, never restored.
-const DISCARDED: &str = ".version.ini.discarded";
-/// Most directories that are looked for; a game cannot have more.
-const MAX_DIRECTORIES: usize = 200_000;
+use crate::types::{
+    DISCARDED_SENTINEL, GameId, JobError, JobErrorKind, MAX_ENTRIES, MIRROR_MANIFEST, Manifest, RelPath, SENTINEL,
+};
 
 /// Removes the downloaded files of a game: first the intent is noted, then `version.ini` goes, durably, then every other
 /// file of `manifest`, which must be what proves to be lanspread's; then the directories that are empty now, and the root if
@@ -38,7 +33,7 @@ pub fn remove(game_dir: &Dir, game: &GameId, manifest: &Manifest) -> Result<(), 
     let aside = if !root.exists(SENTINEL)? {
         None
     } else if manifest.files().iter().any(|file| file.path.as_str() == SENTINEL) {
-        Some(DISCARDED.to_owned())
+        Some(DISCARDED_SENTINEL.to_owned())
     } else {
         Some(root.name_aside(SENTINEL, |_| false)?)
     };
@@ -124,7 +119,7 @@ fn restore(root: &Dir, aside: &str) -> Result<(), FsError> {
 
 /// Every file is gone. The intent goes when that is durable.
 fn end(game_dir: &Dir, game: &GameId, root: Dir) -> Result<(), FsError> {
-    root.remove_file(DISCARDED)?;
+    root.remove_file(DISCARDED_SENTINEL)?;
     if describes_mirror(&root)? {
         // It describes what is not there any more.
         root.remove_file(MIRROR_MANIFEST)?;
@@ -201,7 +196,7 @@ fn directories(root: &Dir) -> Result<BTreeSet<RelPath>, FsError> {
     let mut open = beneath(None, root)?;
     let mut found = BTreeSet::new();
     while let Some(path) = open.pop() {
-        if found.len() >= MAX_DIRECTORIES {
+        if found.len() >= MAX_ENTRIES {
             break;
         }
         match root.open_dir(&path) {

@@ -6,8 +6,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Availability, CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, GameSummary, KnownContent, MIRROR_MANIFEST,
-    Manifest, ManifestError, ManifestHash, RelPath, content_hash,
+    Availability, CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, GameSummary, KnownContent, MAX_GAMES,
+    MAX_NAME_BYTES, MAX_SENTINEL_BYTES, MAX_VERSION_BYTES, MIRROR_MANIFEST, Manifest, ManifestError, ManifestHash,
+    RelPath, SENTINEL, content_hash,
 };
 
 /// Every list of games begins with these bytes.
@@ -20,16 +21,6 @@ const FORMAT_DIRS: u64 = 2;
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 /// Largest list of games in bytes.
 pub(super) const MAX_INDEX_BYTES: u64 = 16 << 20;
-/// Most games of one mirror.
-const MAX_GAMES: usize = 20_000;
-/// Longest name of a game in bytes, as in a library.
-const MAX_NAME_BYTES: usize = 256;
-/// Longest version of a game in bytes, as in a library.
-const MAX_VERSION_BYTES: usize = 128;
-/// The file without which a game is not complete.
-const SENTINEL: &str = "version.ini";
-/// Largest such file in bytes, as in a download from a peer.
-const MAX_SENTINEL_BYTES: u64 = 64 << 10;
 
 /// A game as a mirror describes it; valid in itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -245,7 +236,9 @@ fn check_files(manifest: &Manifest) -> Result<(), DocumentError> {
     }
     match files.find(|file| file.path.as_str() == SENTINEL) {
         None => Err(DocumentError::Broken("it has no version.ini")),
-        Some(file) if file.size > MAX_SENTINEL_BYTES => Err(DocumentError::Broken("its version.ini is too long")),
+        Some(file) if file.size > MAX_SENTINEL_BYTES as u64 => {
+            Err(DocumentError::Broken("its version.ini is too long"))
+        }
         Some(_) => Ok(()),
     }
 }

@@ -18,6 +18,3 @@ pub use parse::{Parsed, parse_notification, parse_request};
 
 /// Version of this protocol; peers with another one are ignored but still watched.
 pub const PROTO_VER: u32 = 1;
-
-/// ALPN of the QUIC connections.
-pub const ALPN: &[u8] = b"lanspread/1";

@@ -9,6 +9,19 @@ use xxhash_rust::xxh3::Xxh3;
 use super::hash::{HashParseError, parse_hex};
 use super::{ContentHash, GameId, LibraryDigest, ManifestHash};
 
+/// The sentinel: the file in a game's root without which the game is not complete. Part of every manifest.
+pub const SENTINEL: &str = "version.ini";
+/// What the sentinel becomes while its game is replaced, mended or removed; swept at the next start.
+pub const DISCARDED_SENTINEL: &str = ".version.ini.discarded";
+/// Longest sentinel that counts, in bytes: a download holds it in memory until everything else is on the disk.
+pub const MAX_SENTINEL_BYTES: usize = 64 << 10;
+/// Longest version of a game, in bytes of UTF-8.
+pub const MAX_VERSION_BYTES: usize = 128;
+/// Longest name of a game for the user's eyes, in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Most games of a library, a catalog or a mirror.
+pub const MAX_GAMES: usize = 20_000;
+
 /// Random number that names one unbroken history of revisions. A library that was lost or restored takes a new one,
 /// so that a restarted count is never mistaken for the old. Text form: 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -82,6 +82,9 @@ impl<'de> Deserialize<'de> for PeerId {
     }
 }
 
+/// Longest name that a PC gives itself, in bytes: one label of DNS.
+pub const MAX_HOSTNAME_BYTES: usize = 63;
+
 /// A game is the name of its folder: one portable path component (the rules of [`RelPath`]) that is not reserved
 /// and does not begin with a dot. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

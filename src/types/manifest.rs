@@ -12,7 +12,7 @@ use super::{ChunkHash, ContentHash, ManifestHash, PathError, RelPath};
 pub const CHUNK_SIZE: u64 = 1 << 20;
 
 /// Most files and empty directories of one manifest.
-const MAX_ENTRIES: usize = 200_000;
+pub const MAX_ENTRIES: usize = 200_000;
 /// Largest game in bytes (64 TiB), so that sums cannot overflow and chunk numbers fit in 32 bits.
 const MAX_BYTES: u64 = 1 << 46;
 

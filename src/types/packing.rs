@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Manifest, RelPath};
+use super::{Manifest, RelPath, SENTINEL};
 
 /// How the files of a game become its installation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -36,8 +36,6 @@ const COMPANIONS: [&str; 24] = [
 ];
 /// Extensions of archives, in lower case, for a game whose bytes are elsewhere.
 const ARCHIVES: [&str; 13] = ["7z", "bz2", "eti", "gz", "rar", "tar", "tbz2", "tgz", "txz", "tzst", "xz", "zip", "zst"];
-/// The sentinel.
-const SENTINEL: &str = "version.ini";
 
 impl Packing {
     /// How this game is installed. `is_archive` says of a file in its root whether it is one by its bytes; volumes of a set need

@@ -32,16 +32,10 @@ use crate::types::{
     JobErrorKind, KeptAside, KnownContent, Manifest, RelPath,
 };
 
-/// The sentinel: a game that has it is complete.
-const SENTINEL: &str = "version.ini";
-/// The old sentinel while a game is being replaced.
-const DISCARDED: &str = ".version.ini.discarded";
 /// The new sentinel before it has its name.
 const NEW_SENTINEL: &str = ".version.ini.tmp";
 /// A sentinel of the user's that was set aside.
 const SENTINEL_ASIDE: &str = "version.ini.mine";
-/// Largest sentinel in bytes.
-const MAX_SENTINEL: u64 = 64 << 10;
 /// Bytes of a file after which the system is asked to begin writing them, so that the last fsync has little to do.
 const WRITEBACK_EVERY: u64 = 8 << 20;
 

@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::jobs::Context;
 use super::task::{Task, TaskDone};
-use crate::types::{GameId, Job, JobDone};
+use crate::types::{GameId, Job, JobLane};
 
 /// Tasks of one kind that may be queued, running, or done and not yet fetched. Bulk tasks hold a buffer each, so that
 /// the buffer pools bind first.
@@ -76,17 +76,8 @@ impl Kind {
 
     fn of<C>(task: &Task<C>) -> Self {
         match task {
-            Task::Job(Job::Resolve { .. }) => Self::Names,
-            Task::Job(Job::HashGame { .. }) => Self::Background,
-            Task::Job(
-                Job::Install { .. }
-                | Job::Uninstall { .. }
-                | Job::Adopt { .. }
-                | Job::RemoveFiles { .. }
-                | Job::VerifyFiles { .. },
-            ) => Self::Local,
-            Task::Job(Job::PrepareDownload { .. }) => Self::Prepare,
-            Task::Job(_) | Task::OpenServed(_) => Self::Jobs,
+            Task::Job(job) => Self::of_lane(job.lane()),
+            Task::OpenServed(_) => Self::Jobs,
             Task::FetchCatalog(_) => Self::Catalog,
             Task::Write(_) | Task::Read(_) | Task::Compute(_) => Self::Bulk,
         }
@@ -95,13 +86,20 @@ impl Kind {
     /// Agrees with [`of`](Self::of) for the task that it came of.
     fn of_done<C>(done: &TaskDone<C>) -> Self {
         match done {
-            TaskDone::Job(JobDone::Resolved { .. }) => Self::Names,
-            TaskDone::Job(JobDone::GameHashed { .. }) => Self::Background,
-            TaskDone::Job(JobDone::FilesChanged { .. } | JobDone::FilesVerified { .. }) => Self::Local,
-            TaskDone::Job(JobDone::DownloadPrepared { .. }) => Self::Prepare,
-            TaskDone::Job(_) | TaskDone::Opened(_) => Self::Jobs,
+            TaskDone::Job(job) => Self::of_lane(job.lane()),
+            TaskDone::Opened(_) => Self::Jobs,
             TaskDone::CatalogFetched(..) => Self::Catalog,
             TaskDone::Written(_) | TaskDone::Read(_) | TaskDone::Computed(_) => Self::Bulk,
+        }
+    }
+
+    fn of_lane(lane: JobLane) -> Self {
+        match lane {
+            JobLane::Jobs => Self::Jobs,
+            JobLane::Prepare => Self::Prepare,
+            JobLane::Local => Self::Local,
+            JobLane::Background => Self::Background,
+            JobLane::Names => Self::Names,
         }
     }
 

@@ -2,12 +2,10 @@
 
 use super::super::RunFailure;
 use crate::proto::Answer;
-use crate::types::{CHUNK_SIZE, ChunkHash, ContentHash, GameId, KnownContent, Manifest, ManifestHash, content_hash};
-
-/// The file whose presence says that a game is complete; it is part of every manifest.
-const SENTINEL: &str = "version.ini";
-/// Longest sentinel in bytes: it is held in memory until the commit.
-const MAX_SENTINEL_BYTES: u64 = 64 << 10;
+use crate::types::{
+    CHUNK_SIZE, ChunkHash, ContentHash, GameId, KnownContent, MAX_SENTINEL_BYTES, Manifest, ManifestHash, SENTINEL,
+    content_hash,
+};
 
 /// Why an answer cannot be used.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,7 +49,7 @@ pub(super) fn check(
     }
     match manifest.files().iter().find(|file| file.path.as_str() == SENTINEL) {
         None => return lie(format!("its manifest has no {SENTINEL}")),
-        Some(file) if file.size > MAX_SENTINEL_BYTES => return lie(format!("its {SENTINEL} is too long")),
+        Some(file) if file.size > MAX_SENTINEL_BYTES as u64 => return lie(format!("its {SENTINEL} is too long")),
         Some(_) => {}
     }
     match (content, answer.content_hash) {

@@ -14,7 +14,7 @@ use super::sniff::ArchiveSet;
 use crate::types::{JobError, JobErrorKind};
 
 /// How long a request to cancel may go unseen.
-const CANCEL_POLL: Duration = Duration::from_millis(50);
+pub(super) const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// Progress is reported this often, in archive bytes.
 const PROGRESS_STEP: u64 = 1 << 20;
 

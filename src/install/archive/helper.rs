@@ -9,11 +9,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
 
+use super::context::CANCEL_POLL;
 pub use super::sandbox::Confinement;
 use super::{ArchiveLimits, Unpacked, declared_bytes_here, sandbox, unpack_all_here};
 use crate::fs::Dir;
@@ -23,11 +23,9 @@ use crate::types::{JobError, JobErrorKind};
 pub const SUBCOMMAND: &str = "unpack-helper";
 
 /// Longest line between parent and child, in bytes.
-const MAX_LINE: u64 = 64 << 10;
+const MAX_REPORT: u64 = 64 << 10;
 /// Longest message that the child is believed, in characters.
 const MAX_MESSAGE: usize = 1000;
-/// How long a request to cancel may go unseen.
-const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// A program that offers [`SUBCOMMAND`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -380,7 +378,7 @@ fn tell(report: &Report) -> io::Result<()> {
 /// A line without its end; `None`: there is no more.
 fn read_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    from.take(MAX_LINE).read_until(b'\n', &mut line)?;
+    from.take(MAX_REPORT).read_until(b'\n', &mut line)?;
     match line.pop() {
         None => Ok(None),
         Some(b'\n') => Ok(Some(line)),

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use super::Undo;
 use super::prepare::{directory_of, in_the_way};
-use super::{DISCARDED, MAX_SENTINEL, SENTINEL, Undo};
 use crate::fs::{Dir, FsError};
 use crate::index::Ownership;
-use crate::types::{ChunkHash, DownloadPlan, JobError, KeptAside, Manifest, RelPath};
+use crate::types::{
+    ChunkHash, DISCARDED_SENTINEL, DownloadPlan, JobError, KeptAside, MAX_SENTINEL_BYTES, Manifest, RelPath, SENTINEL,
+};
 
 /// Sets the old sentinel aside, which is the file of this index in the plan: from here on the game does not count as complete. One that the user wrote is kept.
 /// Durable when the caller syncs the root.
@@ -25,7 +27,7 @@ pub(super) fn set_sentinel_aside(
                 undo.kept_aside.push(KeptAside { file: entry.path.clone(), kept_as });
                 name
             }
-            _ => DISCARDED.to_owned(),
+            _ => DISCARDED_SENTINEL.to_owned(),
         };
         root.rename(SENTINEL, &name)?;
         undo.sentinel_aside = Some(name);
@@ -35,7 +37,7 @@ pub(super) fn set_sentinel_aside(
 
 /// Whether nobody but a download wrote the sentinel, or the new one is the same.
 fn is_ours(root: &Dir, plan: &DownloadPlan, sentinel: usize, ownership: &Ownership) -> Result<bool, JobError> {
-    let bytes = match root.read_small(SENTINEL, MAX_SENTINEL as usize) {
+    let bytes = match root.read_small(SENTINEL, MAX_SENTINEL_BYTES) {
         Ok(Some(bytes)) => bytes,
         Err(e) if e.is_exhaustion() => return Err(e.into()),
         Ok(None) | Err(_) => return Ok(false),

@@ -3,13 +3,11 @@
 use std::sync::{PoisonError, RwLockWriteGuard};
 
 use super::prepare::directories;
-use super::{DISCARDED, Landed, Landing, MAX_SENTINEL, NEW_SENTINEL, Phase, Present, SENTINEL, SENTINEL_ASIDE};
-use crate::fs::{EntryKind, FsError};
-use crate::types::{JobError, JobErrorKind, KnownContent, RelPath, content_hash};
-
-/// Up to this many files are flushed one by one. Beyond, one call for the whole file system is cheaper than a disk
-/// barrier for each, although it also waits for what others have written.
-const MOST_SINGLE_SYNCS: usize = 64;
+use super::{Landed, Landing, NEW_SENTINEL, Phase, Present, SENTINEL_ASIDE};
+use crate::fs::{EntryKind, FsError, MOST_SINGLE_SYNCS};
+use crate::types::{
+    DISCARDED_SENTINEL, JobError, JobErrorKind, KnownContent, MAX_SENTINEL_BYTES, RelPath, SENTINEL, content_hash,
+};
 
 impl Landing {
     /// Makes every file, then every name, then the sentinel durable. All chunks must have been written, or kept. Files
@@ -46,7 +44,7 @@ impl Landing {
         *phase = Phase::Committed;
 
         // From here on the game is there whatever happens; a leftover is swept at the next start.
-        let _ = self.root.remove_file(DISCARDED);
+        let _ = self.root.remove_file(DISCARDED_SENTINEL);
         self.drop_same_sentinel();
         if let (Ok(Some(entry)), Some(mtime)) = (self.root.entry(SENTINEL), landed.mtimes_ns.get_mut(self.sentinel)) {
             *mtime = entry.mtime_ns;
@@ -82,7 +80,7 @@ impl Landing {
         }
         undo.removed |= touched;
         if keep && (undo.removed || !made.is_empty()) {
-            self.root.remove_file(DISCARDED)?;
+            self.root.remove_file(DISCARDED_SENTINEL)?;
             return Ok(self.root.sync()?);
         }
         let removed = self.take_away(&made);
@@ -224,7 +222,7 @@ impl Landing {
 
     /// A sentinel that a verification set aside, and that is back with the same bytes, is not needed twice.
     fn drop_same_sentinel(&self) {
-        let read = |name| self.root.read_small(name, MAX_SENTINEL as usize).ok().flatten();
+        let read = |name| self.root.read_small(name, MAX_SENTINEL_BYTES).ok().flatten();
         if read(SENTINEL_ASIDE).is_some_and(|aside| read(SENTINEL) == Some(aside)) {
             let _ = self.root.remove_file(SENTINEL_ASIDE);
         }

@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::aside::{keep_aside, put_back, set_sentinel_aside};
 use super::reuse::{Foreign, Look, Watch, look_at_files};
-use super::{DISCARDED, Handles, Landing, MAX_SENTINEL, Phase, Progress, SENTINEL, Undo};
+use super::{Handles, Landing, Phase, Progress, Undo};
 use crate::fs::{Dir, Entry, EntryKind, FsError, SpaceLedger};
 use crate::index::{Ownership, Previous, Records};
 use crate::install::forget_removal;
-use crate::types::{DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, KeptAside, Manifest, RelPath};
+use crate::types::{
+    DISCARDED_SENTINEL, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, KeptAside, MAX_SENTINEL_BYTES,
+    Manifest, RelPath, SENTINEL,
+};
 
 /// File systems give space in blocks: what a file takes is rounded up to this many bytes.
 const BLOCK: u64 = 4096;
@@ -198,7 +201,7 @@ impl Landing {
         match undo.sentinel_aside.as_deref() {
             // Unless the user has put another one there.
             Some(name) if !undo.removed && !root.exists(SENTINEL)? => root.rename(name, SENTINEL)?,
-            Some(DISCARDED) => drop(root.remove_file(DISCARDED)?),
+            Some(DISCARDED_SENTINEL) => drop(root.remove_file(DISCARDED_SENTINEL)?),
             Some(_) | None => {}
         }
         root.sync()?;
@@ -220,7 +223,7 @@ fn check_plan(plan: &DownloadPlan) -> Result<usize, JobError> {
     }
     match plan.manifest.files().iter().enumerate().find(|(_, file)| file.path.as_str() == SENTINEL) {
         None => fail("its list of files has no version.ini"),
-        Some((_, file)) if file.size > MAX_SENTINEL => fail("its version.ini is larger than 64 KiB"),
+        Some((_, file)) if file.size > MAX_SENTINEL_BYTES as u64 => fail("its version.ini is larger than 64 KiB"),
         Some((index, _)) => Ok(index),
     }
 }

@@ -7,12 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::prepare::Present;
-use super::{DISCARDED, Landing, MAX_SENTINEL, Progress, SENTINEL_ASIDE};
+use super::{Landing, Progress, SENTINEL_ASIDE};
 use crate::aligned::AlignedBytes;
 use crate::fs::{Dir, File, FsError};
 use crate::index::{Ownership, Previous};
 use crate::types::{
-    CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, DownloadPlan, FileEntry, GameId, JobError, JobErrorKind, RelPath,
+    CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, DISCARDED_SENTINEL, DownloadPlan, FileEntry, GameId, JobError,
+    JobErrorKind, MAX_SENTINEL_BYTES, RelPath,
 };
 
 /// How a long preparation is watched and given up.
@@ -166,8 +167,8 @@ impl Look<'_> {
 /// The sentinel of an unchanged game need not be fetched either. A failure costs only that.
 fn keep_sentinel(look: &Look<'_>, kept: &mut Progress) {
     // A verification that found damage, or a download that failed, set one aside before.
-    for name in look.old_sentinel.into_iter().chain([DISCARDED, SENTINEL_ASIDE]) {
-        let Ok(Some(bytes)) = look.root.read_small(name, MAX_SENTINEL as usize) else { continue };
+    for name in look.old_sentinel.into_iter().chain([DISCARDED_SENTINEL, SENTINEL_ASIDE]) {
+        let Ok(Some(bytes)) = look.root.read_small(name, MAX_SENTINEL_BYTES) else { continue };
         let manifest = &look.plan.manifest;
         for number in manifest.chunks_of_file(look.sentinel).map(ChunkIndex) {
             let is_whole = manifest.files().get(look.sentinel).is_some_and(|entry| entry.size == bytes.len() as u64);
