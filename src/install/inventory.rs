@@ -24,8 +24,9 @@ use crate::types::RelPath;
 /// Longest list that is read, in bytes.
 const MAX_BYTES: usize = 256 << 20;
 const FORMAT: u32 = 1;
-/// FAT keeps times to two seconds, and shows finer ones until it is mounted anew.
+/// FAT keeps times to two seconds, exFAT to ten milliseconds, and both may show finer ones until they are mounted anew.
 const COARSEST_NS: u64 = 2_000_000_000;
+const COARSE_NS: i64 = 10_000_000;
 
 /// The files that an installation made.
 #[derive(Debug)]
@@ -94,8 +95,10 @@ impl Inventory {
 
     /// Whether a file is as the installation left it.
     pub(super) fn has(&self, path: &RelPath, entry: &Entry) -> bool {
-        let is_as_left = |&(size, time): &(u64, i64)| size == entry.size && time.abs_diff(time_of(entry)) < COARSEST_NS;
-        self.0.get(path).is_some_and(is_as_left)
+        let Some(&(size, then)) = self.0.get(path) else { return false };
+        let now = time_of(entry);
+        let is_rounded = now % COARSE_NS == 0 && then.abs_diff(now) < COARSEST_NS;
+        size == entry.size && (then == now || is_rounded)
     }
 }
 
@@ -155,8 +158,12 @@ mod tests {
         ];
         assert!(!others.iter().any(|(path, entry)| list.has(path, entry)));
         // What FAT makes of it.
-        let (path, entry) = file("bin/game.exe", 7, 5 * HOUR - 1_999_999_999);
-        assert!(list.has(&path, &entry));
+        let made = decode(&encode(&[file("bin/game.exe", 7, 5 * HOUR + 1_999_999_999)])).unwrap();
+        let (path, entry) = file("bin/game.exe", 7, 5 * HOUR);
+        assert!(made.has(&path, &entry));
+        // Edited right after the installation, where times are fine.
+        let (path, entry) = file("bin/game.exe", 7, 5 * HOUR + 1);
+        assert!(!list.has(&path, &entry) && !made.has(&path, &entry));
         for len in 0..bytes.len() {
             assert!(decode(&bytes[..len]).is_none(), "{len}");
         }
