@@ -14,6 +14,7 @@ use boring::pkey::PKey;
 use boring::x509::X509;
 use ring::digest::{SHA256, digest};
 
+use crate::sys;
 use crate::types::PeerId;
 
 pub use party::{EXPORTER_BYTES, EXPORTER_LABEL, PartyKey, PartyKeyError, PartyKeyFault};
@@ -298,18 +299,7 @@ fn store(state_dir: &Path, path: &Path, pem: &str) -> io::Result<()> {
     file.as_file().sync_all()?;
     // Link or rename, whichever the file system has; fails when the name is taken.
     file.persist_noclobber(path).map_err(|failed| failed.error)?;
-    sync_dir(state_dir)
-}
-
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_dir(_: &Path) -> io::Result<()> {
-    // A directory cannot be opened as a file there; the file system journals names in order.
-    Ok(())
+    sys::sync_dir(state_dir)
 }
 
 #[cfg(test)]

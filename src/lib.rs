@@ -36,6 +36,7 @@ pub mod workers;
 mod aligned;
 mod peer;
 mod queue;
+mod sys;
 mod web;
 
 pub use peer::{CommandSender, Peer, Stopped};

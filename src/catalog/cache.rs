@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_FILE_BYTES;
+use crate::sys;
 use crate::types::{CatalogSignature, CatalogSource};
 
 /// Name of the file in the state directory.
@@ -85,7 +86,7 @@ pub enum Readers {
 pub fn replace(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
     let dir = directory_of(path);
     written(dir, content, readers)?.persist(path).map_err(|failed| failed.error)?;
-    sync_dir(dir)
+    sys::sync_dir(dir)
 }
 
 /// Writes a new file durably, readable by its owner only; one that is there already is left alone.
@@ -96,7 +97,7 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = directory_of(path);
     // Link or rename, whichever the file system has; fails when the name is taken.
     written(dir, content, Readers::Owner)?.persist_noclobber(path).map_err(|failed| failed.error)?;
-    sync_dir(dir)
+    sys::sync_dir(dir)
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -107,30 +108,9 @@ fn directory_of(path: &Path) -> &Path {
 fn written(dir: &Path, content: &[u8], readers: Readers) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".catalog-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = match readers {
-            Readers::Owner => 0o600,
-            Readers::Everybody => 0o666,
-        };
-        builder.permissions(std::fs::Permissions::from_mode(mode));
-    }
-    #[cfg(not(unix))]
-    let _ = readers;
+    sys::private_unless(matches!(readers, Readers::Everybody), &mut builder);
     let mut file = builder.tempfile_in(dir)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
-}
-
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_dir(_: &Path) -> io::Result<()> {
-    // A directory cannot be opened as a file there; the file system journals names in order.
-    Ok(())
 }

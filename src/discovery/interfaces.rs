@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use if_addrs::Interface;
 
+use crate::sys::{PLAIN_NAMES_ARE_WIRED, is_wireless};
 use crate::types::InterfaceKind;
 
 /// What leads from an address of this PC to a peer. `None`: nobody has that address (any more), or the system does not
@@ -47,24 +48,12 @@ fn by_name(name: &str, point_to_point: bool) -> Option<InterfaceKind> {
         Some(InterfaceKind::Vpn)
     } else if lower.starts_with("wl") || has(&WIRELESS_WORDS) || is_wireless(name) {
         Some(InterfaceKind::Wireless)
-    } else if cfg!(target_os = "linux") || has(&WIRED_WORDS) {
+    } else if PLAIN_NAMES_ARE_WIRED || has(&WIRED_WORDS) {
         Some(InterfaceKind::Wired)
     } else {
         // `en0` of a Mac is a cable on one and Wi-Fi on the next.
         None
     }
-}
-
-#[cfg(target_os = "linux")]
-fn is_wireless(name: &str) -> bool {
-    let device = std::path::Path::new("/sys/class/net").join(name);
-    // The first is there with every driver, the second with old ones as well.
-    device.join("phy80211").exists() || device.join("wireless").exists()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_wireless(_: &str) -> bool {
-    false
 }
 
 #[cfg(test)]
@@ -90,7 +79,7 @@ mod tests {
             assert_eq!(by_name(name, false), Some(kind), "{name}");
         }
         assert_eq!(by_name("anything", true), Some(Vpn));
-        let unsaid = if cfg!(target_os = "linux") { Some(Wired) } else { None };
+        let unsaid = if PLAIN_NAMES_ARE_WIRED { Some(Wired) } else { None };
         assert_eq!(by_name("en0", false), unsaid);
     }
 

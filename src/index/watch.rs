@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{ErrorKind, Event, EventKind, RecursiveMode, Watcher as _};
 
+use crate::sys::{is_no_handle, is_no_space};
 use crate::types::{GameId, is_reserved_at_root};
 
 /// Something to look at.
@@ -323,26 +324,6 @@ fn explain(error: &notify::Error, path: &Path) -> Degraded {
         format!("cannot watch {shown} ({error}): changes there are seen late, by the regular scan")
     };
     Degraded { message }
-}
-
-#[cfg(unix)]
-fn is_no_space(code: Option<i32>) -> bool {
-    code == Some(libc::ENOSPC)
-}
-
-#[cfg(not(unix))]
-fn is_no_space(_: Option<i32>) -> bool {
-    false
-}
-
-#[cfg(unix)]
-fn is_no_handle(code: Option<i32>) -> bool {
-    matches!(code, Some(libc::EMFILE | libc::ENFILE))
-}
-
-#[cfg(not(unix))]
-fn is_no_handle(_: Option<i32>) -> bool {
-    false
 }
 
 fn lock(mailbox: &Mutex<Mailbox>) -> MutexGuard<'_, Mailbox> {

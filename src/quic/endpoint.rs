@@ -20,11 +20,11 @@ use super::socket::{
 };
 use super::timers::Timers;
 use super::tls::{self, SharedBytes};
-use super::wakeup::Wakeup;
 use super::{BindError, ConnHandle, ConnectionStats, EndpointStats, Event, Recv, SendError};
 use crate::aligned::AlignedBytes;
 use crate::config::Config;
 use crate::identity::Identity;
+use crate::sys::Wakeup;
 use crate::types::{PartyProofs, PeerId};
 
 /// Packets read from one socket in one turn; then the other parts of the loop get theirs.

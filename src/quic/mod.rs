@@ -43,7 +43,6 @@ mod socket;
 mod tests;
 mod timers;
 mod tls;
-mod wakeup;
 
 use std::io;
 use std::net::SocketAddr;

@@ -14,6 +14,7 @@ use crate::engine::EngineLoad;
 use crate::fs::{Synced, sync_times};
 use crate::index::watch::Watcher;
 use crate::quic::ConnHandle as Conn;
+use crate::sys;
 use crate::types::{Batch, PeerId};
 use crate::workers::BufferPool;
 
@@ -136,7 +137,7 @@ impl Reactor {
     pub(super) fn metrics(&self, load: &EngineLoad, now: Instant) -> Metrics {
         let measures = &self.measures;
         let counters = &self.streams.counters;
-        let (process, thread) = cpu_seconds();
+        let (process, thread) = sys::cpu_seconds();
         Metrics {
             uptime_seconds: now.saturating_duration_since(measures.started).as_secs_f64(),
             cpu_seconds: process,
@@ -237,22 +238,6 @@ fn stalls(measures: &Measures, now: Instant) -> Vec<StallMetrics> {
         StallMetrics { cause, events: stall.events, seconds }
     };
     StallCause::ALL.into_iter().zip(&measures.stalls).map(of).collect()
-}
-
-/// CPU seconds of the process and of the calling thread, where the system tells.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn cpu_seconds() -> (Option<f64>, Option<f64>) {
-    use rustix::time::{ClockId, clock_gettime};
-    let seconds = |clock| {
-        let time = clock_gettime(clock);
-        Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
-    };
-    (seconds(ClockId::ProcessCPUTime), seconds(ClockId::ThreadCPUTime))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn cpu_seconds() -> (Option<f64>, Option<f64>) {
-    (None, None)
 }
 
 #[cfg(test)]

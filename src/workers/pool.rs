@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::jobs::Context;
 use super::task::{Task, TaskDone};
+use crate::sys;
 use crate::types::{GameId, Job, JobLane};
 
 /// Tasks of one kind that may be queued, running, or done and not yet fetched. Bulk tasks hold a buffer each, so that
@@ -269,7 +270,7 @@ impl<C> std::fmt::Debug for Workers<C> {
 
 fn work<C>(kind: Kind, queue: &Receiver<Task<C>>, shared: &Shared<C>) {
     if kind == Kind::Background {
-        lower_priority();
+        sys::lower_priority();
     }
     for task in queue {
         let done = shared.run(task);
@@ -320,33 +321,3 @@ impl<C> Shared<C> {
         }
     }
 }
-
-/// A game may be running on this machine: hashing gets what is left over.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn lower_priority() {
-    const LOWEST: i32 = 19;
-    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
-    const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
-    // SAFETY: both calls take numbers only. On Linux, 0 means the calling thread alone in both. A refusal is harmless.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
-        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
-    }
-}
-
-/// A game may be running on this machine: hashing gets what is left over.
-#[cfg(windows)]
-fn lower_priority() {
-    /// Processor, disk and memory at background priority, for the calling thread.
-    const THREAD_MODE_BACKGROUND_BEGIN: i32 = 0x0001_0000;
-    #[link(name = "kernel32")]
-    unsafe extern "system" {
-        fn GetCurrentThread() -> std::os::windows::io::RawHandle;
-        fn SetThreadPriority(thread: std::os::windows::io::RawHandle, priority: i32) -> i32;
-    }
-    // SAFETY: the pseudo-handle of the calling thread is always valid. A refusal is harmless.
-    unsafe { SetThreadPriority(GetCurrentThread(), THREAD_MODE_BACKGROUND_BEGIN) };
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
-fn lower_priority() {}

@@ -17,6 +17,7 @@ use super::context::CANCEL_POLL;
 pub use super::sandbox::Confinement;
 use super::{ArchiveLimits, Unpacked, declared_bytes_here, sandbox, unpack_all_here};
 use crate::fs::Dir;
+use crate::sys;
 use crate::types::{JobError, JobErrorKind};
 
 /// The sub-command by which a program runs [`serve`].
@@ -50,11 +51,7 @@ impl Helper {
     /// # Errors
     /// When the system does not tell which it is.
     pub fn of_this_program() -> Result<Self, JobError> {
-        // The link leads to the running program also when an update has replaced its file.
-        #[cfg(target_os = "linux")]
-        return Ok(Self::new("/proc/self/exe"));
-        #[cfg(not(target_os = "linux"))]
-        std::env::current_exe().map(Self::new).map_err(|e| io_error("find this program's file", &e))
+        sys::this_program().map(Self::new).map_err(|e| io_error("find this program's file", &e))
     }
 
     /// Another program.
@@ -149,19 +146,10 @@ impl Running {
         let failed = |e: io::Error| io_error(&format!("start the unpacker {}", program.display()), &e);
         let mut command = Command::new(program);
         command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Dying of Ctrl-C would look like a fault of the archive.
+        sys::in_own_group(&mut command);
         #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            // Ctrl-C in the terminal is for the daemon, which then ends the child. Dying of it would look like a fault of
-            // the archive.
-            command.arg0("lanspread").env_clear().process_group(0);
-        }
-        #[cfg(windows)]
-        {
-            /// Of the Windows API's process creation flags.
-            const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
-            std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NEW_PROCESS_GROUP);
-        }
+        std::os::unix::process::CommandExt::arg0(command.env_clear(), "lanspread");
         let mut child = Reaped(Some(command.spawn().map_err(failed)?));
         let pipes = child.0.as_mut().and_then(|child| Some((child.stdin.take()?, child.stdout.take()?)));
         let (mut stdin, stdout) = pipes.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;

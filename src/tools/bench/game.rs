@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::BenchError;
+use crate::sys::is_in_memory;
 use crate::tools::demo::free_space;
 use crate::types::{GameId, GameIdError};
 
@@ -42,11 +43,11 @@ impl Scratch {
     pub(super) fn make(wish: Option<&Path>, place: Place, bytes: u64) -> Result<Self, BenchError> {
         let needed = bytes + SPARE;
         let (parent, in_memory) = match (wish, place) {
-            (Some(dir), _) => (dir.to_owned(), is_memory(dir)),
+            (Some(dir), _) => (dir.to_owned(), is_in_memory(dir)),
             (None, Place::Memory) if memory().is_some_and(|dir| has_room(&dir, needed)) => {
                 (memory().unwrap_or_else(std::env::temp_dir), true)
             }
-            _ => (std::env::temp_dir(), is_memory(&std::env::temp_dir())),
+            _ => (std::env::temp_dir(), is_in_memory(&std::env::temp_dir())),
         };
         if !has_room(&parent, needed) {
             let place = parent.display();
@@ -63,19 +64,7 @@ impl Scratch {
 /// Where Linux keeps files in memory.
 fn memory() -> Option<PathBuf> {
     let dir = Path::new("/dev/shm");
-    is_memory(dir).then(|| dir.to_owned())
-}
-
-/// `TMPFS_MAGIC` of statfs(2).
-#[cfg(target_os = "linux")]
-fn is_memory(dir: &Path) -> bool {
-    const TMPFS_MAGIC: u64 = 0x0102_1994;
-    rustix::fs::statfs(dir).is_ok_and(|stat| stat.f_type as u64 == TMPFS_MAGIC)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_memory(_: &Path) -> bool {
-    false
+    is_in_memory(dir).then(|| dir.to_owned())
 }
 
 /// Whether so many bytes are free; true when the system does not say.

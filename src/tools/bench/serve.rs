@@ -13,6 +13,7 @@ use super::game::{self, Place, Scratch};
 use super::node::{self, Node};
 use super::{BenchArgs, BenchError, print};
 use crate::control::human::size;
+use crate::sys::in_own_group;
 use crate::types::CatalogSource;
 
 /// How long the child may take to make and hash its game, and to answer.
@@ -106,9 +107,7 @@ impl Served {
         let mut command = Command::new(program);
         command.args(["bench", "serve", "--json", "--listen", "127.0.0.1:0", "--size", &bytes.to_string(), "--dir"]);
         command.arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Ctrl-C in the terminal is for this process, which then closes the child's stdin.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        in_own_group(&mut command);
         let mut child = command.spawn().map_err(failed)?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(|| BenchError::Child("no output".into()))?;

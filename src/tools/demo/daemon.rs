@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select};
 use serde_json::{Value, json};
 
+use crate::sys::{cpu_seconds_of, in_own_group};
+
 /// Longest time for a daemon to stop after it was asked.
 const STOP: Duration = Duration::from_secs(10);
 /// Events that are kept while an answer is awaited.
@@ -65,7 +67,7 @@ impl Daemon {
         for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LANSPREAD_")) {
             command.env_remove(key);
         }
-        alone(&mut command);
+        in_own_group(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(File::create(&log).map_err(start)?);
         let mut child = command.spawn().map_err(start)?;
@@ -156,7 +158,7 @@ impl Daemon {
 
     /// CPU seconds it has used so far, user and system; `None` where the platform does not tell.
     pub(super) fn cpu_seconds(&self) -> Option<f64> {
-        cpu_seconds(self.pid())
+        cpu_seconds_of(self.pid())
     }
 
     /// Asks it to stop by closing its input, and makes sure that it has.
@@ -209,53 +211,5 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// Ctrl-C in the terminal is for this process, which then stops its children in order.
-fn alone(command: &mut Command) {
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(command, 0);
-    #[cfg(windows)]
-    {
-        /// Of the Windows API's process creation flags.
-        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
-        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP);
-    }
-    #[cfg(not(any(unix, windows)))]
-    let _ = command;
-}
-
-/// From the fields utime and stime of /proc/PID/stat (proc(5)), which count in units of 1/100 s on every Linux that
-/// Rust runs on (USER_HZ).
-#[cfg(target_os = "linux")]
-fn cpu_seconds(pid: u32) -> Option<f64> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cpu_seconds(_: u32) -> Option<f64> {
-    None
-}
-
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn parse_stat(stat: &str) -> Option<f64> {
-    // The second field, the program's name in parentheses, may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    Some((ticks()? + ticks()?) as f64 / 100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpu_time_is_found_behind_any_program_name() {
-        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 100 1 1";
-        assert_eq!(parse_stat(stat), Some(3.0));
-        assert_eq!(parse_stat("7 (a) S 1"), None);
-        assert_eq!(parse_stat(""), None);
     }
 }

@@ -10,7 +10,7 @@ use mio::{Registry, Token};
 const SHORT: Duration = Duration::from_millis(5);
 
 /// An alarm clock for short deadlines, registered with the poll. Reports nothing but that it is time to look.
-pub(super) struct Wakeup {
+pub(crate) struct Wakeup {
     #[cfg(target_os = "linux")]
     timer: std::os::fd::OwnedFd,
     armed: Option<Instant>,
@@ -18,7 +18,7 @@ pub(super) struct Wakeup {
 
 #[cfg(target_os = "linux")]
 impl Wakeup {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
 
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
@@ -28,7 +28,7 @@ impl Wakeup {
     }
 
     /// Makes the poll return at `deadline`, if that is soon.
-    pub(super) fn arm(&mut self, deadline: Option<Instant>, now: Instant) {
+    pub(crate) fn arm(&mut self, deadline: Option<Instant>, now: Instant) {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         let Some(deadline) = deadline.filter(|&deadline| deadline < now + SHORT) else {
             return;
@@ -52,11 +52,11 @@ impl Wakeup {
 
 #[cfg(not(target_os = "linux"))]
 impl Wakeup {
-    pub(super) fn new(_: &Registry, _: Token) -> io::Result<Self> {
+    pub(crate) fn new(_: &Registry, _: Token) -> io::Result<Self> {
         Ok(Self { armed: None })
     }
 
-    pub(super) fn arm(&mut self, deadline: Option<Instant>, now: Instant) {
+    pub(crate) fn arm(&mut self, deadline: Option<Instant>, now: Instant) {
         self.armed = deadline.filter(|&deadline| deadline < now + SHORT);
     }
 }

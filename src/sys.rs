@@ -1,0 +1,36 @@
+//! What only the operating system can say or do, apart from files (`fs/`) and sockets (`quic/socket.rs`): one function each, the same on
+//! every platform. Whoever brings lanspread to another system fills in `sys/other.rs`.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+mod other;
+mod process;
+mod signals;
+mod timer;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use linux as platform;
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+use other as platform;
+#[cfg(unix)]
+use unix as family;
+#[cfg(windows)]
+use windows as family;
+#[cfg(windows)]
+use windows as platform;
+
+pub(crate) use family::{is_no_handle, is_no_space, private_unless, sync_dir};
+pub(crate) use platform::{
+    cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, lower_priority, state_base, this_program,
+};
+pub(crate) use process::in_own_group;
+pub(crate) use signals::SignalSource;
+pub(crate) use timer::Wakeup;
+
+/// Whether names of interfaces that say nothing else are those of cables.
+pub(crate) const PLAIN_NAMES_ARE_WIRED: bool = cfg!(target_os = "linux");

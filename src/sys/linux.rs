@@ -1,0 +1,82 @@
+//! Linux.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A game may be running on this machine: the calling thread gets what is left over.
+pub(crate) fn lower_priority() {
+    const LOWEST: i32 = 19;
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: both calls take numbers only. On Linux, 0 means the calling thread alone in both. A refusal is harmless.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+    }
+}
+
+/// CPU seconds of the process and of the calling thread, where the system tells.
+pub(crate) fn cpu_seconds() -> (Option<f64>, Option<f64>) {
+    use rustix::time::{ClockId, clock_gettime};
+    let seconds = |clock| {
+        let time = clock_gettime(clock);
+        Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+    };
+    (seconds(ClockId::ProcessCPUTime), seconds(ClockId::ThreadCPUTime))
+}
+
+/// CPU seconds of another process. From the fields utime and stime of /proc/PID/stat (proc(5)), which count in units of 1/100 s on every
+/// Linux that Rust runs on (USER_HZ).
+pub(crate) fn cpu_seconds_of(pid: u32) -> Option<f64> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(stat: &str) -> Option<f64> {
+    // The second field, the program's name in parentheses, may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some((ticks()? + ticks()?) as f64 / 100.0)
+}
+
+/// The PC's name, without asking the network. `env` reads the environment.
+pub(crate) fn hostname(_: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").ok()
+}
+
+/// Where programs keep their state. `dir` reads an absolute path from the environment.
+pub(crate) fn state_base(dir: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    dir("XDG_STATE_HOME").or_else(|| dir("HOME").map(|home| home.join(".local/state")))
+}
+
+/// The file of the program that runs. The link leads to it also when an update has replaced that file.
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    Ok(PathBuf::from("/proc/self/exe"))
+}
+
+/// Whether a directory lies in memory: `TMPFS_MAGIC` of statfs(2).
+pub(crate) fn is_in_memory(dir: &Path) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    rustix::fs::statfs(dir).is_ok_and(|stat| stat.f_type as u64 == TMPFS_MAGIC)
+}
+
+/// Whether the interface of this name is known to be a wireless one.
+pub(crate) fn is_wireless(name: &str) -> bool {
+    let device = Path::new("/sys/class/net").join(name);
+    // The first is there with every driver, the second with old ones as well.
+    device.join("phy80211").exists() || device.join("wireless").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_program_name() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 100 1 1";
+        assert_eq!(parse_stat(stat), Some(3.0));
+        assert_eq!(parse_stat("7 (a) S 1"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! Windows.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A game may be running on this machine: the calling thread gets what is left over.
+pub(crate) fn lower_priority() {
+    /// Processor, disk and memory at background priority, for the calling thread.
+    const THREAD_MODE_BACKGROUND_BEGIN: i32 = 0x0001_0000;
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetCurrentThread() -> std::os::windows::io::RawHandle;
+        fn SetThreadPriority(thread: std::os::windows::io::RawHandle, priority: i32) -> i32;
+    }
+    // SAFETY: the pseudo-handle of the calling thread is always valid. A refusal is harmless.
+    unsafe { SetThreadPriority(GetCurrentThread(), THREAD_MODE_BACKGROUND_BEGIN) };
+}
+
+/// CPU seconds of the process and of the calling thread: not told.
+pub(crate) fn cpu_seconds() -> (Option<f64>, Option<f64>) {
+    (None, None)
+}
+
+/// CPU seconds of another process: not told.
+pub(crate) fn cpu_seconds_of(_: u32) -> Option<f64> {
+    None
+}
+
+/// The PC's name, without asking the network. `env` reads the environment.
+pub(crate) fn hostname(env: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    env("COMPUTERNAME").and_then(|name| name.into_string().ok())
+}
+
+/// Where programs keep their state. `dir` reads an absolute path from the environment.
+pub(crate) fn state_base(dir: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    dir("LOCALAPPDATA")
+}
+
+/// The file of the program that runs.
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
+/// Whether a directory lies in memory: not told.
+pub(crate) fn is_in_memory(_: &Path) -> bool {
+    false
+}
+
+/// Whether the interface of this name is known to be a wireless one.
+pub(crate) fn is_wireless(_: &str) -> bool {
+    false
+}
+
+/// A directory cannot be opened as a file there; the file system journals names in order.
+pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The user's own directories are closed to others already.
+pub(crate) fn private_unless(_: bool, _: &mut tempfile::Builder<'_, '_>) {}
+
+/// Whether this is the number of the error that there is no more room for a watch.
+pub(crate) fn is_no_space(_: Option<i32>) -> bool {
+    false
+}
+
+/// Whether this is the number of the error that too much is open.
+pub(crate) fn is_no_handle(_: Option<i32>) -> bool {
+    false
+}
