@@ -34,6 +34,7 @@ pub mod types;
 pub mod workers;
 
 mod aligned;
+mod faults;
 mod peer;
 mod queue;
 mod sys;

@@ -1,6 +1,7 @@
 //! What only the operating system can say or do, apart from files (`fs/`) and sockets (`quic/socket.rs`): one function each, the same on
 //! every platform. Whoever brings lanspread to another system fills in `sys/other.rs`.
 
+mod confine;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
@@ -24,6 +25,8 @@ use windows as family;
 #[cfg(windows)]
 use windows as platform;
 
+pub use confine::Confinement;
+pub(crate) use confine::confine;
 pub(crate) use family::{is_no_handle, is_no_space, private_unless, sync_dir};
 pub(crate) use platform::{
     cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, lower_priority, state_base, this_program,

@@ -233,3 +233,28 @@ fn every_constant_has_one_definition() {
     definitions.retain(|(name, _), files| files.len() > 1 && NOT_ONE_FACT.iter().all(|(other, _)| other != name));
     assert!(definitions.is_empty(), "one fact in several places: {definitions:#?}");
 }
+
+/// What asks for the platform outside the folders that are there for that, tests left out.
+#[test]
+fn platforms_differ_in_few_places() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    let mut found = Vec::new();
+    for path in files {
+        let relative = path.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        let is_meant_to = ["sys", "fs"]
+            .iter()
+            .any(|module| relative.strip_prefix(module).is_some_and(|rest| rest.starts_with(['/', '.'])));
+        if is_meant_to || relative == "quic/socket.rs" || relative.contains("/tests") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let asks = |line: &&str| {
+            line.contains("cfg") && ["unix", "windows", "target_os"].iter().any(|word| line.contains(word))
+        };
+        found.extend(code.lines().filter(asks).map(|line| format!("{relative}: {}", line.trim())));
+    }
+    assert!((1..=10).contains(&found.len()), "{} places: {found:#?}", found.len());
+}

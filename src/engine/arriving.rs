@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::Cx;
-use super::planted::{self, Bug};
+use crate::faults::{self, Bug};
 use crate::types::{Fingerprint, GameId, ManifestHash, OpenedLibrary, ScannedGame, Seen, superseded};
 
 /// How long after its last change a game is listed again by the clock.
@@ -175,7 +175,7 @@ impl Arrivals {
             self.forget(&game.id);
         }
         self.trim();
-        let arriving = self.games.get(&game.id).is_some_and(|young| young.arriving) && !planted::is(Bug::HalfOffered);
+        let arriving = self.games.get(&game.id).is_some_and(|young| young.arriving) && !faults::is(Bug::HalfOffered);
         let game = ScannedGame { arriving, seen: Seen::default(), ..game };
         let at = self.next_look(cx, &game.id);
         (game, at)

@@ -36,7 +36,6 @@ mod mirrors;
 mod operations;
 mod pace;
 mod peers;
-mod planted;
 mod refresh;
 mod remote;
 #[cfg(test)]

@@ -24,11 +24,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::planted::{self, Bug};
 use super::transfer::Only;
 use super::{CommandId, Engine, Output, command_error, cx};
 use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::engine::context::Cx;
+use crate::faults::{self, Bug};
 use crate::types::{
     ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, KeptFiles, ManifestHash, ScannedGame, VerifiedFiles,
 };
@@ -109,7 +109,7 @@ impl Operations {
     /// Whether a game's files must not be handed out: they are being removed, or were found damaged.
     pub(super) fn withdraws(&self, game: &GameId) -> bool {
         self.active.get(game).is_some_and(|active| match (&active.kind, &active.phase) {
-            (Kind::Remove, _) => !planted::is(Bug::ServedWhileRemoved),
+            (Kind::Remove, _) => !faults::is(Bug::ServedWhileRemoved),
             (_, Phase::Looking { end }) => end.damaged().is_some(),
             _ => false,
         })
@@ -489,7 +489,7 @@ impl Engine {
 
     fn end_operation(&mut self, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, end: End, now: Instant) {
         let Some(active) = self.operations.active.remove(game) else { return };
-        let stays = planted::is(Bug::ServedAfterRemoval) && active.kind == Kind::Remove;
+        let stays = faults::is(Bug::ServedAfterRemoval) && active.kind == Kind::Remove;
         let scanned = scanned.filter(|_| !stays);
         self.gate.operation_ended(cx!(self, now), &mut self.library, game, scanned);
         self.operations_changed(now);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::planted::{self, Bug};
+use crate::faults::{self, Bug};
 use crate::proto::{Delta, Snapshot};
 use crate::types::{
     GameId, GameSummary, LibraryDigest, LibraryStamp, MAX_NAME_BYTES, MAX_SUPERSEDED, MAX_VERSION_BYTES, library_digest,
@@ -84,7 +84,7 @@ impl RemoteLibrary {
             return Err(Flaw::Malformed("a library has more games than allowed"));
         }
         let digest = digest_of(&games);
-        if digest != delta.to_digest && !planted::is(Bug::MisfitApplied) {
+        if digest != delta.to_digest && !faults::is(Bug::MisfitApplied) {
             return Err(Flaw::Digest);
         }
         Ok(Self { stamp: LibraryStamp { epoch: delta.epoch, rev: delta.to_rev }, digest, games })

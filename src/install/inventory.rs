@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::marker::{MARKER, MARKER_TMP};
 use super::owner::{NUMBER, NUMBER_BYTES, NUMBER_TMP};
-use super::planted;
+use crate::faults;
 use crate::fs::{Dir, Entry, EntryKind, FsError, is_sealed, seal};
 use crate::types::RelPath;
 
@@ -103,7 +103,7 @@ impl Inventory {
 }
 
 fn time_of(entry: &Entry) -> i64 {
-    if planted::times_are_off() {
+    if faults::times_are_off() {
         return 0;
     }
     i64::try_from(entry.mtime_ns).unwrap_or(if entry.mtime_ns < 0 { i64::MIN } else { i64::MAX })

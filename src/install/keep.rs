@@ -16,9 +16,9 @@ use super::copy::STEP;
 use super::inventory::{Contents, Inventory};
 use super::marker::{self, MARKER};
 use super::owner::NUMBER;
-use super::planted::{self, Bug};
 use super::remove::remove_empty;
 use super::{BACKUP, INSTALL};
+use crate::faults::{self, Bug};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::types::{JobError, JobErrorKind, KeptAside, KeptFiles, RelPath};
 
@@ -40,7 +40,7 @@ impl Own {
     /// Looks for it in the old `local/`.
     pub(super) fn find(backup: &Dir) -> Result<Self, FsError> {
         // The others are of the check before this, which would not be seen to be missing.
-        if [Bug::NothingKept, Bug::NoOwnerCheck, Bug::OwnerCheckedOnce].into_iter().any(planted::is) {
+        if [Bug::NothingKept, Bug::NoOwnerCheck, Bug::OwnerCheckedOnce].into_iter().any(faults::is) {
             return Ok(Self::default());
         }
         let mut contents = Contents::of(backup)?;
@@ -99,7 +99,7 @@ impl Own {
             kept.carried_over += usize::from(target == *path);
             touched.extend(std::iter::successors(target.parent(), RelPath::parent));
         }
-        if !planted::is(Bug::NoCarrySync) {
+        if !faults::is(Bug::NoCarrySync) {
             for dir in touched.iter().rev() {
                 to.open_dir(dir)?.sync()?;
             }
@@ -228,7 +228,7 @@ fn copy(
         return Err(JobError::new(JobErrorKind::Changed, message));
     }
     copy.set_modified(entry.mtime_ns)?;
-    if planted::is(Bug::NoCarrySync) {
+    if faults::is(Bug::NoCarrySync) {
         return Ok(());
     }
     Ok(copy.sync()?)

@@ -35,7 +35,6 @@ mod log;
 mod marker;
 mod mirror;
 mod owner;
-mod planted;
 mod recover;
 mod remove;
 #[cfg(test)]
@@ -52,8 +51,8 @@ pub use remove::{finish_removal, forget_removal, remove};
 
 pub(crate) use log::{LOG, LOG_TMP};
 
+use crate::faults::{self, Bug};
 use keep::Own;
-use planted::Bug;
 use recover::Found;
 use ring::rand::SecureRandom;
 
@@ -221,7 +220,7 @@ impl<'a> Transaction<'a> {
         root.sync()?;
         fill(&staging, space).map_err(Failure::Job)?;
         refuse_if_cancelled(what).map_err(Failure::Job)?;
-        let sync_early = !planted::is(Bug::NoStagingSync) && !planted::is(Bug::SwapBeforeSync);
+        let sync_early = !faults::is(Bug::NoStagingSync) && !faults::is(Bug::SwapBeforeSync);
         if sync_early {
             staging.sync_tree()?;
         }
@@ -237,12 +236,12 @@ impl<'a> Transaction<'a> {
         }
         root.rename(STAGING, INSTALL)?;
         self.swapped = true;
-        if planted::is(Bug::SwapBeforeSync) {
+        if faults::is(Bug::SwapBeforeSync) {
             root.subdir(INSTALL)?.sync_tree()?;
         }
         // A small file too many in an install that is complete is no reason to fail.
         self.still_marked = marker::remove(root, INSTALL).err();
-        if !planted::is(Bug::NoSwapSync) {
+        if !faults::is(Bug::NoSwapSync) {
             root.sync()?;
         }
         Ok(())
@@ -250,7 +249,7 @@ impl<'a> Transaction<'a> {
 
     fn uninstall(&mut self) -> Result<(), Failure> {
         self.begin()?;
-        if planted::is(Bug::NotedTooEarly) {
+        if faults::is(Bug::NotedTooEarly) {
             self.log.intent = Intent::Uninstalling { set_aside: true };
             self.log.write(self.root)?;
         }
@@ -278,7 +277,7 @@ impl<'a> Transaction<'a> {
 
     fn adopt(&mut self) -> Result<(), Failure> {
         self.begin()?;
-        if planted::is(Bug::NumberAfterLog) {
+        if faults::is(Bug::NumberAfterLog) {
             recover::close(self.root, &self.log, Version::New)?;
         }
         owner::replace(self.root, self.log.op_id).map_err(Failure::Job)?;
@@ -286,7 +285,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn begin(&self) -> Result<(), Failure> {
-        if planted::is(Bug::NoIntent) {
+        if faults::is(Bug::NoIntent) {
             return Ok(());
         }
         Ok(self.log.write(self.root)?)
@@ -298,7 +297,7 @@ impl<'a> Transaction<'a> {
         owner::check_again(self.root, BACKUP, &self.log).map_err(Failure::Job)?;
         let backup = self.root.subdir(BACKUP)?;
         marker::put(&backup, self.log.op_id)?;
-        if !planted::is(Bug::NoBackupSync) {
+        if !faults::is(Bug::NoBackupSync) {
             self.root.sync()?;
         }
         Ok(())

@@ -4,8 +4,8 @@
 
 use super::inventory::{self, Contents};
 use super::log::{Intent, IntentLog, OpId};
-use super::planted::{self, Bug};
 use super::{INSTALL, not_ours};
+use crate::faults::{self, Bug};
 use crate::fs::{Dir, EntryKind, FsError};
 use crate::types::{JobError, JobErrorKind, RelPath};
 
@@ -22,7 +22,7 @@ pub(super) const NUMBER_BYTES: usize = 17;
 /// # Errors
 /// What the system says.
 pub fn put_number(staging: &Dir, op: OpId) -> Result<(), FsError> {
-    if planted::is(Bug::NoNumber) {
+    if faults::is(Bug::NoNumber) {
         return Ok(());
     }
     staging.write_new(NUMBER, &[encode(op), inventory::encode(&Contents::of(staging)?.files)].concat())
@@ -39,7 +39,7 @@ pub(super) fn replace(root: &Dir, op: OpId) -> Result<(), JobError> {
         let message = format!("{} was not made by lanspread: move it away, then try again", at.display());
         return Err(JobError::new(JobErrorKind::NotOurs, message));
     }
-    if planted::is(Bug::NoNumberSync) {
+    if faults::is(Bug::NoNumberSync) {
         local.write_new(NUMBER_TMP, &encode(op))?;
         return Ok(local.rename(NUMBER_TMP, NUMBER)?);
     }
@@ -77,7 +77,7 @@ pub(super) fn owns(root: &Dir, name: &str, log: Option<&IntentLog>) -> Result<bo
 
 /// The same at the last moment before the directory is deleted: a long time may have passed, and others have hands, too.
 pub(super) fn check_again(root: &Dir, name: &str, log: &IntentLog) -> Result<(), JobError> {
-    let skips = planted::is(Bug::NoOwnerCheck) || planted::is(Bug::OwnerCheckedOnce);
+    let skips = faults::is(Bug::NoOwnerCheck) || faults::is(Bug::OwnerCheckedOnce);
     if skips || owns(root, name, Some(log))? { Ok(()) } else { Err(not_ours(root)) }
 }
 

@@ -28,8 +28,8 @@ use super::keep;
 use super::log::{Intent, IntentLog, LOG};
 use super::marker::{self, MARKER};
 use super::owner;
-use super::planted::{self, Bug};
 use super::{BACKUP, INSTALL, STAGING};
+use crate::faults::{self, Bug};
 use crate::fs::{Dir, EntryKind, FsError};
 
 /// What the log says, as far as it matters here.
@@ -202,7 +202,7 @@ pub fn recover(log: LogState, seen: &Observed) -> Vec<Step> {
         Absent => {}
         Marked | Unmarked if claims_staging => {}
         Marked => steps.extend([RemoveStaging, SyncRoot]),
-        Unmarked if planted::is(Bug::NoMarkerCheck) => steps.extend([RemoveStaging, SyncRoot]),
+        Unmarked if faults::is(Bug::NoMarkerCheck) => steps.extend([RemoveStaging, SyncRoot]),
         Unmarked | Foreign => steps.push(Leave(Left::Staging)),
     }
     match seen.backup {
@@ -235,7 +235,7 @@ pub(super) struct Found {
 impl Found {
     /// Whether what is `local` now was installed, or adopted, by lanspread.
     pub(super) fn made_local(&self, root: &Dir) -> Result<bool, FsError> {
-        Ok(planted::is(Bug::NoOwnerCheck) || owner::owns(root, INSTALL, self.last.as_ref())?)
+        Ok(faults::is(Bug::NoOwnerCheck) || owner::owns(root, INSTALL, self.last.as_ref())?)
     }
 
     /// Looks at four names; lists no directory.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::planted::{self, Bug};
 use super::recover::{Found, LogState, Scratch};
 use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, describes_mirror, new_op_id};
+use crate::faults::{self, Bug};
 use crate::fs::{Dir, EntryKind, FsError};
 use crate::types::{
     DISCARDED_SENTINEL, GameId, JobError, JobErrorKind, MAX_ENTRIES, MIRROR_MANIFEST, Manifest, RelPath, SENTINEL,
@@ -92,7 +92,7 @@ pub fn forget_removal(root: &Dir) -> Result<(), FsError> {
 }
 
 fn begin(root: &Dir, log: &IntentLog, aside: Option<&str>) -> Result<(), FsError> {
-    if !planted::is(Bug::NoIntent) {
+    if !faults::is(Bug::NoIntent) {
         log.write(root)?;
     }
     if let Some(aside) = aside {
@@ -104,7 +104,7 @@ fn begin(root: &Dir, log: &IntentLog, aside: Option<&str>) -> Result<(), FsError
 
 /// Before the first file goes: else a power cut could bring the sentinel back beside what is left.
 fn sync_end_of_sentinel(root: &Dir) -> Result<(), FsError> {
-    if planted::is(Bug::NoSentinelSync) { Ok(()) } else { root.sync() }
+    if faults::is(Bug::NoSentinelSync) { Ok(()) } else { root.sync() }
 }
 
 fn restore(root: &Dir, aside: &str) -> Result<(), FsError> {

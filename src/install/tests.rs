@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::planted::{self, Bug};
 use super::*;
+use crate::faults::{self, Bug};
 use crate::fs::model::{Fault, Run, Tree};
 use crate::fs::{Entry, EntryKind, Hook, SpaceLedger};
 use crate::types::{FileEntry, KeptAside, Manifest, Packing, RelPath};
@@ -87,9 +87,9 @@ fn list_of(files: &[(&str, u64)]) -> String {
 
 /// As [`crate::fs::model::run_on`]: the disk is made anew, and its times are.
 fn run_on<T>(before: &Tree, fault: Option<Fault>, run: impl FnOnce(&Dir) -> T) -> Run<T> {
-    planted::TIMES_OFF.set(true);
+    faults::TIMES_OFF.set(true);
     let run = crate::fs::model::run_on(before, fault, run);
-    planted::TIMES_OFF.set(false);
+    faults::TIMES_OFF.set(false);
     run
 }
 

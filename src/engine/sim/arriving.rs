@@ -4,7 +4,7 @@ use super::super::arriving;
 use super::solo::*;
 use super::*;
 use crate::engine::context::SourceDirectory;
-use crate::engine::planted::{self, Bug};
+use crate::faults::{self, Bug};
 
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -91,7 +91,7 @@ fn a_game_is_offered_when_it_keeps_still_and_no_half_of_it_before() {
 #[test]
 fn a_planted_bug_that_offers_half_a_game_is_found() {
     for way in [Way::AtTheRoot, Way::Deep, Way::InPlace] {
-        assert!(planted::with(Bug::HalfOffered, || copied(way, 1)), "{way:?}");
+        assert!(faults::with(Bug::HalfOffered, || copied(way, 1)), "{way:?}");
     }
 }
 

@@ -3,8 +3,8 @@
 use super::audit::{Audit, Tally};
 use super::landing::Faults;
 use super::liars::Lies;
-use super::planted::{self, Bug};
 use super::*;
+use crate::faults::{self, Bug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const GAMES: u64 = 4;
@@ -298,7 +298,7 @@ fn the_same_storm_comes_twice() {
 fn find(bug: Bug) -> Option<(u64, String)> {
     (0..300).find_map(|seed| {
         let outside = || storm_seen(seed, true);
-        let found = catch_unwind(AssertUnwindSafe(|| planted::with(bug, outside))).err()?;
+        let found = catch_unwind(AssertUnwindSafe(|| faults::with(bug, outside))).err()?;
         let text = found.downcast_ref::<String>().cloned();
         Some((seed, text.unwrap_or_else(|| found.downcast_ref::<&str>().copied().unwrap_or_default().to_owned())))
     })

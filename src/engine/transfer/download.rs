@@ -30,7 +30,6 @@ use std::time::Instant;
 
 use self::learning::Learning;
 use super::super::context::{Cx, SourceDirectory};
-use super::super::planted::{self, Bug};
 use super::super::{ConnId, Output, RequestId, RunFailure, error_code};
 use super::LocalView;
 use super::bans::Banned;
@@ -41,6 +40,7 @@ use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble, Usable};
 use super::swarm::Swarm;
 use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
+use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, ManifestHash,
@@ -358,7 +358,7 @@ impl Download {
         let Phase::Fetching { planner, .. } = &mut self.phase else { return 0 };
         let Some(batch) = planner.landed(request, range) else { return 0 };
         self.roster.landed(batch.source, batch.bytes, cx.now);
-        let losers = batch.losers.into_iter().filter(|_| !planted::is(Bug::LoserGoesOn));
+        let losers = batch.losers.into_iter().filter(|_| !faults::is(Bug::LoserGoesOn));
         for loser in losers {
             cx.emit(Output::Cancel { request: loser });
         }
@@ -577,7 +577,7 @@ impl Download {
             Phase::Seeking => true,
             Phase::Fetching { planner, swarm, .. } => {
                 // Other downloaders that lack the same count for nothing.
-                let complete = self.roster.any_complete() && !planted::is(Bug::QuietIsStarved);
+                let complete = self.roster.any_complete() && !faults::is(Bug::QuietIsStarved);
                 !planner.is_fetching() && !complete && !swarm.has_wanted(planner, &self.roster)
             }
             _ => false,

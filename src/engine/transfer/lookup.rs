@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::context::{Cx, SourceDirectory};
-use super::super::planted::{self, Bug};
 use super::super::{CommandId, ConnId, Output, RequestId, RunFailure};
 use super::manifest::{self, Rejection};
 use super::{LocalView, sources};
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
+use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetManifest, Request};
 use crate::types::{ChunkHash, GameId, Packing, PeerId};
 
@@ -137,7 +137,7 @@ impl Lookups {
         let next =
             pin.and_then(|pin| left.iter().find(|source| pin.matches(source)).map(|source| (pin.clone(), source)));
         let Some((pin, source)) = next else {
-            if planted::is(Bug::NeverAnswered) {
+            if faults::is(Bug::NeverAnswered) {
                 return;
             }
             return cx.reply(command, Err(last_error.unwrap_or_else(|| no_sources(&game))));

@@ -46,12 +46,12 @@ use self::progress::Account;
 use self::serving::Serving;
 pub(super) use self::sources::{Only, is_other_content};
 use super::context::{Cx, SourceDirectory};
-use super::planted::{self, Bug};
 use super::{CommandId, ConnId, EngineLoad, InboundId, Output, Pace, RequestId, RunFailure};
 use crate::api::{
     Accepted, BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent,
 };
 use crate::config::{Config, Timers};
+use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, PeerId,
@@ -268,7 +268,7 @@ impl Transfers {
             }
         }
         cx.reply(id, Ok(CommandData::Done(Done {})));
-        if planted::is(Bug::AnsweredTwice) {
+        if faults::is(Bug::AnsweredTwice) {
             cx.reply(id, Ok(CommandData::Done(Done {})));
         }
         self.settle(cx, sources, local)

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::RequestId;
-use super::super::planted::{self, Bug};
+use crate::faults::{self, Bug};
 use crate::types::{Batch, ChunkIndex, ChunkRange, DownloadPlan, Manifest, PeerId};
 
 /// Extents that are looked at to find a region for a source: bounds the work when a game is in tatters.
@@ -279,7 +279,7 @@ impl Planner {
             let bytes = self.plan.manifest.chunk(index).map_or(0, |chunk| u64::from(chunk.len));
             let one = ChunkRange { first: index.0, count: 1 };
             let doubted = self.doubted.remove(&index.0);
-            if (bad.contains(&index) || doubted) && !planted::is(Bug::BadChunkCounts) {
+            if (bad.contains(&index) || doubted) && !faults::is(Bug::BadChunkCounts) {
                 batch.bad_bytes += bytes;
                 batch.bad.push(index);
                 self.want(one);
@@ -319,12 +319,12 @@ impl Planner {
     /// run is after it as well. `None`: all of it had landed, or it was given up before.
     pub(super) fn lost(&mut self, request: RequestId) -> Option<PeerId> {
         let run = self.runs.remove(&request)?;
-        self.in_flight_buffers -= if planted::is(Bug::BuffersStay) { 0 } else { run.buffers };
+        self.in_flight_buffers -= if faults::is(Bug::BuffersStay) { 0 } else { run.buffers };
         let others: Vec<_> = self.runs.values().filter(|other| other.overlaps(run.rest())).copied().collect();
         // What is no longer in flight was landed by the run that this one lost against.
         let orphan = |planner: &Self, chunk: u32| {
             let in_flight = planner.states.get(chunk as usize) == Some(&ChunkState::InFlight);
-            (in_flight || planted::is(Bug::LandedWantedAgain))
+            (in_flight || faults::is(Bug::LandedWantedAgain))
                 && !others.iter().any(|other| (other.next..other.end).contains(&chunk))
         };
         let mut first = run.next;
@@ -333,7 +333,7 @@ impl Planner {
             while end < run.end && orphan(self, end) {
                 end += 1;
             }
-            if end > first && !planted::is(Bug::LostNotWanted) {
+            if end > first && !faults::is(Bug::LostNotWanted) {
                 self.want(ChunkRange { first, count: end - first });
             }
             first = end + 1;

@@ -1,11 +1,11 @@
 //! What follows every input: slots are filled, downloads take their steps, landing buffers are handed out, ends are collected.
 
 use super::super::context::{Cx, SourceDirectory};
-use super::super::planted::{self, Bug};
 use super::download::{Disk, Download, Over};
 use super::serving::Hold;
 use super::{Effects, LocalView, Place, Running, TransferEffect, Transfers, Waiting};
 use crate::api::{ErrorCode, Operation, PeerEvent};
+use crate::faults::{self, Bug};
 use crate::proto::GetChunks;
 use crate::types::DownloadId;
 
@@ -101,7 +101,7 @@ impl Transfers {
                 self.effects.push(TransferEffect::Rescan { game });
             }
             let is_cancelled = || matches!(event, PeerEvent::DownloadFailed { code: ErrorCode::Cancelled, .. });
-            if planted::is(Bug::CancelUntold) && is_cancelled() {
+            if faults::is(Bug::CancelUntold) && is_cancelled() {
                 continue;
             }
             self.effects.push(TransferEffect::Event(Box::new(event)));

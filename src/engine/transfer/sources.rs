@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use super::super::ConnId;
 use super::super::context::Source;
-use super::super::planted::{self, Bug};
 use super::LocalView;
 use super::progress::per_second;
 use crate::api::{CommandError, ErrorCode};
+use crate::faults::{self, Bug};
 use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId, ScannedGame, superseded};
 
 /// First pause after `busy`; doubles up to [`BACK_OFF_MAX`].
@@ -396,7 +396,7 @@ impl Roster {
                 member.partial = false;
             }
             let news = member.summary.as_ref() != Some(&source.summary);
-            let banned = matches!(member.standing, Standing::Banned(_)) && !planted::is(Bug::BanForgotten);
+            let banned = matches!(member.standing, Standing::Banned(_)) && !faults::is(Bug::BanForgotten);
             if (reconnected || news) && !banned {
                 member.standing = Standing::Good;
             }

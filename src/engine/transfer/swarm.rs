@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::super::context::Cx;
-use super::super::planted::{self, Bug};
 use super::super::{ConnId, Output};
 use super::chunk_set::ChunkSet;
 use super::planner::{Planner, Portion};
 use super::sources::{Roster, Usable};
+use crate::faults::{self, Bug};
 use crate::proto::{HaveChunks, Notification};
 use crate::types::{CHUNK_SIZE, ChunkIndex, ChunkRange, ContentHash, GameId, PeerId};
 
@@ -113,7 +113,7 @@ impl Swarm {
         content.is_some()
             && content == self.content
             && range.iter().all(|index| {
-                !self.withheld.contains(&index.0) && (planner.has(index) || planted::is(Bug::UnverifiedServed))
+                !self.withheld.contains(&index.0) && (planner.has(index) || faults::is(Bug::UnverifiedServed))
             })
     }
 

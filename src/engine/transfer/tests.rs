@@ -12,8 +12,8 @@ use self::sim::{Local, Offer, Sim, game, offer, peer_id};
 use super::TransferEffect;
 use crate::api::{ErrorCode, PeerEvent, SourceBytes};
 use crate::engine::context::Ids;
-use crate::engine::planted::{self, Bug};
 use crate::engine::{ConnId, InboundId, RunFailure};
+use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetChunks, Request, StreamCode, WireError, WireErrorCode};
 use crate::types::{CHUNK_SIZE, ChunkIndex, InterfaceKind, Job, JobError, JobErrorKind};
 
@@ -760,7 +760,7 @@ fn a_ban_outlasts_the_choice_of_another_content_a_new_connection_and_a_new_libra
         sim.peers[&peer_id(1)].requests
     };
     assert_eq!(run(), 0, "it was asked again");
-    assert!(planted::with(Bug::BanForgotten, run) > 0);
+    assert!(faults::with(Bug::BanForgotten, run) > 0);
 }
 
 #[test]

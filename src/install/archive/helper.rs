@@ -14,10 +14,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
 
 use super::context::CANCEL_POLL;
-pub use super::sandbox::Confinement;
-use super::{ArchiveLimits, Unpacked, declared_bytes_here, sandbox, unpack_all_here};
+use super::{ArchiveLimits, Unpacked, declared_bytes_here, unpack_all_here};
 use crate::fs::Dir;
 use crate::sys;
+pub use crate::sys::Confinement;
 use crate::types::{JobError, JobErrorKind};
 
 /// The sub-command by which a program runs [`serve`].
@@ -312,7 +312,7 @@ pub fn serve() -> Result<(), String> {
 
 fn confine(request: &Request) -> Result<Confinement, JobError> {
     let staging = request.staging.as_deref();
-    sandbox::confine(&request.root, staging, &request.limits).map_err(|e| io_error("confine the unpacker", &e))
+    sys::confine(&request.root, staging, request.limits.max_memory).map_err(|e| io_error("confine the unpacker", &e))
 }
 
 fn end_with_parent(mut stdin: BufReader<io::Stdin>) {

@@ -18,7 +18,6 @@ pub mod helper;
 mod context;
 mod names;
 mod rar;
-mod sandbox;
 mod seven;
 mod sniff;
 mod source;

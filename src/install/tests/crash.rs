@@ -306,7 +306,7 @@ fn after_a_power_cut_at_any_instant_everything_is_wholly_old_or_wholly_new() {
 fn planted_bugs_are_found() {
     let [install, update, uninstall, adopt, adopt_older, remove, leftovers] = cases();
     let finds = |bug: Bug, case: &Case| {
-        let found = planted::with(bug, || prove(case));
+        let found = faults::with(bug, || prove(case));
         assert!(found.is_err(), "{bug:?} was not seen in {}", case.name);
     };
     finds(Bug::NoStagingSync, &install);
@@ -339,7 +339,7 @@ fn planted_bugs_are_found() {
     before.extend(super::tree(&[("quake/.local.installing/mine", "mine")]));
     let starts = || run_on(&before, None, recover_in).after;
     assert_eq!(starts(), before);
-    assert_ne!(planted::with(Bug::NoMarkerCheck, starts), before, "a dropped check of the marker was not seen");
+    assert_ne!(faults::with(Bug::NoMarkerCheck, starts), before, "a dropped check of the marker was not seen");
 }
 
 #[test]

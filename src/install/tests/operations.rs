@@ -150,7 +150,7 @@ fn an_install_that_somebody_made_by_hand_is_neither_replaced_nor_removed() {
         assert!(error.message.contains("move it away") && error.message.contains("adopt quake"), "{error}");
         assert_eq!(read_tree(temp.path()), before);
     }
-    let _ = planted::with(Bug::NoOwnerCheck, || uninstall_in(&dir)).unwrap();
+    let _ = faults::with(Bug::NoOwnerCheck, || uninstall_in(&dir)).unwrap();
     assert_ne!(read_tree(temp.path()), before, "a dropped check of the owner was not seen");
 }
 

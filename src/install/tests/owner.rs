@@ -121,7 +121,7 @@ fn between_operations() -> Result<(), String> {
 #[test]
 fn what_a_user_puts_in_the_place_of_local_between_two_operations_is_never_lost() {
     between_operations().unwrap();
-    planted::with(Bug::NoOwnerCheck, || between_operations().expect_err("a dropped check of the owner was not seen"));
+    faults::with(Bug::NoOwnerCheck, || between_operations().expect_err("a dropped check of the owner was not seen"));
 }
 
 /// The power went in the middle of an operation, and the user is at his game before lanspread starts again.
@@ -154,7 +154,7 @@ fn what_a_user_puts_there_after_a_power_cut_is_never_lost() {
     let kept = after_power_cuts(&interrupted).unwrap();
     assert!(kept > 3 * interrupted.len() / 2, "only {kept} of {}", interrupted.len());
     println!("{kept} states after {} crashes", interrupted.len());
-    planted::with(Bug::NoOwnerCheck, || {
+    faults::with(Bug::NoOwnerCheck, || {
         after_power_cuts(&interrupted).expect_err("a dropped check of the owner was not seen");
     });
 }
@@ -213,9 +213,9 @@ fn what_a_user_puts_there_in_the_middle_of_an_operation_is_never_lost() {
         for (name, operation) in [("update", install_in as Operation), ("uninstall", uninstall_in)] {
             let changes = during(operation, *deed, NEVER).unwrap_or_else(|fault| panic!("{name}, {what}: {fault}"));
             assert!(changes > 8, "{name}: only {changes} changes were seen");
-            let found = planted::with(Bug::OwnerCheckedOnce, || during(operation, *deed, NEVER));
+            let found = faults::with(Bug::OwnerCheckedOnce, || during(operation, *deed, NEVER));
             assert!(found.is_err(), "{name}, {what}: an owner that is asked for once was not seen");
-            let found = planted::with(Bug::NothingKept, || during(operation, *deed, NEVER));
+            let found = faults::with(Bug::NothingKept, || during(operation, *deed, NEVER));
             // It is found to be another one, by its number.
             let is_another = !matches!(*what, "saves a game" | "edits a file");
             assert_eq!(
@@ -241,7 +241,7 @@ fn what_a_user_puts_there_just_before_lanspread_dies_is_never_lost() {
         dying(dies_after).unwrap();
     }
     // Between the last look at what is there and its new name.
-    let found = planted::with(Bug::NotedTooEarly, || (1..4).any(|dies_after| dying(dies_after).is_err()));
+    let found = faults::with(Bug::NotedTooEarly, || (1..4).any(|dies_after| dying(dies_after).is_err()));
     assert!(found, "a note that is made too early was not seen");
 }
 

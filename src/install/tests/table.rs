@@ -119,7 +119,7 @@ fn unmarked_directories_without_an_intent_are_left_alone_and_a_dropped_check_wou
         rows.iter().filter(is_breach).count()
     };
     assert_eq!(breaches(), 0);
-    assert!(planted::with(Bug::NoMarkerCheck, breaches) > 0);
+    assert!(faults::with(Bug::NoMarkerCheck, breaches) > 0);
 }
 
 #[test]

@@ -1,17 +1,15 @@
-//! What the unpacking process gives up before it looks at an archive.
+//! What a process that reads hostile input gives up before it looks at it.
 
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::ArchiveLimits;
-
-/// What confines the unpacking process on this PC.
+/// What confines it on this PC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Confinement {
-    /// Landlock: it reads beneath the game's root and writes beneath the staging directory, nothing else.
+    /// Landlock: it reads beneath one directory and writes beneath another, nothing else.
     Landlock,
     /// Only limits of memory and open files.
     Limits,
@@ -19,14 +17,14 @@ pub enum Confinement {
     Process,
 }
 
-/// Confines this process, its thread and those that it starts from now on, for good. The process must not have opened
-/// anything itself yet.
+/// Confines this process, its thread and those that it starts from now on, for good: to reading beneath `root`, writing beneath
+/// `staging`, and `max_memory` bytes beside what the program itself takes. The process must not have opened anything itself yet.
 ///
 /// # Errors
 /// When a limit that the system knows cannot be set.
-pub(super) fn confine(root: &Path, staging: Option<&Path>, limits: &ArchiveLimits) -> io::Result<Confinement> {
+pub(crate) fn confine(root: &Path, staging: Option<&Path>, max_memory: u64) -> io::Result<Confinement> {
     #[cfg(unix)]
-    unix::limit(limits)?;
+    unix::limit(max_memory)?;
     #[cfg(target_os = "linux")]
     {
         linux::close_inherited();
@@ -34,7 +32,7 @@ pub(super) fn confine(root: &Path, staging: Option<&Path>, limits: &ArchiveLimit
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (root, staging, limits);
+        let _ = (root, staging, max_memory);
         Ok(if cfg!(unix) { Confinement::Limits } else { Confinement::Process })
     }
 }
@@ -45,8 +43,6 @@ mod unix {
 
     use rustix::process::{Resource, Rlimit, setrlimit};
 
-    use crate::install::archive::ArchiveLimits;
-
     /// Address space of the program itself, its stacks and the allocator's reserves, in bytes.
     const OWN_MEMORY: u64 = 1 << 30;
     /// Files: the volumes of an archive and what is written.
@@ -54,10 +50,10 @@ mod unix {
     /// Yields to the game that somebody plays.
     const NICE: i32 = 10;
 
-    pub(super) fn limit(limits: &ArchiveLimits) -> io::Result<()> {
+    pub(super) fn limit(max_memory: u64) -> io::Result<()> {
         let most = |bytes: u64| Rlimit { current: Some(bytes), maximum: Some(bytes) };
         #[cfg(not(target_os = "openbsd"))]
-        setrlimit(Resource::As, most(limits.max_memory.saturating_add(OWN_MEMORY)))?;
+        setrlimit(Resource::As, most(max_memory.saturating_add(OWN_MEMORY)))?;
         let files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(MAX_FILES).min(MAX_FILES);
         setrlimit(Resource::Nofile, most(files))?;
         setrlimit(Resource::Core, most(0))?;

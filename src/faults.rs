@@ -1,8 +1,41 @@
-//! Bugs that tests plant, to see that the proof of the order of steps would find them. Outside of tests there are none.
+//! Bugs that tests plant, to see that the tests would find them. Outside of tests there are none.
 
 /// What to get wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Bug {
+pub(crate) enum Bug {
+    // Of the engine, for its storms (engine/sim/storm.rs).
+    /// A chunk that does not match its hash counts as verified.
+    BadChunkCounts,
+    /// What a lost run was asked for is not wanted again.
+    LostNotWanted,
+    /// What another run has landed is wanted again when a run for the same chunk is lost.
+    LandedWantedAgain,
+    /// A download that asks nobody for anything counts as one without a source.
+    QuietIsStarved,
+    /// The landing buffers of a lost run stay reserved.
+    BuffersStay,
+    /// News of a source's library lifts its ban.
+    BanForgotten,
+    /// A download hands out chunks that it does not have.
+    UnverifiedServed,
+    /// The outcome of a delta is not compared with its digest.
+    MisfitApplied,
+    /// A cancel is answered twice.
+    AnsweredTwice,
+    /// A look-up that no source answers is not answered either.
+    NeverAnswered,
+    /// The end of a cancelled download is not told.
+    CancelUntold,
+    /// Of two runs for the same chunk the second goes on when the first has landed it.
+    LoserGoesOn,
+    /// A game is served while its files are removed.
+    ServedWhileRemoved,
+    /// A game stays in the library when its files have been removed.
+    ServedAfterRemoval,
+    /// A game is offered while it is still being copied.
+    HalfOffered,
+
+    // Of operations on `local/`, for the proof of the order of their steps (install/tests/).
     /// The new files are not made durable.
     NoStagingSync,
     /// The new files are made durable only when they have their place.
@@ -37,35 +70,35 @@ pub(super) enum Bug {
 
 #[cfg(test)]
 thread_local! {
-    pub(super) static TIMES_OFF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    pub(crate) static TIMES_OFF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
 /// Whether times count in this thread: a disk that is made anew from a model has others.
 #[cfg(test)]
-pub(super) fn times_are_off() -> bool {
+pub(crate) fn times_are_off() -> bool {
     TIMES_OFF.get()
 }
 
 /// Whether this thread runs with that bug.
 #[cfg(test)]
-pub(super) fn is(bug: Bug) -> bool {
+pub(crate) fn is(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
 #[cfg(not(test))]
-pub(super) const fn times_are_off() -> bool {
+pub(crate) const fn times_are_off() -> bool {
     false
 }
 
 #[cfg(not(test))]
-pub(super) const fn is(_: Bug) -> bool {
+pub(crate) const fn is(_: Bug) -> bool {
     false
 }
 
 /// Plants a bug in this thread until the end of `run`.
 #[cfg(test)]
-pub(super) fn with<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
+pub(crate) fn with<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
     struct Dig;
     impl Drop for Dig {
         fn drop(&mut self) {
