@@ -91,6 +91,9 @@ pub enum CatalogError {
         /// The file.
         path: PathBuf,
     },
+    /// As some editors of Windows save it.
+    #[error("the catalog is UTF-16: save it as UTF-8")]
+    Utf16,
     /// The server does not give it.
     #[error("cannot fetch the catalog {url}: {reason}")]
     Fetch {
@@ -191,6 +194,9 @@ impl Catalog {
     /// Checks the bytes of a catalog file. A leading UTF-8 byte order mark, as some editors write it, is skipped.
     pub fn parse(bytes: &[u8]) -> Result<Self, CatalogError> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(CatalogError::Utf16);
+        }
         let file: CatalogFile = serde_json::from_slice(bytes)?;
         if file.format != FORMAT {
             return Err(CatalogError::Format { found: file.format });
@@ -444,6 +450,13 @@ mod tests {
             CatalogError::Entry { position, fault, .. } => (position, fault),
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn a_catalog_in_utf_16_is_refused_with_what_to_do() {
+        let bytes: Vec<u8> = "\u{feff}{\"format\":1,\"games\":[]}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let error = Catalog::parse(&bytes).unwrap_err().to_string();
+        assert!(error.contains("UTF-16") && error.contains("save it as UTF-8"), "{error}");
     }
 
     #[test]

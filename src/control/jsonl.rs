@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::api::{CommandData, CommandError, CommandResult, ErrorCode, PeerEvent};
 
+use super::parse::json_object;
 use super::{Commands, Reply, Stopped, parse_command, shut_down};
 
 /// Longest line in bytes, without its end.
@@ -111,14 +112,10 @@ fn read<C: Commands>(input: impl Read, commands: &C, answer: &Sender<Record>, pe
 
 /// Makes sure that one record comes of `line`, now or when the command is answered.
 fn handle_line<C: Commands>(line: &[u8], commands: &C, answer: &Sender<Record>) {
-    let object = match serde_json::from_slice(line) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => {
-            let _ = answer.send(Record::bad_json("the line is not a JSON object"));
-            return;
-        }
-        Err(error) => {
-            let _ = answer.send(Record::bad_json(format!("the line is not JSON: {error}")));
+    let object = match json_object(line) {
+        Ok(object) => object,
+        Err(why) => {
+            let _ = answer.send(Record::bad_json(format!("the line {why}")));
             return;
         }
     };

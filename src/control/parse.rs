@@ -12,6 +12,22 @@ use crate::types::{GameId, PeerId};
 const MAX_COUNT: u64 = 1_000_000;
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
 
+/// The JSON object in a line or a body. A UTF-8 byte order mark in front is skipped, as the pipes and editors of Windows write it.
+///
+/// # Errors
+/// In words that complete "the line …".
+pub(super) fn json_object(text: &[u8]) -> Result<Map<String, Value>, String> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Err("is UTF-16: send it as UTF-8".into());
+    }
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("is not a JSON object".into()),
+        Err(error) => Err(format!("is not JSON: {error}")),
+    }
+}
+
 /// The command in `object`: `cmd` names it, `id` is the caller's own, every other member is a field of the command.
 /// A member that the command does not have is refused: a misspelt option must not quietly do the opposite.
 ///
@@ -169,6 +185,17 @@ mod tests {
 
     fn parse(value: Value) -> Result<PeerCommand, CommandError> {
         parse_command(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn an_object_is_found_behind_the_mark_that_windows_puts_before_it() {
+        for text in ["{\"cmd\":\"status\"}", "\u{feff}{\"cmd\":\"status\"}\r"] {
+            assert_eq!(json_object(text.as_bytes()).unwrap()["cmd"], "status", "{text:?}");
+        }
+        let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(json_object(&utf16).unwrap_err().contains("UTF-16"));
+        assert!(json_object(b"[]").unwrap_err().contains("object"));
+        assert!(json_object(b"{").unwrap_err().contains("is not JSON"));
     }
 
     #[test]

@@ -127,6 +127,10 @@ fn garbage_on_stdin_is_answered_and_the_daemon_goes_on() {
     assert_eq!(answer(r#"{"id":7,"cmd":"download"}"#)["code"], "bad-argument");
     assert_eq!(answer(r#"{"id":8,"cmd":"download","game":"../etc"}"#)["code"], "bad-argument");
     assert_eq!(answer(r#"{"id":9,"cmd":"download","game":"local"}"#)["code"], "bad-argument");
+    // What a pipe of PowerShell puts in front is no garbage.
+    let mark = daemon.mark();
+    daemon.line("\u{feff}{\"id\":10,\"cmd\":\"status\"}\r");
+    daemon.wait_record(mark, "the answer", 10, |record| record["type"] == "result" && record["id"] == 10);
     assert_eq!(daemon.refused(json!({"cmd": "download", "game": "nobody-has-it"})), "unknown-game");
     assert_eq!(daemon.refused(json!({"cmd": "connect", "addr": "nonsense"})), "bad-argument");
     assert_eq!(daemon.refused(json!({"cmd": "connect", "addr": daemon.addr.to_string()})), "self-connect");

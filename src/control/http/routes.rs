@@ -2,9 +2,9 @@
 
 use crossbeam_channel::bounded;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::api::{CommandData, CommandError, ErrorCode, GameRow, OperationRow, PeerCommand, PeerRow, Status};
+use crate::control::parse::json_object;
 use crate::control::{Commands, parse_command};
 
 use super::request::Head;
@@ -95,12 +95,8 @@ pub(super) fn call(commands: &impl Commands, command: PeerCommand) -> Result<Com
 
 /// The answer to the body of a `POST …/command`.
 pub(super) fn command(commands: &impl Commands, body: &[u8]) -> Result<Response, Refusal> {
-    let bad_json = |message: String| Refusal::from(CommandError::new(ErrorCode::BadJson, message));
-    let object = match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err(bad_json("the body is not a JSON object".into())),
-        Err(error) => return Err(bad_json(format!("the body is not JSON: {error}"))),
-    };
+    let object = json_object(body)
+        .map_err(|why| Refusal::from(CommandError::new(ErrorCode::BadJson, format!("the body {why}"))))?;
     let command = parse_command(&object).map_err(Refusal::from)?;
     Response::json(&call(commands, command)?)
 }
