@@ -32,6 +32,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::types::{
     CatalogSource, ContentHash, GameId, GameIdError, HashParseError, MAX_GAMES, MAX_NAME_BYTES, MAX_VERSION_BYTES,
+    is_utf16, without_mark,
 };
 
 /// The `format` that this program reads.
@@ -193,8 +194,8 @@ impl Catalog {
 
     /// Checks the bytes of a catalog file. A leading UTF-8 byte order mark, as some editors write it, is skipped.
     pub fn parse(bytes: &[u8]) -> Result<Self, CatalogError> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let bytes = without_mark(bytes);
+        if is_utf16(bytes) {
             return Err(CatalogError::Utf16);
         }
         let file: CatalogFile = serde_json::from_slice(bytes)?;

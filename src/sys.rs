@@ -6,6 +6,8 @@ mod confine;
 mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 mod other;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod plain;
 mod process;
 mod signals;
 mod timer;

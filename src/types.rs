@@ -16,13 +16,14 @@ mod manifest;
 mod mirror;
 mod packing;
 mod path;
+mod text;
 
 pub use catalog::CatalogSource;
 pub use download::{DownloadId, DownloadPlan, KeptAside, KeptFiles, KnownContent, PreparedDownload};
 pub use error::{JobError, JobErrorKind};
 pub use game::{
     Availability, DISCARDED_SENTINEL, Epoch, GameSummary, LibraryStamp, MAX_GAMES, MAX_NAME_BYTES, MAX_SENTINEL_BYTES,
-    MAX_SUPERSEDED, MAX_VERSION_BYTES, Revision, SENTINEL, library_digest, superseded,
+    MAX_SUPERSEDED, MAX_VERSION_BYTES, NEW_SENTINEL, Revision, SENTINEL, library_digest, superseded,
 };
 pub use hash::{
     CatalogKey, CatalogSignature, ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash, PartyProof,
@@ -39,3 +40,4 @@ pub use manifest::{
 pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
 pub use packing::Packing;
 pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_reserved_at_root};
+pub use text::{is_utf16, without_mark};

@@ -81,11 +81,8 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         }
         PeerEvent::InstallBegin { game } => format!("{game}: installation begins"),
         PeerEvent::InstallFinished { game, carried_over, kept_aside, kept_in } => {
-            let carried = match carried_over {
-                0 => String::new(),
-                1 => "; 1 file of your own was carried over".to_owned(),
-                more => format!("; {more} files of your own were carried over"),
-            };
+            let carried =
+                self::carried_over(*carried_over as u64).map_or(String::new(), |carried| format!("; {carried}"));
             format!(
                 "{game}: installed{carried}{}{}",
                 self::kept_aside(kept_aside),
@@ -146,6 +143,15 @@ fn kept_aside(files: &[KeptAside]) -> String {
             printable(first.kept_as.as_str()),
             more.len()
         ),
+    }
+}
+
+/// How many files of the user's are in a new installation; `None`: there were none.
+pub(super) fn carried_over(count: u64) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("1 file of your own was carried over".to_owned()),
+        more => Some(format!("{more} files of your own were carried over")),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{CommandError, ErrorCode, PeerCommand};
 use crate::config::Rates;
-use crate::types::{GameId, PeerId};
+use crate::types::{GameId, PeerId, is_utf16, without_mark};
 
 /// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
 const MAX_COUNT: u64 = 1_000_000;
@@ -17,8 +17,8 @@ const MAX_TIMEOUT_MS: u64 = 86_400_000;
 /// # Errors
 /// In words that complete "the line …".
 pub(super) fn json_object(text: &[u8]) -> Result<Map<String, Value>, String> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+    let text = without_mark(text);
+    if is_utf16(text) {
         return Err("is UTF-16: send it as UTF-8".into());
     }
     match serde_json::from_slice(text) {

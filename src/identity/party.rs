@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 
-use crate::types::{PartyProof, PartyProofs};
+use crate::types::{PartyProof, PartyProofs, without_mark};
 
 /// Label of the TLS exporter (RFC 8446, section 7.5; no context).
 pub const EXPORTER_LABEL: &str = "EXPORTER-lanspread-party";
@@ -48,7 +48,7 @@ impl PartyKey {
     ///
     /// Too few or too many bytes are left.
     pub fn new(bytes: &[u8]) -> Result<Self, PartyKeyFault> {
-        let key = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+        let key = without_mark(bytes).trim_ascii();
         match key.len() {
             0..MIN_BYTES => Err(PartyKeyFault::TooShort(key.len())),
             MIN_BYTES..=MAX_BYTES => Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key))),

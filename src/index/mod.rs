@@ -734,12 +734,15 @@ fn record_name(game: &GameId) -> String {
 
 /// The bare id was the name of every record once. Renames those of `ids` in `records`, durably.
 fn rename_old_records(records: &Dir, ids: &[GameId]) -> Result<(), FsError> {
+    let mut others = ids.iter().map(|id| (id, record_name(id))).filter(|(id, name)| name != id.as_str()).peekable();
+    if others.peek().is_none() {
+        return Ok(());
+    }
     let names: HashSet<OsString> = records.names()?.into_iter().collect();
     let mut renamed = false;
-    for id in ids {
-        let name = record_name(id);
+    for (id, name) in others {
         // The names that are there tell: where case does not count every spelling opens a record.
-        if name != id.as_str() && names.contains(OsStr::new(id.as_str())) && !names.contains(OsStr::new(&name)) {
+        if names.contains(OsStr::new(id.as_str())) && !names.contains(OsStr::new(&name)) {
             records.rename(id.as_str(), &name)?;
             renamed = true;
         }

@@ -16,12 +16,13 @@ use crate::install::{
     BACKUP, INSTALL, Intent, IntentLog, LOG, LOG_TMP, Made, STAGING, describes_mirror, made_by_lanspread,
 };
 use crate::types::{
-    ContentHash, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MAX_ENTRIES, MAX_SENTINEL_BYTES,
-    MIRROR_MANIFEST, Manifest, ManifestHash, Packing, RelPath, SENTINEL, ScannedGame, Seen, is_reserved_at_root,
+    ContentHash, DISCARDED_SENTINEL, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MAX_ENTRIES,
+    MAX_SENTINEL_BYTES, MIRROR_MANIFEST, Manifest, ManifestHash, NEW_SENTINEL, Packing, RelPath, SENTINEL, ScannedGame,
+    Seen, is_reserved_at_root,
 };
 
 /// What an interrupted write or download leaves; swept, never restored.
-const LEFTOVERS: [&str; 3] = [".version.ini.tmp", ".version.ini.discarded", LOG_TMP];
+const LEFTOVERS: [&str; 3] = [NEW_SENTINEL, DISCARDED_SENTINEL, LOG_TMP];
 
 /// The root of a game as one directory read and the sentinel's bytes show it.
 pub(super) struct GameRoot {

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Progress;
-use crate::fs::Dir;
+use crate::fs::{Dir, File};
 use crate::types::{JobError, JobErrorKind, Manifest, Packing};
 
 /// Bytes that are copied between two looks at the request to give up.
-pub(super) const STEP: usize = 16 << 20;
+const STEP: usize = 16 << 20;
 
 /// The bytes that [`copy_files`] will copy.
 pub fn bytes_to_copy(manifest: &Manifest, packing: Packing) -> u64 {
@@ -52,27 +52,44 @@ pub fn copy_files(
             to.remove_file_beneath(&entry.path)?;
         }
         let target = to.create_write(&entry.path, entry.exec)?;
-        if entry.size > 0 && target.share_blocks(&from)? {
-            done += entry.size;
+        let step = |bytes| {
+            done += bytes;
             progress(done, total);
-            continue;
-        }
-        from.advise_sequential();
-        let mut offset = 0;
-        while offset < entry.size {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(JobError::new(JobErrorKind::Cancelled, "copying was cancelled"));
-            }
-            let step = usize::try_from(entry.size - offset).unwrap_or(STEP).min(STEP);
-            let copied = target.copy_range(&from, offset, step)?;
-            if copied == 0 {
-                return Err(changed());
-            }
-            target.start_writeback(offset, copied as u64);
-            offset += copied as u64;
-            done += copied as u64;
-            progress(done, total);
+        };
+        if !copy_bytes(&from, &target, entry.size, cancel, step)? {
+            return Err(changed());
         }
     }
     Ok(())
+}
+
+/// Copies the first `size` bytes, by sharing blocks where the file system can. `step` is told the bytes of each step. Whether there were
+/// so many.
+pub(super) fn copy_bytes(
+    from: &File,
+    to: &File,
+    size: u64,
+    cancel: &AtomicBool,
+    mut step: impl FnMut(u64),
+) -> Result<bool, JobError> {
+    if size > 0 && to.share_blocks(from)? {
+        step(size);
+        return Ok(true);
+    }
+    from.advise_sequential();
+    let mut offset = 0;
+    while offset < size {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(JobError::new(JobErrorKind::Cancelled, "copying was cancelled"));
+        }
+        let bytes = usize::try_from(size - offset).unwrap_or(STEP).min(STEP);
+        let copied = to.copy_range(from, offset, bytes)? as u64;
+        if copied == 0 {
+            return Ok(false);
+        }
+        to.start_writeback(offset, copied);
+        offset += copied;
+        step(copied);
+    }
+    Ok(true)
 }

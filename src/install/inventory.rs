@@ -47,8 +47,7 @@ impl Contents {
     /// Lists a directory and everything beneath it. Links are not followed.
     pub(super) fn of(dir: &Dir) -> Result<Self, FsError> {
         let mut contents = Self::default();
-        contents.add(None, dir)?;
-        let mut open: Vec<RelPath> = contents.dirs.iter().cloned().collect();
+        let mut open = contents.add(None, dir)?;
         while let Some(path) = open.pop() {
             let beneath = contents.add(Some(&path), &dir.open_dir(&path)?)?;
             open.extend(beneath);

@@ -10,9 +10,9 @@
 //! It is looked for when the old `local/` has been set aside, where programs do not find it any more to write into it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use super::copy::STEP;
+use super::copy::copy_bytes;
 use super::inventory::{Contents, Inventory};
 use super::marker::{self, MARKER};
 use super::owner::NUMBER;
@@ -208,21 +208,10 @@ fn copy(
 ) -> Result<(), JobError> {
     let source = from.open_read(path)?;
     let copy = to.create_write(target, entry.exec)?;
-    if entry.size == 0 || !copy.share_blocks(&source)? {
-        source.advise_sequential();
-        let mut offset = 0;
-        loop {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(JobError::new(JobErrorKind::Cancelled, "copying was cancelled"));
-            }
-            match copy.copy_range(&source, offset, STEP)? {
-                0 => break,
-                copied => offset += copied as u64,
-            }
-        }
-    }
+    let is_whole = copy_bytes(&source, &copy, entry.size, cancel, |_| ())?;
     let now = source.stat()?;
-    if now.size != entry.size || now.mtime_ns != entry.mtime_ns || copy.stat()?.size != entry.size {
+    let is_same = now.size == entry.size && now.mtime_ns == entry.mtime_ns && copy.stat()?.size == entry.size;
+    if !is_whole || !is_same {
         let at = from.path().join(path.as_str());
         let message = format!("a program still writes to {}: close it and try again", at.display());
         return Err(JobError::new(JobErrorKind::Changed, message));

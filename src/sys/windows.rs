@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, is_in_memory, is_wireless, this_program};
+
 /// A game may be running on this machine: the calling thread gets what is left over.
 pub(crate) fn lower_priority() {
     /// Processor, disk and memory at background priority, for the calling thread.
@@ -17,16 +19,6 @@ pub(crate) fn lower_priority() {
     unsafe { SetThreadPriority(GetCurrentThread(), THREAD_MODE_BACKGROUND_BEGIN) };
 }
 
-/// CPU seconds of the process and of the calling thread: not told.
-pub(crate) fn cpu_seconds() -> (Option<f64>, Option<f64>) {
-    (None, None)
-}
-
-/// CPU seconds of another process: not told.
-pub(crate) fn cpu_seconds_of(_: u32) -> Option<f64> {
-    None
-}
-
 /// The PC's name, without asking the network. `env` reads the environment.
 pub(crate) fn hostname(env: impl Fn(&str) -> Option<OsString>) -> Option<String> {
     env("COMPUTERNAME").and_then(|name| name.into_string().ok())
@@ -35,21 +27,6 @@ pub(crate) fn hostname(env: impl Fn(&str) -> Option<OsString>) -> Option<String>
 /// Where programs keep their state. `dir` reads an absolute path from the environment.
 pub(crate) fn state_base(dir: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     dir("LOCALAPPDATA")
-}
-
-/// The file of the program that runs.
-pub(crate) fn this_program() -> io::Result<PathBuf> {
-    std::env::current_exe()
-}
-
-/// Whether a directory lies in memory: not told.
-pub(crate) fn is_in_memory(_: &Path) -> bool {
-    false
-}
-
-/// Whether the interface of this name is known to be a wireless one.
-pub(crate) fn is_wireless(_: &str) -> bool {
-    false
 }
 
 /// A directory cannot be opened as a file there; the file system journals names in order.

@@ -13,6 +13,8 @@ use super::{ContentHash, GameId, LibraryDigest, ManifestHash};
 pub const SENTINEL: &str = "version.ini";
 /// What the sentinel becomes while its game is replaced, mended or removed; swept at the next start.
 pub const DISCARDED_SENTINEL: &str = ".version.ini.discarded";
+/// A sentinel before it has its name; swept at the next start.
+pub const NEW_SENTINEL: &str = ".version.ini.tmp";
 /// Longest sentinel that counts, in bytes: a download holds it in memory until everything else is on the disk.
 pub const MAX_SENTINEL_BYTES: usize = 64 << 10;
 /// Longest version of a game, in bytes of UTF-8.

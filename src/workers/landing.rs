@@ -32,8 +32,6 @@ use crate::types::{
     JobErrorKind, KeptAside, KnownContent, Manifest, RelPath,
 };
 
-/// The new sentinel before it has its name.
-const NEW_SENTINEL: &str = ".version.ini.tmp";
 /// A sentinel of the user's that was set aside.
 const SENTINEL_ASIDE: &str = "version.ini.mine";
 /// Bytes of a file after which the system is asked to begin writing them, so that the last fsync has little to do.

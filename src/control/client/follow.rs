@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::PeerCommand;
 use crate::control::Signals;
-use crate::control::human::{printable, size};
+use crate::control::human::{carried_over, printable, size};
 use crate::types::GameId;
 
 use super::daemon::{Daemon, Events};
@@ -240,11 +240,7 @@ fn downloaded(game: &GameId, event: &Value) -> String {
 }
 
 fn installed(game: &GameId, event: &Value) -> String {
-    let carried = match number(&event["carried_over"]) {
-        0 => String::new(),
-        1 => "1 file of your own was carried over\n".to_owned(),
-        more => format!("{more} files of your own were carried over\n"),
-    };
+    let carried = carried_over(number(&event["carried_over"])).map_or(String::new(), |carried| carried + "\n");
     format!("{carried}{}{}{game}: installed\n", kept_aside(event), kept_in(game, event))
 }
 

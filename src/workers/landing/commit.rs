@@ -3,10 +3,11 @@
 use std::sync::{PoisonError, RwLockWriteGuard};
 
 use super::prepare::directories;
-use super::{Landed, Landing, NEW_SENTINEL, Phase, Present, SENTINEL_ASIDE};
+use super::{Landed, Landing, Phase, Present, SENTINEL_ASIDE};
 use crate::fs::{EntryKind, FsError, MOST_SINGLE_SYNCS};
 use crate::types::{
-    DISCARDED_SENTINEL, JobError, JobErrorKind, KnownContent, MAX_SENTINEL_BYTES, RelPath, SENTINEL, content_hash,
+    DISCARDED_SENTINEL, JobError, JobErrorKind, KnownContent, MAX_SENTINEL_BYTES, NEW_SENTINEL, RelPath, SENTINEL,
+    content_hash,
 };
 
 impl Landing {
