@@ -69,7 +69,8 @@ struct Party {
 impl Party {
     fn new(own: usize, peers: u32, theirs: &[Arc<GameSummary>]) -> Self {
         let config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
-        let mut party = Self { engine: Engine::new(config, Catalog::open_to_all(), peer(0), 1), now: Instant::now() };
+        let now = Instant::now();
+        let mut party = Self { engine: Engine::new(config, Catalog::open_to_all(), peer(0), 1, now), now };
         party.feed(Input::Listening { addrs: vec![addr(0)] });
         let games = summaries(own, "1")
             .iter()

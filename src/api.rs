@@ -14,8 +14,8 @@ pub use metrics::{
 };
 
 use crate::types::{
-    ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, KeptAside, LeftOut, LibraryDigest,
-    ManifestHash, MirrorUrl, Packing, PeerId, RelPath, Revision,
+    ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, JobError, JobErrorKind, KeptAside, LeftOut,
+    LibraryDigest, ManifestHash, MirrorUrl, Packing, PeerId, RelPath, Revision,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -235,6 +235,28 @@ impl CommandError {
     /// Code and message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+}
+
+impl From<JobErrorKind> for ErrorCode {
+    fn from(kind: JobErrorKind) -> Self {
+        match kind {
+            JobErrorKind::DiskFull => Self::DiskFull,
+            JobErrorKind::InUse => Self::InUse,
+            JobErrorKind::Changed => Self::SourceChanged,
+            JobErrorKind::Verification => Self::VerificationFailed,
+            JobErrorKind::UnsafePath => Self::UnsafePath,
+            JobErrorKind::Cancelled => Self::Cancelled,
+            JobErrorKind::BadArchive => Self::BadArchive,
+            JobErrorKind::NotOurs => Self::NotOurs,
+            JobErrorKind::Io => Self::Io,
+        }
+    }
+}
+
+impl From<JobError> for CommandError {
+    fn from(error: JobError) -> Self {
+        Self::new(error.kind.into(), error.message)
     }
 }
 

@@ -154,7 +154,7 @@ pub(crate) fn start(
             .map_err(system("mirror thread"))?
     };
     let discovery = if config.mdns { start_discovery(&config, &identity, &listen_addrs, sightings) } else { Ok(None) };
-    let engine = Engine::new(config.clone(), catalog, identity.peer_id(), seed());
+    let engine = Engine::new(config.clone(), catalog, identity.peer_id(), seed(), now_outside_the_engine());
     let failure = Arc::new(OnceLock::new());
     let mut reactor = Reactor {
         landing_pool,

@@ -174,6 +174,56 @@ fn a_breach_is_seen_in_every_spelling() {
     assert_eq!(of("unheard_of", ""), 1);
 }
 
+/// The parts of the engine, which tell each other what follows and call nobody.
+const PARTS: [&str; 8] = ["peers", "library", "scans", "transfer", "mirrors", "operations", "commands", "refresh"];
+
+/// The modules of the engine that a source text of it names.
+fn named_in_engine(source: &str, is_its_file: bool) -> BTreeSet<String> {
+    let code = strip(source);
+    let mut roots = vec!["crate::engine::"];
+    if is_its_file {
+        roots.push("super::");
+    }
+    let after = |root: &'static str| {
+        let code = &code;
+        code.match_indices(root).filter_map(move |(at, _)| identifier(&code[at + root.len()..])).collect::<Vec<_>>()
+    };
+    roots.into_iter().flat_map(after).collect()
+}
+
+#[test]
+fn the_parts_of_the_engine_do_not_know_each_other_nor_the_engine() {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let mut files = Vec::new();
+    rust_files(&engine, &mut files);
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for path in files {
+        let relative = path.strip_prefix(&engine).unwrap();
+        let part = module_of(relative);
+        let name = relative.display().to_string();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let is_test = name.contains("tests") || part == "sim";
+        if !is_test && source.contains("impl Engine") && name != "mod.rs" {
+            found.push(format!("{name}: only mod.rs joins the parts"));
+        }
+        if is_test || !PARTS.contains(&part.as_str()) {
+            continue;
+        }
+        seen.insert(part.clone());
+        let is_its_file = relative.components().count() == 1 || name.ends_with("/mod.rs");
+        for named in named_in_engine(&source, is_its_file) {
+            if named == "Engine" || (named != part && PARTS.contains(&named.as_str())) {
+                found.push(format!("{name}: `{part}` names `{named}`"));
+            }
+        }
+    }
+    assert_eq!(seen.len(), PARTS.len(), "the parts were found: {seen:?}");
+    assert!(found.is_empty(), "what follows is told as an effect:\n{}", found.join("\n"));
+    assert!(named_in_engine("use super::peers::Peers;", true).contains("peers"));
+    assert!(named_in_engine("use crate::engine::Engine;", false).contains("Engine"));
+}
+
 #[test]
 fn the_lints_that_replace_review_are_switched_on() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::Cx;
+use super::core::Cx;
 use crate::faults::{self, Bug};
 use crate::types::{Fingerprint, GameId, ManifestHash, OpenedLibrary, ScannedGame, Seen, superseded};
 
@@ -59,7 +59,7 @@ impl Young {
     }
 
     /// When its files are to be listed again.
-    fn next_look(&self, cx: &Cx<'_>) -> Instant {
+    fn next_look(&self, cx: &Cx) -> Instant {
         let quiet = cx.config.timers.arriving_quiet;
         let least = quiet.max(MIN_PAUSE);
         if self.arriving {
@@ -74,7 +74,7 @@ impl Young {
 
 impl Arrivals {
     /// Takes in a directory that was opened: what its games are, and when each of those that are still to be looked at is.
-    pub(super) fn open(&mut self, cx: &Cx<'_>, opened: &mut OpenedLibrary) -> Vec<(GameId, Instant)> {
+    pub(super) fn open(&mut self, cx: &Cx, opened: &mut OpenedLibrary) -> Vec<(GameId, Instant)> {
         let empty = Vec::new();
         let known: &[Arc<ScannedGame>] = opened.index.as_ref().map_or(&empty, |index| &index.games);
         let known: BTreeMap<&GameId, &Arc<ScannedGame>> = known.iter().map(|game| (&game.id, game)).collect();
@@ -98,7 +98,7 @@ impl Arrivals {
     /// Somebody else changed a game, or nobody: what it is now, and when to look at it again. `before`: as it was known.
     pub(super) fn found(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &Cx,
         before: Option<&ScannedGame>,
         now: &ScannedGame,
     ) -> (ScannedGame, Option<Instant>) {
@@ -139,7 +139,7 @@ impl Arrivals {
     /// An operation left a game like this.
     pub(super) fn made(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &Cx,
         before: Option<&ScannedGame>,
         now: &ScannedGame,
     ) -> (ScannedGame, Option<Instant>) {
@@ -165,11 +165,11 @@ impl Arrivals {
     }
 
     /// When a look that came to nothing is made up for.
-    pub(super) fn next_look(&self, cx: &Cx<'_>, game: &GameId) -> Option<Instant> {
+    pub(super) fn next_look(&self, cx: &Cx, game: &GameId) -> Option<Instant> {
         self.games.get(game).map(|young| young.next_look(cx))
     }
 
-    fn verdict(&mut self, cx: &Cx<'_>, game: ScannedGame) -> (ScannedGame, Option<Instant>) {
+    fn verdict(&mut self, cx: &Cx, game: ScannedGame) -> (ScannedGame, Option<Instant>) {
         let too_old = |young: &Young| !young.arriving && cx.now.saturating_duration_since(young.changed_at) >= YOUNG;
         if cx.config.timers.arriving_quiet.is_zero() || self.games.get(&game.id).is_some_and(too_old) {
             self.forget(&game.id);
@@ -196,7 +196,7 @@ impl Arrivals {
 
 /// When a game that was found at the start was changed last, if that is not long ago, and whether it is arriving. `None`: it is as
 /// it was known, in every respect.
-fn age(cx: &Cx<'_>, game: &ScannedGame, wall_ns: i128) -> Option<(Option<Instant>, bool)> {
+fn age(cx: &Cx, game: &ScannedGame, wall_ns: i128) -> Option<(Option<Instant>, bool)> {
     let quiet = cx.config.timers.arriving_quiet;
     let Some(times) = game.seen.0 else {
         // It is as it was when the daemon ended, which may have been in the middle of a copy.

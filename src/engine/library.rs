@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::Cx;
+use super::core::{Announced, Cx};
+use super::effect::{Announcement, Effect};
 use crate::api::{ErrorCode, PeerEvent};
-use crate::catalog::Catalog;
 use crate::proto::{Delta, LibraryState, Snapshot};
 use crate::types::{
     Availability, Epoch, GameId, GameSummary, Job, JobError, LibraryDigest, LibraryIndex, LibraryStamp, MAX_NAME_BYTES,
-    MAX_VERSION_BYTES, OpenedLibrary, Revision, ScannedGame, library_digest,
+    MAX_VERSION_BYTES, OpenedLibrary, Revision, ScannedGame, library_digest, shortened,
 };
 
 /// A delta with more changes than this is not pushed to everybody; a summary is, and who wants it asks.
@@ -34,8 +34,6 @@ const MAX_HISTORY_IDS: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Library {
     dir: PathBuf,
-    /// What lies on disk, as far as it was looked at.
-    games: BTreeMap<GameId, Arc<ScannedGame>>,
     /// Games that a running download is writing.
     downloading: BTreeSet<GameId>,
     /// What the next revision will say.
@@ -97,30 +95,6 @@ struct Change {
     ids: Vec<(GameId, bool)>,
 }
 
-/// What others are to be told.
-#[derive(Debug)]
-pub(super) struct Announcement {
-    /// The state before it; a peer that was told another one gets the summary.
-    pub(super) from: LibraryStamp,
-    /// The state now.
-    pub(super) state: LibraryState,
-    /// What changed, when it is short enough to be pushed.
-    pub(super) delta: Option<Delta>,
-}
-
-/// What came of a finished save.
-#[derive(Debug)]
-pub(super) enum Saved {
-    /// The first state of a newly opened directory is durable.
-    Opened(Announcement),
-    /// A new revision is durable.
-    Revised(Announcement),
-    /// Nothing that others see.
-    Quiet,
-    /// Not durable; it is tried again.
-    Failed(JobError),
-}
-
 /// The answer to a peer that knows an older state.
 #[derive(Debug)]
 pub(super) enum SinceAnswer {
@@ -138,7 +112,6 @@ impl Library {
     pub(super) fn new(dir: PathBuf) -> Self {
         Self {
             dir,
-            games: BTreeMap::new(),
             downloading: BTreeSet::new(),
             composed: BTreeMap::new(),
             announced: BTreeMap::new(),
@@ -156,9 +129,9 @@ impl Library {
         }
     }
 
-    /// Takes over a directory that was opened and scanned, in place of the one before. Its state is announced when
-    /// [`Library::saved`] returns [`Saved::Opened`], or at once when the index says the same already.
-    pub(super) fn open(&mut self, cx: &mut Cx<'_>, catalog: &Catalog, opened: OpenedLibrary) -> Option<Announcement> {
+    /// Takes over a directory that was opened and scanned, in place of the one before. [`Effect::LibraryOpened`] follows when its
+    /// state is durable: at once when the index says the same already.
+    pub(super) fn open(&mut self, cx: &mut Cx, opened: OpenedLibrary) {
         *self = Self::new(opened.dir);
         let limit = cx.config.limits.games_per_library;
         let too_many = opened.games.len().saturating_sub(limit);
@@ -172,8 +145,8 @@ impl Library {
                 ),
             });
         }
-        self.games = opened.games.iter().take(limit).map(|game| (game.id.clone(), game.clone())).collect();
-        self.composed = self.games.values().map(|game| (game.id.clone(), self.compose(catalog, game))).collect();
+        cx.disk.open(&opened.games, limit);
+        self.composed = cx.disk.games().values().map(|game| (game.id.clone(), self.compose(cx, game))).collect();
         let digest = library_digest(self.composed.values().map(|game| &**game));
         let (stamp, known_digest) = match &opened.index {
             None => {
@@ -185,16 +158,22 @@ impl Library {
         (self.stamp, self.digest, self.last_used) = (stamp, digest, stamp.rev);
         if known_digest == Some(digest) {
             self.announced = self.composed.clone();
-            self.index_is_stale = !opened.index.is_some_and(|index| index.games.iter().eq(self.games.values()));
+            self.index_is_stale = !opened.index.is_some_and(|index| index.games.iter().eq(cx.disk.games().values()));
             self.save = Save::Settled;
             if self.index_is_stale {
                 self.schedule(cx);
             }
-            return Some(self.announcement(stamp, None));
+            cx.tell(Effect::LibraryOpened(self.announcement(stamp, None)));
+        } else {
+            self.save = Save::Unannounced(None);
+            self.flush_at = Some(cx.now);
         }
-        self.save = Save::Unannounced(None);
-        self.flush_at = Some(cx.now);
-        None
+        self.publish(cx);
+    }
+
+    /// Lets the other parts know what is announced.
+    fn publish(&self, cx: &mut Cx) {
+        cx.announced = Announced { is_open: self.is_announced(), state: self.state() };
     }
 
     /// Where the games are.
@@ -223,11 +202,6 @@ impl Library {
         LibraryState { epoch, rev, digest: self.digest, game_count: self.announced.len() as u32 }
     }
 
-    /// What lies on disk, ascending by id.
-    pub(super) fn games(&self) -> &BTreeMap<GameId, Arc<ScannedGame>> {
-        &self.games
-    }
-
     /// As it is or will be announced.
     pub(super) fn summary(&self, game: &GameId) -> Option<&Arc<GameSummary>> {
         self.composed.get(game)
@@ -240,7 +214,7 @@ impl Library {
     }
 
     /// Answers a peer that knows `from` of `epoch`.
-    pub(super) fn since(&mut self, cx: &Cx<'_>, epoch: Epoch, from: Revision) -> SinceAnswer {
+    pub(super) fn since(&mut self, cx: &Cx, epoch: Epoch, from: Revision) -> SinceAnswer {
         if epoch != self.stamp.epoch {
             return SinceAnswer::Snapshot(self.snapshot());
         }
@@ -268,24 +242,18 @@ impl Library {
         SinceAnswer::Delta(self.delta(from, before.into_iter().map(|(id, was)| (id.clone(), was)).collect()))
     }
 
-    /// Notes what lies on disk under this id now.
-    pub(super) fn put(&mut self, cx: &Cx<'_>, game: &GameId, scanned: Option<Arc<ScannedGame>>) {
-        if self.games.get(game) == scanned.as_ref() {
-            return;
+    /// Notes which games on the disk are other than before.
+    fn look_at_disk(&mut self, cx: &mut Cx) {
+        let changed = cx.disk.take_changed();
+        if !changed.is_empty() {
+            self.index_is_stale = true;
+            self.touched.extend(changed);
+            self.schedule(cx);
         }
-        match scanned {
-            None => drop(self.games.remove(game)),
-            Some(_) if !self.games.contains_key(game) && self.games.len() >= cx.config.limits.games_per_library => {
-                return;
-            }
-            Some(scanned) => drop(self.games.insert(game.clone(), scanned)),
-        }
-        self.index_is_stale = true;
-        self.touch(cx, game);
     }
 
     /// A download writes this game from now on, or no longer.
-    pub(super) fn set_downloading(&mut self, cx: &mut Cx<'_>, game: &GameId, downloading: bool) {
+    pub(super) fn set_downloading(&mut self, cx: &mut Cx, game: &GameId, downloading: bool) {
         let changed = if downloading { self.downloading.insert(game.clone()) } else { self.downloading.remove(game) };
         if changed {
             self.touch(cx, game);
@@ -293,9 +261,9 @@ impl Library {
     }
 
     /// The catalog is another one: any game may be offered now, or no longer, or have another name.
-    pub(super) fn touch_all(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn touch_all(&mut self, cx: &mut Cx) {
         if !matches!(self.save, Save::Closed) {
-            self.touched.extend(self.games.keys().cloned());
+            self.touched.extend(cx.disk.games().keys().cloned());
             self.schedule(cx);
         }
     }
@@ -305,21 +273,23 @@ impl Library {
         if self.is_saving() { None } else { self.flush_at }
     }
 
-    /// Does not wait for further changes: the daemon stops.
-    pub(super) fn hurry(&mut self, cx: &mut Cx<'_>) {
+    /// Does not wait for further changes: somebody waits for what is known now to be durable.
+    pub(super) fn hurry(&mut self, cx: &mut Cx) {
+        self.look_at_disk(cx);
         if self.flush_at.is_some() {
             self.flush_at = Some(cx.now);
         }
     }
 
     /// Makes what was collected durable, when it is time.
-    pub(super) fn flush(&mut self, cx: &mut Cx<'_>, catalog: &Catalog) {
+    pub(super) fn flush(&mut self, cx: &mut Cx) {
+        self.look_at_disk(cx);
         if self.is_saving() || self.flush_at.is_none_or(|at| at > cx.now) {
             return;
         }
         self.flush_at = None;
         for id in std::mem::take(&mut self.touched) {
-            let summary = self.games.get(&id).map(|game| self.compose(catalog, game));
+            let summary = cx.disk.get(&id).map(|game| self.compose(cx, game));
             if self.composed.get(&id) != summary.as_ref() {
                 match summary {
                     None => drop(self.composed.remove(&id)),
@@ -353,19 +323,26 @@ impl Library {
                 epoch: saving.stamp.epoch,
                 rev: saving.stamp.rev,
                 digest: saving.digest,
-                games: self.games.values().cloned().collect(),
+                games: cx.disk.games().values().cloned().collect(),
             },
         });
         self.save = if first { Save::Unannounced(Some(saving)) } else { Save::Running(saving) };
     }
 
     /// Takes in how a save ended.
-    pub(super) fn saved(&mut self, cx: &mut Cx<'_>, stamp: LibraryStamp, result: Result<(), JobError>) -> Saved {
+    pub(super) fn saved(&mut self, cx: &mut Cx, stamp: LibraryStamp, result: Result<(), JobError>) {
+        if let Some(effect) = self.take_saved(cx, stamp, result) {
+            cx.tell(effect);
+        }
+        self.publish(cx);
+    }
+
+    fn take_saved(&mut self, cx: &mut Cx, stamp: LibraryStamp, result: Result<(), JobError>) -> Option<Effect> {
         let (saving, first) = match &self.save {
             Save::Unannounced(Some(saving)) if saving.stamp == stamp => (*saving, true),
             Save::Running(saving) if saving.stamp == stamp => (*saving, false),
             // Of a directory that is no longer in use.
-            _ => return Saved::Quiet,
+            _ => return None,
         };
         if let Err(error) = result {
             self.save = if first { Save::Unannounced(None) } else { Save::Settled };
@@ -373,13 +350,13 @@ impl Library {
             let timers = &cx.config.timers;
             self.retry_after = (self.retry_after * 2).clamp(timers.redial_min, timers.redial_max);
             self.flush_at = Some(cx.now + self.retry_after);
-            return Saved::Failed(error);
+            return Some(Effect::LibraryNotSaved(error));
         }
         self.save = Save::Settled;
         self.retry_after = Duration::ZERO;
         let from = self.stamp;
         if saving.stamp == from && !first {
-            return Saved::Quiet;
+            return None;
         }
         let mut changes = Vec::new();
         for id in std::mem::take(&mut self.pending) {
@@ -392,18 +369,18 @@ impl Library {
         (self.stamp, self.digest) = (saving.stamp, saving.digest);
         if first {
             self.announced = self.composed.clone();
-            return Saved::Opened(self.announcement(from, None));
+            return Some(Effect::LibraryOpened(self.announcement(from, None)));
         }
         if from.epoch != saving.stamp.epoch {
             self.origin = EpochOrigin::Process;
             self.last_used = saving.stamp.rev;
             self.history.clear();
-            return Saved::Revised(self.announcement(from, None));
+            return Some(Effect::LibraryRevised(self.announcement(from, None)));
         }
         let delta = (changes.len() <= MAX_PUSHED_CHANGES).then(|| self.delta(from.rev, changes.clone()));
         self.history.push_back(Change { from: from.rev, ids: changes });
         self.trim_history(cx.config.limits.delta_history);
-        Saved::Revised(self.announcement(from, delta))
+        Some(Effect::LibraryRevised(self.announcement(from, delta)))
     }
 
     fn trim_history(&mut self, revisions: usize) {
@@ -441,21 +418,21 @@ impl Library {
         delta
     }
 
-    fn touch(&mut self, cx: &Cx<'_>, game: &GameId) {
+    fn touch(&mut self, cx: &Cx, game: &GameId) {
         self.touched.insert(game.clone());
         self.schedule(cx);
     }
 
-    fn schedule(&mut self, cx: &Cx<'_>) {
+    fn schedule(&mut self, cx: &Cx) {
         self.flush_at.get_or_insert(cx.now + cx.config.timers.delta_coalesce);
     }
 
-    fn compose(&self, catalog: &Catalog, game: &ScannedGame) -> Arc<GameSummary> {
+    fn compose(&self, cx: &Cx, game: &ScannedGame) -> Arc<GameSummary> {
         let downloading = self.downloading.contains(&game.id);
         let offered = game.downloaded
             && game.unportable.is_none()
             && !game.arriving
-            && catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash).is_none();
+            && cx.catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash).is_none();
         let availability = match (downloading, offered) {
             (true, _) => Availability::Downloading,
             (false, true) => Availability::Ready,
@@ -463,7 +440,7 @@ impl Library {
         };
         Arc::new(GameSummary {
             id: game.id.clone(),
-            name: shortened(catalog.name_of(&game.id), MAX_NAME_BYTES),
+            name: shortened(cx.catalog.name_of(&game.id), MAX_NAME_BYTES),
             eti_version: game.eti_version.as_deref().map(|version| shortened(version, MAX_VERSION_BYTES)),
             size: game.size,
             // A download sets the sentinel aside before it writes the first byte.
@@ -476,16 +453,4 @@ impl Library {
             supersedes: game.supersedes.clone(),
         })
     }
-}
-
-/// `text` without control characters, cut to `max` bytes at a character's edge: what others refuse must not be sent.
-pub(super) fn shortened(text: &str, max: usize) -> String {
-    let mut out = String::new();
-    for c in text.chars().filter(|c| !c.is_control()) {
-        if out.len() + c.len_utf8() > max {
-            break;
-        }
-        out.push(c);
-    }
-    out
 }

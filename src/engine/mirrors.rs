@@ -12,12 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::{Source, SourceDirectory, Way};
-use super::peers::Peers;
-use super::{ConnId, Engine, Local, Output, cx, local, transfers};
+use super::core::Cx;
+use super::io::{ConnId, Output};
+use super::world::Source;
 use crate::api::{ErrorCode, MirrorRow, PeerEvent};
 use crate::config::Config;
-use crate::engine::context::Cx;
 use crate::types::{GameId, GameSummary, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl, PeerId};
 
 /// First pause after a mirror did not answer; doubles up to `mirror_refresh`.
@@ -92,7 +91,7 @@ impl Mirror {
         self.asked.insert(game, Word { summary, at: now });
     }
 
-    fn ask(&mut self, cx: &mut Cx<'_>, mirror: usize, ask: MirrorAsk) {
+    fn ask(&mut self, cx: &mut Cx, mirror: usize, ask: MirrorAsk) {
         if self.pending.insert(ask.clone()) {
             cx.emit(Output::AskMirror { mirror, ask });
         }
@@ -117,7 +116,7 @@ impl Mirrors {
     }
 
     /// Looks at every list for the first time.
-    pub(super) fn start(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn start(&mut self, cx: &mut Cx) {
         for (place, mirror) in self.0.iter_mut().enumerate() {
             mirror.ask(cx, place, MirrorAsk::Index);
         }
@@ -129,7 +128,7 @@ impl Mirrors {
     }
 
     /// Looks at the lists for which it is time.
-    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn timeout(&mut self, cx: &mut Cx) {
         for (place, mirror) in self.0.iter_mut().enumerate() {
             if mirror.due.is_some_and(|due| due <= cx.now) {
                 mirror.due = None;
@@ -139,7 +138,7 @@ impl Mirrors {
     }
 
     /// Asks every mirror for a game, unless it said something lately; `anew`: also then. Answers who has not answered yet.
-    pub(super) fn look_for(&mut self, cx: &mut Cx<'_>, game: &GameId, anew: bool) -> BTreeSet<usize> {
+    pub(super) fn look_for(&mut self, cx: &mut Cx, game: &GameId, anew: bool) -> BTreeSet<usize> {
         let ask = MirrorAsk::Game(game.clone());
         let mut pending = BTreeSet::new();
         for (place, mirror) in self.0.iter_mut().enumerate() {
@@ -164,6 +163,14 @@ impl Mirrors {
         self.0.iter().any(|mirror| mirror.summary(game).is_some())
     }
 
+    /// Those that can be reached and have the game.
+    pub(super) fn sources(&self, game: &GameId) -> impl Iterator<Item = Source> {
+        self.0.iter().filter(|mirror| !matches!(mirror.reach, Reach::Down(_))).filter_map(|mirror| {
+            let summary = mirror.summary(game)?.clone();
+            Some(Source { peer_id: mirror.peer_id, conn: mirror.conn, summary })
+        })
+    }
+
     /// Every game of every mirror that can be reached, with its id as a source.
     pub(super) fn games(&self) -> impl Iterator<Item = (PeerId, &Arc<GameSummary>)> {
         self.0.iter().flat_map(|mirror| mirror.games().map(|game| (mirror.peer_id, game)))
@@ -185,15 +192,13 @@ impl Mirrors {
         self.0.iter().map(row).collect()
     }
 
-    /// Takes in what a mirror said. `from_catalog`: what one without a list is asked for. Answers whether it may have become
-    /// another source than it was.
-    fn answered(
+    /// Takes in what a mirror said. Answers whether it may have become another source than it was.
+    pub(super) fn answered(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         place: usize,
         ask: MirrorAsk,
         result: Result<MirrorNews, MirrorFault>,
-        from_catalog: impl FnOnce() -> VecDeque<GameId>,
     ) -> bool {
         let Some(mirror) = self.0.get_mut(place) else { return false };
         if !mirror.pending.remove(&ask) {
@@ -221,7 +226,8 @@ impl Mirrors {
             (_, Ok(MirrorNews::Index(games))) => {
                 mirror.trouble = None;
                 if games.is_none() {
-                    mirror.waiting = from_catalog();
+                    mirror.waiting =
+                        cx.catalog.entries().map(|entry| entry.id.clone()).take(MAX_FROM_CATALOG).collect();
                 }
                 let games = games.unwrap_or_default().into_iter().take(cx.config.limits.games_per_library);
                 let listed: BTreeMap<_, _> = games.map(|game| (game.id.clone(), game)).collect();
@@ -264,57 +270,5 @@ impl Mirrors {
             mirror.ask(cx, place, MirrorAsk::Game(game));
         }
         changed
-    }
-}
-
-impl Engine {
-    /// Takes in what a mirror said.
-    pub(super) fn mirror_answered(
-        &mut self,
-        mirror: usize,
-        ask: MirrorAsk,
-        result: Result<MirrorNews, MirrorFault>,
-        now: Instant,
-    ) {
-        let catalog = &self.catalog;
-        let from_catalog = || catalog.entries().map(|entry| entry.id.clone()).take(MAX_FROM_CATALOG).collect();
-        let changed = self.mirrors.answered(cx!(self, now), mirror, ask.clone(), result, from_catalog);
-        if changed {
-            transfers!(self, now, sources_changed);
-        }
-        if let MirrorAsk::Game(game) = ask {
-            self.mirror_looked_at(mirror, &game, now);
-        }
-    }
-}
-
-/// Who has what: peers and mirrors.
-pub(super) struct Everybody<'a> {
-    pub(super) peers: &'a Peers,
-    pub(super) mirrors: &'a Mirrors,
-}
-
-impl SourceDirectory for Everybody<'_> {
-    fn sources(&self, game: &GameId) -> Vec<Source> {
-        let mut sources = self.peers.sources(game);
-        if self.mirrors.0.is_empty() {
-            return sources;
-        }
-        let blocked = self.peers.blocked();
-        let usable = |mirror: &&Mirror| !matches!(mirror.reach, Reach::Down(_)) && !blocked.contains(&mirror.peer_id);
-        sources.extend(self.mirrors.0.iter().filter(usable).filter_map(|mirror| {
-            let summary = mirror.summary(game)?.clone();
-            Some(Source { peer_id: mirror.peer_id, conn: mirror.conn, summary })
-        }));
-        sources.sort_by_key(|source| source.peer_id);
-        sources
-    }
-
-    fn way(&self, conn: ConnId) -> Way {
-        self.peers.way(conn)
-    }
-
-    fn swarm(&self) -> Vec<(PeerId, ConnId)> {
-        self.peers.swarm()
     }
 }

@@ -15,34 +15,51 @@
 //! |---|---|
 //! | `peers` | who is dialled, accepted, alive; which state of whose library is known |
 //! | `library` | what this peer announces, and when a change becomes a revision |
-//! | `gate` | when the game directory is scanned, watched, hashed |
-//! | `arriving` | which games are still being copied |
+//! | `scans` | when the game directory is scanned, watched, hashed |
+//! | `arriving` | which games are still being copied (a part of `scans`) |
 //! | `transfer` | downloads and serving |
 //! | `mirrors` | what web servers have, and when they are asked |
 //! | `operations` | what is done to a downloaded game: install, update, uninstall, adopt, remove, verify |
-//! | `refresh` | when the catalog is looked at again, and what follows from another one |
-//! | `commands` | what a user interface asks |
+//! | `commands` | which commands wait for others, and for how long |
+//! | `refresh` | when the catalog is looked at again |
 //!
-//! The parts do not know each other: [`Engine`] hands each input to its part and carries the consequences
-//! (a lost connection, a new revision, a finished operation) to the others, until nothing is left to carry.
+//! # How they hang together
+//!
+//! ```text
+//!            ┌──────────── Cx: time, settings, catalog, disk, what is announced ────────────┐
+//!  Input ──▶ handle ──▶ a part ──▶ cx.emit(Output) ───────────────────────────────────────▶ poll_output
+//!               ▲         └──────▶ cx.tell(Effect) ──▶ carry ──▶ another part ─┐
+//!               │                                        ▲                     │
+//!               └─ settle: what peers noticed, then      └─────────────────────┘
+//!                  every step that has become possible
+//! ```
+//!
+//! No part calls another one. Each is handed the context ([`core`]) and what its input says; what others must do because
+//! of it, it tells as an [`effect`]. Transfers read of the other parts what [`world`] shows. Whatever is asked of all parts
+//! together is in [`queries`]. This file joins them, and nothing else does.
 
 mod arriving;
 mod commands;
-mod context;
-mod gate;
+mod core;
+mod disk;
+mod effect;
 mod io;
 mod library;
+mod lifecycle;
 mod mirrors;
 mod operations;
 mod pace;
 mod peers;
+mod queries;
 mod refresh;
 mod remote;
+mod requests;
+mod scans;
 #[cfg(test)]
 mod sim;
 mod timers;
 mod transfer;
-mod view;
+mod world;
 
 pub use io::{CommandId, ConnId, DialId, EngineLoad, InboundId, Input, Output, RequestId, RunFailure, Sighting};
 pub(crate) use pace::Pace;
@@ -50,47 +67,48 @@ pub(crate) use pace::Pace;
 pub use transfer::bench as planner_bench;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use self::commands::Commands;
-use self::context::{Cx, Ids};
-use self::gate::Gate;
-use self::library::{Announcement, Library, Saved, SinceAnswer};
+use self::commands::{Asked, Commands};
+use self::core::Cx;
+use self::effect::{Announcement, Effect, Then, Wish};
+use self::library::Library;
+use self::lifecycle::{Phase, Switch, unusable};
 use self::mirrors::Mirrors;
 use self::operations::Operations;
-use self::peers::{Fact, Peers};
+use self::peers::Peers;
+use self::queries::Query;
 use self::refresh::Refresh;
-use self::transfer::{TransferEffect, Transfers};
-use self::view::Local;
-use crate::api::{CommandData, CommandError, Done, ErrorCode, LimitState, Operation, PeerEvent, WatchState};
+use self::requests::GameRequest;
+use self::scans::Scans;
+use self::transfer::{Transfers, can_be_had};
+use self::world::{Parts, TransferCx};
+use crate::api::{
+    CommandData, CommandError, Done, ErrorCode, GameList, LimitState, Operation, PeerCommand, PeerEvent, PeerList,
+    WatchState,
+};
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::proto::{Answer, Notification, Request, WireError, WireErrorCode};
-use crate::types::{Job, JobDone, JobError, JobErrorKind, OpenedLibrary, PeerId};
+use crate::proto::{Notification, Request};
+use crate::types::{GameId, Job, JobDone, JobError, MirrorAsk, MirrorFault, MirrorNews, OpenedLibrary, PeerId};
 
 /// The state of one daemon.
 #[derive(Debug)]
 pub struct Engine {
-    config: Arc<Config>,
-    catalog: Arc<Catalog>,
+    cx: Cx,
+    parts: Parts,
+    transfers: Transfers,
+    commands: Commands,
     refresh: Refresh,
-    me: PeerId,
-    ids: Ids,
-    out: VecDeque<Output>,
     phase: Phase,
     switch: Switch,
     watch: WatchState,
-    library: Library,
-    gate: Gate,
-    peers: Peers,
-    mirrors: Mirrors,
-    transfers: Transfers,
-    operations: Operations,
-    commands: Commands,
+    /// What peers did or said that concerns the transfers and commands: carried when the input is taken in.
+    noticed: VecDeque<Effect>,
     /// Terminal events whose revision is not durable yet: the next command must find everything settled.
     parked: VecDeque<Box<PeerEvent>>,
     /// Bytes of game data that were sent, as reported while runs are under way.
@@ -101,101 +119,38 @@ pub struct Engine {
     timeout: Cell<Option<Option<Instant>>>,
 }
 
-/// The life of a daemon.
-#[derive(Debug)]
-enum Phase {
-    /// The sockets are not bound yet.
-    New,
-    /// The game directory is being opened.
-    Opening,
-    /// It is open, its first state is being made durable.
-    Saving,
-    /// Everything runs.
-    Running,
-    /// Goodbye was said; transfers are being ended, but not for longer than this.
-    Leaving { until: Instant, commands: Vec<CommandId> },
-    /// Nothing happens any more.
-    Stopped,
-}
-
-/// The exchange of the game directory.
-#[derive(Debug)]
-enum Switch {
-    /// None is under way.
-    No,
-    /// Jobs on the old directory are coming to their ends: their results carry no directory.
-    Draining { command: CommandId, path: PathBuf },
-    /// The new one is being opened; the old one still counts.
-    Opening { command: CommandId },
-    /// The new one is in use, and is being made durable.
-    Saving { command: CommandId },
-}
-
-impl Switch {
-    /// Ends the last stage; the command that is to be answered.
-    fn end_saving(&mut self) -> Option<CommandId> {
-        let Self::Saving { command } = *self else { return None };
-        *self = Self::No;
-        Some(command)
-    }
-}
-
-/// One context of disjoint borrows, so that the parts beside it stay reachable.
-macro_rules! cx {
-    ($engine:ident, $now:expr) => {
-        &mut Cx { me: $engine.me, now: $now, config: &$engine.config, out: &mut $engine.out, ids: &mut $engine.ids }
-    };
-}
-
-/// What the transfers see of the rest, likewise.
-macro_rules! local {
-    ($engine:ident) => {
-        &Local {
-            library: &$engine.library,
-            catalog: &$engine.catalog,
-            peers: &$engine.peers,
-            mirrors: &$engine.mirrors,
-            operations: &$engine.operations,
-        }
-    };
-}
-
-/// Calls one of the transfers' methods that have consequences.
-macro_rules! transfers {
-    ($engine:ident, $now:expr, $method:ident $(, $arg:expr)*) => {{
-        let everybody = $crate::engine::mirrors::Everybody { peers: &$engine.peers, mirrors: &$engine.mirrors };
-        let effects = $engine.transfers.$method(cx!($engine, $now), &everybody, local!($engine) $(, $arg)*);
-        $engine.apply(effects, $now);
-    }};
-}
-use {cx, local, transfers};
-
 impl Engine {
     /// An engine for the peer `me`. `seed` must differ between daemons and starts: new epochs come from it, besides
     /// what is merely spread out in time.
-    pub fn new(config: impl Into<Arc<Config>>, catalog: impl Into<Arc<Catalog>>, me: PeerId, seed: u64) -> Self {
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        catalog: impl Into<Arc<Catalog>>,
+        me: PeerId,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let (config, catalog) = (config.into(), catalog.into());
+        let library = Library::new(config.game_dir.clone());
         Self {
-            me,
+            parts: Parts {
+                scans: Scans::new(),
+                peers: Peers::new(&config, &catalog, me),
+                mirrors: Mirrors::new(&config),
+                operations: Operations::default(),
+                library: Library::new(config.game_dir.clone()),
+            },
+            transfers: Transfers::new(&config),
+            commands: Commands::new(),
             refresh: Refresh::default(),
-            ids: Ids::new(seed),
-            out: VecDeque::new(),
             phase: Phase::New,
             switch: Switch::No,
             watch: WatchState::Watching,
-            library: Library::new(config.game_dir.clone()),
-            gate: Gate::new(),
-            peers: Peers::new(&config, &catalog, me),
-            mirrors: Mirrors::new(&config),
-            transfers: Transfers::new(&config),
-            operations: Operations::default(),
-            commands: Commands::new(),
+            noticed: VecDeque::new(),
             parked: VecDeque::new(),
             sent_live: 0,
             limits: LimitState { max_upload: config.rates.max_upload, max_download: config.rates.max_download },
             timeout: Cell::new(None),
-            config,
-            catalog,
+            cx: Cx::new(me, config, catalog, library.state(), seed, now),
         }
     }
 
@@ -205,72 +160,76 @@ impl Engine {
             return;
         }
         self.timeout.set(None);
+        self.cx.now = now;
+        let Self { cx, parts, .. } = self;
         match input {
-            Input::Command { id, command } => self.command(id, command, now),
-            Input::Listening { addrs } => self.listening(addrs, now),
+            Input::Command { id, command } => self.command(id, command),
+            Input::Listening { addrs } => self.listening(addrs),
             Input::Woke => {
-                self.peers.woke(cx!(self, now), &self.library);
-                transfers!(self, now, woke);
+                parts.peers.woke(cx);
+                self.transfer(|transfers, cx| transfers.woke(cx));
             }
-            Input::Sighting(sighting) => self.peers.sighting(cx!(self, now), &self.library, sighting),
-            Input::SightingGone { peer_id } => self.peers.sighting_gone(cx!(self, now), peer_id),
+            Input::Sighting(sighting) => parts.peers.sighting(cx, sighting),
+            Input::SightingGone { peer_id } => parts.peers.sighting_gone(cx, peer_id),
             Input::ConnectionUp { conn, peer_id, remote, local, interface, dial, party } => {
-                let cx = cx!(self, now);
-                self.peers.connection_up(cx, &self.library, conn, peer_id, remote, local, interface, dial, party);
+                parts.peers.connection_up(cx, conn, peer_id, remote, local, interface, dial, party);
             }
-            Input::RoundTrip { conn, least } => self.peers.round_trip_measured(conn, least),
-            Input::ConnectionDown { conn, code, reason } => {
-                self.peers.connection_down(cx!(self, now), &self.library, conn, code, &reason);
-            }
+            Input::RoundTrip { conn, least } => parts.peers.round_trip_measured(conn, least),
+            Input::ConnectionDown { conn, code, reason } => parts.peers.connection_down(cx, conn, code, &reason),
             Input::DialFailed { dial, identity_mismatch, actual, reason } => {
-                self.peers.dial_failed(cx!(self, now), &self.library, dial, identity_mismatch, actual, &reason);
+                parts.peers.dial_failed(cx, dial, identity_mismatch, actual, &reason);
             }
-            Input::Request { from, request } => self.request(from, request, now),
-            Input::UnknownRequest { from, name } => self.unknown_request(from, &name, now),
+            Input::Request { from, request } => self.request(from, request),
+            Input::UnknownRequest { from, name } => requests::answer_unknown(parts, cx, from, &name),
             // Sends that have begun end in `SendDone`; everything else is answered within the input that asked.
             Input::RequestGone { from } => self.transfers.request_gone(from),
             Input::Notification { conn, notification: Notification::HaveChunks(have) } => {
-                if let Some(peer) = self.peers.heard(conn, now) {
-                    transfers!(self, now, have_chunks, peer, conn, &have);
+                if let Some(peer) = parts.peers.heard(conn, now) {
+                    self.transfer(|transfers, cx| transfers.have_chunks(cx, peer, conn, &have));
                 }
             }
-            Input::Notification { conn, notification } => self.peers.notified(cx!(self, now), conn, notification),
+            Input::Notification { conn, notification } => parts.peers.notified(cx, conn, notification),
             Input::Answered { request, result } => {
-                if self.transfers.owns(request) {
-                    transfers!(self, now, answered, request, result);
+                if self.transfers.looks_up(request) {
+                    self.ask_transfers(|transfers, cx| transfers.looked_up(cx, request, result));
+                } else if self.transfers.owns(request) {
+                    self.transfer(|transfers, cx| transfers.answered(cx, request, result));
                 } else {
-                    self.peers.answered(cx!(self, now), &self.library, request, result);
+                    parts.peers.answered(cx, request, result);
                 }
             }
-            Input::BatchLanded { request, range } => transfers!(self, now, batch_landed, request, range),
+            Input::BatchLanded { request, range } => {
+                self.transfer(|transfers, cx| transfers.batch_landed(cx, request, range));
+            }
             Input::BatchDone { download, request, range, bad, error } => {
-                transfers!(self, now, batch_done, download, request, range, &bad, error);
+                self.transfer(|transfers, cx| transfers.batch_done(cx, download, request, range, &bad, error));
             }
-            Input::RunDone { request, result } => transfers!(self, now, run_done, request, result),
-            Input::SendDone { to, bytes, changed } => transfers!(self, now, send_done, to, bytes, changed),
+            Input::RunDone { request, result } => {
+                self.transfer(|transfers, cx| transfers.run_done(cx, request, result))
+            }
+            Input::SendDone { to, bytes, changed } => {
+                self.transfer(|transfers, cx| transfers.send_done(cx, to, bytes, changed));
+            }
             Input::SentBytes { bytes } => self.sent_live = self.sent_live.saturating_add(bytes),
-            Input::JobDone(done) => self.job_done(done, now),
-            Input::JobProgress { game, done, total } => self.job_progress(game, done, total, now),
-            Input::CatalogFetched { result } => self.catalog_fetched(result, now),
-            Input::MirrorAnswered { mirror, ask, result } => self.mirror_answered(mirror, ask, result, now),
-            Input::FsChanged { game } => self.gate.game_changed(cx!(self, now), game),
-            Input::FsRescan { reason: _ } => self.gate.directory_changed(cx!(self, now)),
-            Input::WatchDegraded { message } => self.watch_degraded(message, now),
-            Input::Timeout => {
-                self.peers.timeout(cx!(self, now), &self.library);
-                self.gate.timeout(cx!(self, now), &self.library);
-                transfers!(self, now, timeout);
-                self.commands_timeout(now);
-                self.refresh_timeout(now);
-                self.mirrors.timeout(cx!(self, now));
+            Input::JobDone(done) => self.job_done(done),
+            Input::JobProgress { game, done, total } => {
+                if !parts.operations.moved_on(cx, &game, done, total, self.parked.is_empty()) {
+                    self.transfers.preparing(cx, &game, done, total);
+                }
             }
+            Input::CatalogFetched { result } => self.catalog_fetched(result),
+            Input::MirrorAnswered { mirror, ask, result } => self.mirror_answered(mirror, ask, result),
+            Input::FsChanged { game } => parts.scans.game_changed(cx, game),
+            Input::FsRescan { reason: _ } => parts.scans.directory_changed(cx),
+            Input::WatchDegraded { message } => self.watch_degraded(message),
+            Input::Timeout => self.timed_out(),
         }
-        self.settle(now);
+        self.settle();
     }
 
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.cx.next_output()
     }
 
     /// Whether chunks are wanted, and wait for a landing buffer. Cheap: for a look at every turn.
@@ -302,10 +261,10 @@ impl Engine {
         [
             leaving,
             self.refresh.next_timeout(),
-            self.mirrors.next_timeout(),
-            self.library.next_timeout(),
-            self.gate.next_timeout(),
-            self.peers.next_timeout(),
+            self.parts.mirrors.next_timeout(),
+            self.parts.library.next_timeout(),
+            self.parts.scans.next_timeout(),
+            self.parts.peers.next_timeout(),
             self.transfers.next_timeout(),
             self.commands.next_timeout(),
         ]
@@ -314,140 +273,430 @@ impl Engine {
         .min()
     }
 
-    fn listening(&mut self, addrs: Vec<SocketAddr>, now: Instant) {
-        self.peers.listening(cx!(self, now), &self.library, addrs);
-        if matches!(self.phase, Phase::New) {
-            self.phase = Phase::Opening;
-            (cx!(self, now)).job(Job::OpenLibrary { dir: self.config.game_dir.clone() });
-            self.fetch_catalog();
-            self.mirrors.start(cx!(self, now));
+    fn timed_out(&mut self) {
+        self.parts.peers.timeout(&mut self.cx);
+        self.parts.scans.timeout(&mut self.cx);
+        self.transfer(|_, _| ());
+        self.commands.timeout(&mut self.cx, || self.parts.peers.in_step());
+        self.carry();
+        self.refresh.timeout(&mut self.cx);
+        self.parts.mirrors.timeout(&mut self.cx);
+    }
+
+    fn query(&self) -> Query<'_> {
+        Query { cx: &self.cx, parts: &self.parts, transfers: &self.transfers }
+    }
+
+    /// Lets the transfers take in something, then every step that has become possible by it, and carries what follows.
+    fn transfer(&mut self, input: impl FnOnce(&mut Transfers, &mut TransferCx<'_>)) {
+        self.ask_transfers(|transfers, cx| {
+            input(transfers, cx);
+            transfers.settle(cx);
+        });
+        self.carry();
+    }
+
+    /// Lets the transfers answer something that makes no step of theirs possible.
+    fn ask_transfers<T>(&mut self, question: impl FnOnce(&mut Transfers, &mut TransferCx<'_>) -> T) -> T {
+        question(&mut self.transfers, &mut TransferCx { core: &mut self.cx, world: &self.parts })
+    }
+
+    /// Lets the transfers take in a command, unless they refuse it.
+    fn command_transfers(
+        &mut self,
+        id: CommandId,
+        command: impl FnOnce(&mut Transfers, &mut TransferCx<'_>) -> Result<(), CommandError>,
+    ) {
+        match self.ask_transfers(command) {
+            Ok(()) => self.transfer(|_, _| ()),
+            Err(error) => self.cx.reply(id, Err(error)),
         }
     }
 
-    /// A peer asks. Libraries are answered here, games by the transfers.
-    fn request(&mut self, from: InboundId, request: Request, now: Instant) {
-        let cx = cx!(self, now);
-        let request = match request {
-            Request::Prove { proof } => return self.peers.prove(cx, from, proof),
-            // Whoever has not proved the party key is told nothing but a close code.
-            _ if !self.peers.proved(cx, from.conn) => return,
-            Request::Hello(hello) => return self.peers.hello(cx, &self.library, from, hello),
-            request => request,
-        };
-        let Some(peer) = self.peers.heard(from.conn, now) else {
-            let error = WireError { code: WireErrorCode::HelloFirst, message: "say Hello first".to_owned() };
-            return cx.emit(Output::Answer { to: from, body: Box::new(Answer::Error(error)) });
-        };
-        let answer = match request {
-            // Answered above.
-            Request::Hello(_) | Request::Prove { .. } => return,
-            Request::Ping { nonce } => {
-                self.peers.confirm(cx, &self.library, peer);
-                self.peers.pinged(cx, &self.library, peer);
-                Answer::Pong { nonce }
-            }
-            _ if matches!(self.phase, Phase::Leaving { .. }) || !self.library.is_announced() => {
-                Answer::Error(WireError { code: WireErrorCode::Busy, message: "not now".to_owned() })
-            }
-            Request::GetLibrary { peer_id } if peer_id != peer => return self.peers.impostor(cx, from.conn),
-            Request::GetLibrary { .. } => {
-                Answer::LibrarySnapshot { peer_id: self.me, snapshot: self.library.snapshot() }
-            }
-            Request::GetLibraryDelta { epoch, from_rev } => match self.library.since(cx, epoch, from_rev) {
-                SinceAnswer::Delta(delta) => Answer::LibraryDelta { peer_id: self.me, delta },
-                SinceAnswer::Snapshot(snapshot) => Answer::LibrarySnapshot { peer_id: self.me, snapshot },
-                SinceAnswer::EpochReset => Answer::Error(WireError {
-                    code: WireErrorCode::EpochReset,
-                    message: "this library was restored from an older state; a new epoch follows".to_owned(),
-                }),
-                SinceAnswer::NeverWas => Answer::Error(WireError {
-                    code: WireErrorCode::BadRequest,
-                    message: "this revision never was; ask for the whole library".to_owned(),
-                }),
-            },
-            Request::GetManifest(request) => {
-                return self.transfers.request_get_manifest(cx, local!(self), from, request);
-            }
-            Request::GetChunks(chunks) => {
-                return self.transfers.request_get_chunks(cx, local!(self), from, chunks);
-            }
-        };
-        cx.emit(Output::Answer { to: from, body: Box::new(answer) });
-    }
-
-    /// A peer asks something that this version does not know.
-    fn unknown_request(&mut self, from: InboundId, name: &str, now: Instant) {
-        let cx = cx!(self, now);
-        if !self.peers.proved(cx, from.conn) {
-            return;
+    /// Carries what the parts told: each effect with all that follows from it, then the next one.
+    fn carry(&mut self) {
+        for effect in self.cx.take_effects() {
+            self.apply(effect);
+            self.carry();
         }
-        self.peers.heard(from.conn, now);
-        let error = WireError { code: WireErrorCode::UnknownType, message: format!("unknown request type {name:?}") };
-        cx.emit(Output::Answer { to: from, body: Box::new(Answer::Error(error)) });
     }
 
-    fn job_done(&mut self, done: JobDone, now: Instant) {
-        match done {
-            JobDone::Resolved { token, result } => {
-                self.peers.resolved(cx!(self, now), &self.library, token, result);
+    fn apply(&mut self, effect: Effect) {
+        let Self { cx, parts, .. } = self;
+        match effect {
+            // Several of them may come of one input, and are one change.
+            Effect::Disconnected(_) | Effect::SourcesChanged | Effect::Settled(_) => self.noticed.push_back(effect),
+            Effect::LibraryOpened(announcement) => self.library_is_durable(&announcement),
+            Effect::LibraryRevised(announcement) => self.announce(&announcement),
+            Effect::LibraryNotSaved(error) => self.library_not_saved(error),
+            Effect::OperationStarted { game, operation } => {
+                // A game that waits for its turn is still as it was, and is served and watched like any other.
+                if operation != Operation::Queued {
+                    parts.scans.operation_started(cx, &game);
+                }
+                match operation {
+                    Operation::Downloading => parts.library.set_downloading(cx, &game, true),
+                    Operation::Removing => cx.emit(Output::StopSending { game }),
+                    _ => {}
+                }
+                self.operations_changed();
             }
-            JobDone::LibraryOpened(result) => self.library_opened(result, now),
-            JobDone::GameScanned { game, result } => {
-                if let Some(look) = self.gate.game_scanned(cx!(self, now), &mut self.library, &game, result) {
-                    self.looked_after(&game, look, now);
+            Effect::OperationEnded { game, scanned } => {
+                parts.library.set_downloading(cx, &game, false);
+                parts.scans.operation_ended(cx, &game, scanned);
+                self.operations_changed();
+            }
+            Effect::HandOver { game, scanned, event } => {
+                let is_installed = scanned.installed;
+                parts.library.set_downloading(cx, &game, false);
+                parts.scans.operation_handed_over(cx, &game, Some(scanned));
+                self.parked.push_back(event);
+                parts.operations.install_downloaded(cx, game, is_installed);
+            }
+            Effect::Repair { game, scanned, only } => {
+                if let Some(scanned) = scanned {
+                    parts.scans.operation_handed_over(cx, &game, scanned);
+                }
+                self.transfers.take_over(cx, game, only);
+                self.operations_changed();
+            }
+            Effect::Install { game } => {
+                let here = self.query().free_game(&game);
+                self.parts.operations.install_what_is_here(&mut self.cx, game, here);
+            }
+            // Files deep in a game can change without its fingerprint.
+            Effect::Rescan { game } => parts.scans.scan(cx, game, true),
+            Effect::LookAfter { game } => parts.scans.look_after_operation(cx, &game),
+            Effect::LookedAfter { game, result } => {
+                parts.operations.looked_after(cx, &game, result, !self.transfers.is_stopping());
+            }
+            Effect::CarryOut { command, game, then } => self.carry_out(command, game, then),
+            Effect::Begin(event) if self.parked.is_empty() => cx.emit(Output::Event(event)),
+            Effect::Begin(event) | Effect::End(event) => self.parked.push_back(event),
+        }
+    }
+
+    /// What follows from an input, once every part has taken it in.
+    fn settle(&mut self) {
+        self.carry();
+        while !self.noticed.is_empty() {
+            let mut sources_changed = false;
+            for effect in std::mem::take(&mut self.noticed) {
+                match effect {
+                    Effect::Disconnected(conn) => self.transfer(|transfers, cx| transfers.connection_down(cx, conn)),
+                    Effect::Settled(peer) => {
+                        self.commands.peer_settled(&mut self.cx, peer);
+                        self.carry();
+                    }
+                    _ => sources_changed = true,
                 }
             }
-            JobDone::AllScanned(result) => self.gate.all_scanned(cx!(self, now), &mut self.library, result),
-            JobDone::IndexSaved { stamp, result } => {
-                let saved = self.library.saved(cx!(self, now), stamp, result);
-                self.index_saved(saved, now);
+            if sources_changed {
+                self.transfer(|transfers, _| transfers.sources_changed());
             }
-            JobDone::GameHashed { game, manifest_hash, result } => {
-                self.gate.game_hashed(cx!(self, now), &mut self.library, game, manifest_hash, result);
+        }
+        self.parts.operations.advance(&mut self.cx, |game| self.transfers.is_sending(game));
+        self.switch_if_quiet();
+        if !self.parked.is_empty() {
+            self.parts.library.hurry(&mut self.cx);
+        }
+        self.parts.library.flush(&mut self.cx);
+        if self.parts.library.is_settled() {
+            self.release_parked();
+        }
+        if self.parked.is_empty() && self.transfers.holds_repairs() {
+            // The end of the verification is told: what follows from it may begin.
+            self.transfer(|transfers, _| transfers.begin_repairs());
+            self.parts.library.flush(&mut self.cx);
+        }
+        let operations_run = self.query().operations_run();
+        self.parts.scans.hash_next(&mut self.cx, operations_run);
+        self.commands.check(&mut self.cx, || self.parts.peers.in_step());
+        self.stop_if_drained();
+    }
+
+    fn release_parked(&mut self) {
+        for event in self.parked.drain(..) {
+            self.cx.emit(Output::Event(event));
+        }
+    }
+
+    fn operations_changed(&mut self) {
+        let operations = self.query().operation_rows();
+        self.cx.event(PeerEvent::ActiveOperationsChanged { operations });
+    }
+
+    fn request(&mut self, from: InboundId, request: Request) {
+        match requests::answer(&mut self.parts, &mut self.cx, self.phase.is_leaving(), from, request) {
+            None => {}
+            Some(GameRequest::Manifest(request)) => {
+                self.ask_transfers(|transfers, cx| transfers.request_get_manifest(cx, from, request));
             }
-            JobDone::DownloadPrepared { download, result } => {
-                transfers!(self, now, download_prepared, download, result);
-            }
-            JobDone::ContentLearned { download, result } => transfers!(self, now, content_learned, download, result),
-            JobDone::DownloadCommitted { download, result } => {
-                transfers!(self, now, download_committed, download, result);
-            }
-            JobDone::FilesChanged { game, result, kept } => self.files_changed(&game, result, kept, now),
-            JobDone::FilesVerified { game, result } => self.files_verified(&game, result, now),
-            JobDone::DownloadAbandoned { download, result } => {
-                transfers!(self, now, download_abandoned, download, result);
+            Some(GameRequest::Chunks(request)) => {
+                self.ask_transfers(|transfers, cx| transfers.request_get_chunks(cx, from, request));
             }
         }
     }
 
-    fn library_opened(&mut self, result: Result<OpenedLibrary, JobError>, now: Instant) {
-        match (std::mem::replace(&mut self.switch, Switch::No), result) {
-            (Switch::Opening { command }, Ok(opened)) if opened.dir == self.library.dir() => {
+    fn job_done(&mut self, done: JobDone) {
+        let Self { cx, parts, .. } = self;
+        match done {
+            JobDone::Resolved { token, result } => parts.peers.resolved(cx, token, result),
+            JobDone::LibraryOpened(result) => self.library_opened(result),
+            JobDone::GameScanned { game, result } => parts.scans.game_scanned(cx, &game, result),
+            JobDone::AllScanned(result) => parts.scans.all_scanned(cx, result),
+            JobDone::IndexSaved { stamp, result } => parts.library.saved(cx, stamp, result),
+            JobDone::GameHashed { game, manifest_hash, result } => {
+                parts.scans.game_hashed(cx, game, manifest_hash, result);
+            }
+            JobDone::DownloadPrepared { download, result } => {
+                self.transfer(|transfers, cx| transfers.download_prepared(cx, download, result));
+            }
+            JobDone::ContentLearned { download, result } => {
+                self.transfer(|transfers, cx| transfers.content_learned(cx, download, result));
+            }
+            JobDone::DownloadCommitted { download, result } => {
+                self.transfer(|transfers, cx| transfers.download_committed(cx, download, result));
+            }
+            JobDone::DownloadAbandoned { download, result } => {
+                self.transfer(|transfers, _| transfers.download_abandoned(download, result));
+            }
+            JobDone::FilesChanged { game, result, kept } => parts.operations.files_changed(cx, &game, result, kept),
+            JobDone::FilesVerified { game, result } => parts.operations.files_verified(cx, &game, result),
+        }
+    }
+
+    /// Takes in what a mirror said.
+    fn mirror_answered(&mut self, mirror: usize, ask: MirrorAsk, result: Result<MirrorNews, MirrorFault>) {
+        if self.parts.mirrors.answered(&mut self.cx, mirror, ask.clone(), result) {
+            self.transfer(|transfers, _| transfers.sources_changed());
+        }
+        if let MirrorAsk::Game(game) = ask {
+            self.commands.mirror_looked_at(&mut self.cx, mirror, &game);
+        }
+    }
+
+    /// Takes in what came of a look at the catalog. It decides which games are offered and fetched, in which version and with which
+    /// content: another one may mean another revision of the library, sends that are stopped, and downloads that have lost their
+    /// purpose.
+    fn catalog_fetched(&mut self, result: Result<Option<Arc<Catalog>>, JobError>) {
+        if let Some(catalog) = self.refresh.fetched(&mut self.cx, result) {
+            let Self { cx, parts, .. } = self;
+            let before = std::mem::replace(&mut cx.catalog, catalog);
+            for game in lost_offers(cx, &before) {
+                cx.emit(Output::StopSending { game });
+            }
+            parts.library.touch_all(cx);
+            parts.scans.catalog_changed();
+            parts.peers.catalog_changed(cx);
+            self.transfer(|transfers, cx| transfers.catalog_changed(cx));
+            let catalog = &self.cx.catalog;
+            let (games, serial) = (catalog.listed().unwrap_or_default(), catalog.serial());
+            self.cx.event(PeerEvent::CatalogChanged { games, serial });
+        }
+        self.commands.catalog_looked_at(&mut self.cx);
+    }
+
+    fn watch_degraded(&mut self, message: Option<String>) {
+        self.watch = if message.is_some() { WatchState::Polling } else { WatchState::Watching };
+        self.parts.scans.set_polling(&mut self.cx, message.is_some());
+        if let Some(message) = message {
+            self.cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
+        }
+    }
+}
+
+/// What a user interface asks.
+impl Engine {
+    fn command(&mut self, id: CommandId, command: PeerCommand) {
+        let Self { cx, parts, .. } = self;
+        match command {
+            PeerCommand::Status => {
+                let status = self.query().status(self.watch, self.limits, self.sent_live);
+                self.cx.reply(id, Ok(CommandData::Status(Box::new(status))));
+            }
+            PeerCommand::Metrics => {
+                let load = Box::new(self.query().load());
+                self.cx.emit(Output::Measure { id, load });
+            }
+            PeerCommand::ListPeers => {
+                let peers = parts.peers.list(cx.now);
+                cx.reply(id, Ok(CommandData::Peers(PeerList { peers })));
+            }
+            PeerCommand::ListGames => {
+                let games = self.query().game_rows();
+                self.cx.reply(id, Ok(CommandData::Games(GameList { games })));
+            }
+            PeerCommand::Shutdown => self.shutdown(id),
+            _ if self.phase.is_leaving() => cx.refuse(id, ErrorCode::Cancelled, "the daemon stops"),
+            PeerCommand::Connect { addr } => parts.peers.connect(cx, id, &addr),
+            PeerCommand::WaitPeers { count, timeout_ms } => {
+                self.commands.wait_peers(cx, id, count, Duration::from_millis(timeout_ms));
+            }
+            PeerCommand::SetGameDir { path } => self.set_game_dir(id, path),
+            PeerCommand::SetLimits { max_upload, max_download } => self.set_limits(id, max_upload, max_download),
+            PeerCommand::Pause | PeerCommand::Resume => {
+                self.transfer(|transfers, cx| transfers.pause(cx, command == PeerCommand::Pause));
+                self.cx.reply_done(id);
+            }
+            PeerCommand::BlockPeer { peer_id } => self.block_peer(id, peer_id),
+            PeerCommand::UnblockPeer { peer_id } => match parts.peers.unblock(&peer_id) {
+                true => cx.reply_done(id),
+                false => cx.refuse(id, ErrorCode::BadArgument, "this peer is not blocked"),
+            },
+            PeerCommand::Prioritise { game } => {
+                self.ask_transfers(|transfers, cx| transfers.command_prioritise(cx, id, game));
+            }
+            PeerCommand::GetGame { game } => self.after_mirrors(id, game, Then::GetGame),
+            PeerCommand::CancelDownload { game } if parts.operations.operation(&game).is_some() => {
+                parts.operations.command_cancel(cx, id, &game);
+            }
+            PeerCommand::CancelDownload { game } => {
+                self.command_transfers(id, |transfers, cx| transfers.command_cancel(cx, id, &game));
+            }
+            change => self.change(id, change),
+        }
+    }
+
+    /// Commands that change what lies in the game directory.
+    fn change(&mut self, id: CommandId, command: PeerCommand) {
+        if self.switch.is_on() {
+            return self.refuse_switching(id);
+        }
+        let here = |game: &GameId| self.query().free_game(game);
+        match command {
+            PeerCommand::Install { game } => {
+                let here = here(&game);
+                self.parts.operations.install(&mut self.cx, id, game, here);
+            }
+            PeerCommand::Uninstall { game } => {
+                let here = here(&game);
+                self.parts.operations.uninstall(&mut self.cx, id, game, here);
+            }
+            PeerCommand::Adopt { game } => {
+                let here = here(&game);
+                self.parts.operations.adopt(&mut self.cx, id, game, here);
+            }
+            PeerCommand::Remove { game } => {
+                let here = here(&game);
+                self.parts.operations.remove(&mut self.cx, id, game, here);
+            }
+            PeerCommand::Verify { game, repair } => {
+                let here = here(&game);
+                self.parts.operations.verify(&mut self.cx, id, game, here, repair);
+            }
+            PeerCommand::Download { game, install, again } => {
+                self.after_mirrors(id, game, Then::Download(Wish { install, again }));
+            }
+            PeerCommand::FetchLatest { game } => {
+                let Self { cx, parts, .. } = self;
+                let peers: BTreeSet<PeerId> = parts.peers.refresh(cx).into_iter().collect();
+                let catalog = self.refresh.fetch(cx);
+                let mirrors = parts.mirrors.look_for(cx, &game, true);
+                let then = Then::Download(Wish { install: false, again: false });
+                self.commands.after(cx, id, game, then, Asked { peers, mirrors, catalog });
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks the mirrors for a game that they said nothing of lately; then the command is carried out. It does not wait for them
+    /// where somebody else can hand the game out: they join when they have answered.
+    fn after_mirrors(&mut self, id: CommandId, game: GameId, then: Then) {
+        let mut mirrors = BTreeSet::new();
+        if self.cx.catalog.admits(&game) {
+            mirrors = self.parts.mirrors.look_for(&mut self.cx, &game, false);
+            if can_be_had(&TransferCx { core: &mut self.cx, world: &self.parts }, &game) {
+                mirrors.clear();
+            }
+        }
+        self.commands.after(&mut self.cx, id, game, then, Asked { mirrors, ..Asked::default() });
+    }
+
+    fn carry_out(&mut self, id: CommandId, game: GameId, then: Then) {
+        match then {
+            Then::Download(_) if self.switch.is_on() => self.refuse_switching(id),
+            Then::Download(wish) => {
+                self.command_transfers(id, |transfers, cx| transfers.command_download(cx, id, game, wish));
+            }
+            Then::GetGame => self.ask_transfers(|transfers, cx| transfers.command_get_game(cx, id, game)),
+        }
+    }
+
+    fn set_limits(&mut self, id: CommandId, max_upload: Option<Option<u64>>, max_download: Option<Option<u64>>) {
+        if let Some(rate) = max_upload {
+            self.limits.max_upload = rate;
+            self.cx.emit(Output::LimitUpload { rate });
+        }
+        if let Some(rate) = max_download {
+            self.limits.max_download = rate;
+            self.transfer(|transfers, _| transfers.limit(rate));
+        }
+        self.cx.reply(id, Ok(CommandData::Limits(self.limits)));
+    }
+
+    fn block_peer(&mut self, id: CommandId, peer_id: PeerId) {
+        let Self { cx, parts, .. } = self;
+        if peer_id == cx.me {
+            return cx.refuse(id, ErrorCode::SelfConnect, "this is the daemon's own peer id");
+        }
+        if !parts.peers.block(cx, peer_id) {
+            return cx.refuse(id, ErrorCode::BadArgument, "too many peers are blocked; unblock some first");
+        }
+        if parts.mirrors.has(peer_id) {
+            self.transfer(|transfers, _| transfers.sources_changed());
+        }
+        self.cx.reply_done(id);
+    }
+
+    fn refuse_switching(&mut self, id: CommandId) {
+        self.cx.refuse(id, ErrorCode::OperationInProgress, "the game directory is being exchanged");
+    }
+}
+
+/// The life of the daemon, and of its game directory.
+impl Engine {
+    fn listening(&mut self, addrs: Vec<SocketAddr>) {
+        let Self { cx, parts, .. } = self;
+        parts.peers.listening(cx, addrs);
+        if matches!(self.phase, Phase::New) {
+            self.phase = Phase::Opening;
+            cx.job(Job::OpenLibrary { dir: cx.config.game_dir.clone() });
+            self.refresh.fetch(cx);
+            parts.mirrors.start(cx);
+        }
+    }
+
+    fn library_opened(&mut self, result: Result<OpenedLibrary, JobError>) {
+        let Self { cx, parts, .. } = self;
+        match (self.switch.take(), result) {
+            (Switch::Opening { command }, Ok(opened)) if opened.dir == parts.library.dir() => {
                 // The same directory by another name.
-                self.gate.reopen(cx!(self, now));
-                self.library_unchanged(command, now);
+                parts.scans.reopen(cx);
+                self.library_unchanged(command);
             }
             (Switch::Opening { command }, Ok(opened)) => {
                 // What is being sent lies in the old directory.
-                for game in self.library.games().values().filter(|game| game.downloaded) {
-                    self.out.push_back(Output::StopSending { game: game.id.clone() });
+                let downloaded = cx.disk.games().values().filter(|game| game.downloaded);
+                for game in downloaded.map(|game| game.id.clone()).collect::<Vec<_>>() {
+                    cx.emit(Output::StopSending { game });
                 }
-                self.gate.forget(cx!(self, now));
+                parts.scans.forget(cx);
                 self.switch = Switch::Saving { command };
-                self.open(opened, now);
+                self.open(opened);
             }
             (Switch::Opening { command }, Err(error)) => {
-                (cx!(self, now)).reply(command, Err(command_error(error)));
-                self.gate.reopen(cx!(self, now));
+                cx.reply(command, Err(error.into()));
+                parts.scans.reopen(cx);
             }
             (_, Ok(opened)) if matches!(self.phase, Phase::Opening) => {
                 self.phase = Phase::Saving;
-                self.open(opened, now);
+                self.open(opened);
             }
             (_, Err(error)) if matches!(self.phase, Phase::Opening) => {
-                let (code, message) = (error_code(error.kind), unusable(self.library.dir(), &error));
-                (cx!(self, now)).event(PeerEvent::RuntimeError { code, message: message.clone() });
-                self.stop(Some(message), now);
+                let (code, message) = (error.kind.into(), unusable(parts.library.dir(), &error));
+                cx.event(PeerEvent::RuntimeError { code, message: message.clone() });
+                self.stop(Some(message));
             }
             // The daemon stops.
             (switch, _) => self.switch = switch,
@@ -455,218 +704,132 @@ impl Engine {
     }
 
     /// The exchange of the game directory led to the same one: everybody is told, but nothing was revised.
-    fn library_unchanged(&mut self, command: CommandId, now: Instant) {
-        let state = self.library.state();
+    fn library_unchanged(&mut self, command: CommandId) {
+        let state = self.cx.announced.state;
         let games = state.game_count as usize;
-        let cx = cx!(self, now);
-        cx.event(PeerEvent::LocalLibraryChanged { epoch: state.epoch, rev: state.rev, games });
-        cx.reply(command, Ok(CommandData::Done(Done {})));
+        self.cx.event(PeerEvent::LocalLibraryChanged { epoch: state.epoch, rev: state.rev, games });
+        self.cx.reply_done(command);
     }
 
-    fn open(&mut self, mut opened: OpenedLibrary, now: Instant) {
+    fn open(&mut self, mut opened: OpenedLibrary) {
+        let Self { cx, parts, .. } = self;
         if let Some(message) = opened.notice.clone() {
-            (cx!(self, now)).event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
+            cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
         }
-        self.gate.opened(cx!(self, now), &mut opened);
-        let announcement = self.library.open(cx!(self, now), &self.catalog, opened);
-        self.gate.open(cx!(self, now), &self.library);
-        if let Some(announcement) = announcement {
-            self.library_is_durable(&announcement, now);
-        }
+        parts.scans.opened(cx, &mut opened);
+        parts.library.open(cx, opened);
+        parts.scans.open(cx);
     }
 
-    fn index_saved(&mut self, saved: Saved, now: Instant) {
-        match saved {
-            Saved::Quiet => {}
-            Saved::Opened(announcement) => self.library_is_durable(&announcement, now),
-            Saved::Revised(announcement) => self.announce(&announcement, now),
-            Saved::Failed(error) => {
-                let code = error_code(error.kind);
-                if let Some(command) = self.switch.end_saving() {
-                    (cx!(self, now)).reply(command, Err(command_error(error.clone())));
-                }
-                self.release_parked();
-                let message = format!(
-                    "the library's index could not be saved, so its changes are not announced; it is tried again: {}",
-                    error.message
-                );
-                (cx!(self, now)).event(PeerEvent::RuntimeError { code, message });
-            }
+    fn library_not_saved(&mut self, error: JobError) {
+        if let Some(command) = self.switch.end_saving() {
+            self.cx.reply(command, Err(error.clone().into()));
         }
+        self.release_parked();
+        let message = format!(
+            "the library's index could not be saved, so its changes are not announced; it is tried again: {}",
+            error.message
+        );
+        self.cx.event(PeerEvent::RuntimeError { code: error.kind.into(), message });
     }
 
     /// The first state of a directory is durable: from now on others may know it.
-    fn library_is_durable(&mut self, announcement: &Announcement, now: Instant) {
+    fn library_is_durable(&mut self, announcement: &Announcement) {
         if matches!(self.phase, Phase::Saving) {
             self.phase = Phase::Running;
-            let listen_addr = self.peers.listen().first().copied();
+            let listen_addr = self.parts.peers.listen().first().copied();
             let listen_addr = listen_addr.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-            (cx!(self, now)).event(PeerEvent::LocalPeerReady { peer_id: self.me, listen_addr, control: None });
+            self.cx.event(PeerEvent::LocalPeerReady { peer_id: self.cx.me, listen_addr, control: None });
         }
-        self.announce(announcement, now);
-        self.peers.library_ready(cx!(self, now), &self.library);
+        self.announce(announcement);
+        self.parts.peers.library_ready(&mut self.cx);
         if let Some(command) = self.switch.end_saving() {
-            (cx!(self, now)).reply(command, Ok(CommandData::Done(Done {})));
+            self.cx.reply_done(command);
         }
     }
 
-    fn announce(&mut self, announcement: &Announcement, now: Instant) {
+    fn announce(&mut self, announcement: &Announcement) {
         let state = announcement.state;
-        let cx = cx!(self, now);
         if matches!(self.phase, Phase::Running) {
-            cx.emit(Output::Advertise { stamp: state.stamp() });
-            self.peers.announce(cx, announcement);
+            self.cx.emit(Output::Advertise { stamp: state.stamp() });
+            self.parts.peers.announce(&mut self.cx, announcement);
         }
-        cx.event(PeerEvent::LocalLibraryChanged {
-            epoch: state.epoch,
-            rev: state.rev,
-            games: state.game_count as usize,
-        });
+        let games = state.game_count as usize;
+        self.cx.event(PeerEvent::LocalLibraryChanged { epoch: state.epoch, rev: state.rev, games });
     }
 
-    fn watch_degraded(&mut self, message: Option<String>, now: Instant) {
-        self.watch = if message.is_some() { WatchState::Polling } else { WatchState::Watching };
-        self.gate.set_polling(cx!(self, now), message.is_some());
-        if let Some(message) = message {
-            (cx!(self, now)).event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
+    fn set_game_dir(&mut self, id: CommandId, path: PathBuf) {
+        if !matches!(self.phase, Phase::Running) || self.switch.is_on() || self.query().operations_run() {
+            let message = "an operation is under way; the game directory can be exchanged when all have ended";
+            return self.cx.refuse(id, ErrorCode::OperationInProgress, message);
         }
-    }
-
-    /// Carries out what the transfers ask of the rest.
-    fn apply(&mut self, effects: Vec<TransferEffect>, now: Instant) {
-        for effect in effects {
-            match effect {
-                TransferEffect::OperationStarted { game, operation } => {
-                    // A game that waits for its turn is still as it was, and is served and watched like any other.
-                    if operation == Operation::Downloading {
-                        self.gate.operation_started(cx!(self, now), &game);
-                        self.library.set_downloading(cx!(self, now), &game, true);
-                    }
-                    self.operations_changed(now);
-                }
-                TransferEffect::OperationEnded { game, scanned } => {
-                    self.library.set_downloading(cx!(self, now), &game, false);
-                    self.gate.operation_ended(cx!(self, now), &mut self.library, &game, scanned);
-                    self.operations_changed(now);
-                }
-                TransferEffect::HandOver { game, scanned, event } => self.hand_over(game, scanned, event, now),
-                TransferEffect::Install { game } => self.install_what_is_here(game, now),
-                TransferEffect::Rescan { game } => {
-                    // Files deep in a game can change without its fingerprint.
-                    self.gate.scan(cx!(self, now), &self.library, game, true);
-                }
-                TransferEffect::Event(event) => self.parked.push_back(event),
-            }
+        if path == self.parts.library.dir() {
+            return self.library_unchanged(id);
         }
-    }
-
-    fn operations_changed(&mut self, now: Instant) {
-        let operations = self.operation_rows();
-        (cx!(self, now)).event(PeerEvent::ActiveOperationsChanged { operations });
-    }
-
-    /// Carries the consequences of one input from part to part until there are none left.
-    fn settle(&mut self, now: Instant) {
-        loop {
-            let facts = self.peers.take_facts();
-            if facts.is_empty() {
-                break;
-            }
-            let mut sources_changed = false;
-            for fact in facts {
-                match fact {
-                    Fact::Disconnected(conn) => transfers!(self, now, connection_down, conn),
-                    Fact::SourcesChanged => sources_changed = true,
-                    Fact::Settled(peer) => self.peer_settled(peer, now),
-                }
-            }
-            if sources_changed {
-                transfers!(self, now, sources_changed);
-            }
-        }
-        self.advance_operations(now);
-        self.switch_if_quiet(now);
-        if !self.parked.is_empty() {
-            self.library.hurry(cx!(self, now));
-        }
-        self.library.flush(cx!(self, now), &self.catalog);
-        if self.library.is_settled() {
-            self.release_parked();
-        }
-        if self.parked.is_empty() && self.transfers.holds_repairs() {
-            // The end of the verification is told: what follows from it may begin.
-            transfers!(self, now, begin_repairs);
-            self.library.flush(cx!(self, now), &self.catalog);
-        }
-        let operations_run = self.operations_run();
-        self.gate.hash_next(cx!(self, now), &self.library, &self.catalog, operations_run);
-        self.check_waits();
-        self.stop_if_drained(now);
-    }
-
-    /// Whether anything runs or waits on any game.
-    fn operations_run(&self) -> bool {
-        !self.transfers.is_drained() || !self.operations.is_empty()
-    }
-
-    fn release_parked(&mut self) {
-        self.out.extend(self.parked.drain(..).map(Output::Event));
+        self.parts.scans.close(&mut self.cx);
+        self.switch = Switch::Draining { command: id, path };
     }
 
     /// Opens the new directory once nothing is at work on the old one.
-    fn switch_if_quiet(&mut self, now: Instant) {
+    fn switch_if_quiet(&mut self) {
         let Switch::Draining { command, path } = &mut self.switch else { return };
-        if self.gate.is_quiet() && !self.library.is_saving() {
+        if self.parts.scans.is_quiet() && !self.parts.library.is_saving() {
             let dir = std::mem::take(path);
             self.switch = Switch::Opening { command: *command };
-            (cx!(self, now)).job(Job::OpenLibrary { dir });
+            self.cx.job(Job::OpenLibrary { dir });
         }
     }
 
-    fn stop_if_drained(&mut self, now: Instant) {
+    fn shutdown(&mut self, id: CommandId) {
+        if let Phase::Leaving { commands, .. } = &mut self.phase {
+            return commands.push(id);
+        }
+        let until = self.cx.now + self.cx.config.timers.request_timeout;
+        self.phase = Phase::Leaving { until, commands: vec![id] };
+        self.cancel_commands();
+        let Self { cx, parts, .. } = self;
+        parts.peers.leave(cx);
+        parts.scans.close(cx);
+        parts.library.hurry(cx);
+        self.transfer(|transfers, cx| transfers.shutdown(cx));
+        self.parts.operations.stop(&mut self.cx);
+    }
+
+    /// Answers every waiting command: nothing will come of it.
+    fn cancel_commands(&mut self) {
+        if let Some(command) = self.switch.command() {
+            self.switch = Switch::No;
+            self.cx.refuse(command, ErrorCode::Cancelled, "the daemon stops");
+        }
+        self.commands.cancel(&mut self.cx);
+    }
+
+    fn stop_if_drained(&mut self) {
         let Phase::Leaving { until, .. } = &self.phase else { return };
-        if now < *until && (self.operations_run() || self.library.is_saving()) {
+        if self.cx.now < *until && (self.query().operations_run() || self.parts.library.is_saving()) {
             return;
         }
-        self.stop(None, now);
+        self.stop(None);
     }
 
-    fn stop(&mut self, failure: Option<String>, now: Instant) {
+    fn stop(&mut self, failure: Option<String>) {
         self.cancel_commands();
         self.release_parked();
-        self.peers.leave(cx!(self, now));
+        self.parts.peers.leave(&mut self.cx);
         if let Phase::Leaving { commands, .. } = std::mem::replace(&mut self.phase, Phase::Stopped) {
             for command in commands {
-                (cx!(self, now)).reply(command, Ok(CommandData::Done(Done {})));
+                self.cx.reply(command, Ok(CommandData::Done(Done {})));
             }
         }
-        self.out.push_back(Output::Stopped { failure });
+        self.cx.emit(Output::Stopped { failure });
     }
 }
 
-/// Why the daemon cannot start with this directory of games, and what to do about it.
-fn unusable(dir: &Path, error: &JobError) -> String {
-    let advice = match error.kind {
-        JobErrorKind::InUse => "stop the other daemon, or name another directory with --game-dir",
-        _ => "it must be an existing directory that this user may read and write; --game-dir names another one",
+/// The games that the catalog before offered, and the one now in force does not.
+fn lost_offers(cx: &Cx, before: &Catalog) -> Vec<GameId> {
+    let games = cx.disk.games().values().filter(|game| game.downloaded);
+    let offers = |catalog: &Catalog, game: &crate::types::ScannedGame| {
+        catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash).is_none()
     };
-    format!("the game directory {} cannot be used: {}; {advice}", dir.display(), error.message)
-}
-
-fn error_code(kind: JobErrorKind) -> ErrorCode {
-    match kind {
-        JobErrorKind::DiskFull => ErrorCode::DiskFull,
-        JobErrorKind::InUse => ErrorCode::InUse,
-        JobErrorKind::Changed => ErrorCode::SourceChanged,
-        JobErrorKind::Verification => ErrorCode::VerificationFailed,
-        JobErrorKind::UnsafePath => ErrorCode::UnsafePath,
-        JobErrorKind::Cancelled => ErrorCode::Cancelled,
-        JobErrorKind::BadArchive => ErrorCode::BadArchive,
-        JobErrorKind::NotOurs => ErrorCode::NotOurs,
-        JobErrorKind::Io => ErrorCode::Io,
-    }
-}
-
-fn command_error(error: JobError) -> CommandError {
-    CommandError::new(error_code(error.kind), error.message)
+    games.filter(|game| offers(before, game) && !offers(&cx.catalog, game)).map(|game| game.id.clone()).collect()
 }

@@ -24,14 +24,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::transfer::Only;
-use super::{CommandId, Engine, Output, command_error, cx};
-use crate::api::{Accepted, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
-use crate::engine::context::Cx;
+use super::core::Cx;
+use super::effect::{Effect, Only};
+use super::io::{CommandId, Output};
+use crate::api::{Accepted, CommandData, CommandError, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::faults::{self, Bug};
 use crate::types::{
     ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, KeptFiles, ManifestHash, ScannedGame, VerifiedFiles,
 };
+
+/// A game on which nothing runs, as it lies here (`None`: only peers have it), or why nothing can be done to it.
+pub(super) type Here = Result<Option<Arc<ScannedGame>>, CommandError>;
 
 /// Every operation but downloads.
 #[derive(Debug, Default)]
@@ -127,7 +130,7 @@ impl Operations {
     }
 
     /// Gives up a running job, as far as it can still be given up.
-    fn cancel(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+    fn cancel(&mut self, cx: &mut Cx, game: &GameId) {
         if let Some(Active { phase: Phase::Running { cancelled, .. }, .. }) = self.active.get_mut(game)
             && !std::mem::replace(cancelled, true)
         {
@@ -144,6 +147,235 @@ impl Operations {
         self.active.get(game).is_some_and(|active| {
             matches!(active.phase, Phase::Running { .. }) && matches!(active.kind, Kind::Verify { .. }) == verifies
         })
+    }
+
+    /// `install`. Errors in this order: those of `here`, `not-downloaded`, `already-installed`. An installation of unknown version is
+    /// replaced, since the user asks for this one.
+    pub(super) fn install(&mut self, cx: &mut Cx, id: CommandId, game: GameId, here: Here) {
+        let kind = here.and_then(|here| {
+            let here = downloaded(&game, here)?;
+            match (here.installed, &here.installed_version) {
+                (false, _) => Ok(Kind::Install),
+                (true, Some(version)) if here.eti_version.as_ref() == Some(version) => {
+                    let message = format!("{game} is installed in version {version}, the one that is downloaded");
+                    Err(CommandError::new(ErrorCode::AlreadyInstalled, message))
+                }
+                (true, _) => Ok(Kind::Update),
+            }
+        });
+        self.answer(cx, id, game, kind);
+    }
+
+    /// `uninstall`. Errors in this order: those of `here`, `not-installed`.
+    pub(super) fn uninstall(&mut self, cx: &mut Cx, id: CommandId, game: GameId, here: Here) {
+        let kind = here.and_then(|here| installed(&game, here).map(|()| Kind::Uninstall));
+        self.answer(cx, id, game, kind);
+    }
+
+    /// `adopt`. Errors in this order: those of `here`, `not-installed`.
+    pub(super) fn adopt(&mut self, cx: &mut Cx, id: CommandId, game: GameId, here: Here) {
+        let kind = here.and_then(|here| installed(&game, here).map(|()| Kind::Adopt));
+        self.answer(cx, id, game, kind);
+    }
+
+    /// `remove`. Errors in this order: those of `here`, `not-downloaded`, `in-use` while it is installed. What a download left that
+    /// did not come to its end is removed likewise.
+    pub(super) fn remove(&mut self, cx: &mut Cx, id: CommandId, game: GameId, here: Here) {
+        let kind = here.and_then(|here| match here {
+            Some(here) if !here.downloaded && here.size == 0 => Err(not_downloaded(&game)),
+            Some(here) if here.installed => {
+                let message = match here.installed_by {
+                    Some(InstalledBy::SomebodyElse) => {
+                        format!("{game} is installed, not by lanspread; move its local/ away first")
+                    }
+                    _ => format!("{game} is installed; uninstall it first"),
+                };
+                Err(CommandError::new(ErrorCode::InUse, message))
+            }
+            Some(_) => Ok(Kind::Remove),
+            None => Err(not_downloaded(&game)),
+        });
+        self.answer(cx, id, game, kind);
+    }
+
+    /// `verify`. Errors in this order: those of `here`, `not-downloaded`.
+    pub(super) fn verify(&mut self, cx: &mut Cx, id: CommandId, game: GameId, here: Here, repair: bool) {
+        let kind = here.and_then(|here| {
+            let manifest_hash = downloaded(&game, here)?.manifest_hash;
+            Ok(Kind::Verify { manifest_hash, repair })
+        });
+        self.answer(cx, id, game, kind);
+    }
+
+    fn answer(&mut self, cx: &mut Cx, id: CommandId, game: GameId, kind: Result<Kind, CommandError>) {
+        match kind {
+            Err(error) => cx.reply(id, Err(error)),
+            Ok(kind) => {
+                let accepted = Accepted { game: game.clone(), queued: false };
+                cx.reply(id, Ok(CommandData::Accepted(accepted)));
+                self.begin(cx, game, kind);
+            }
+        }
+    }
+
+    /// Installs a game that was here already when it was to be downloaded and installed. What somebody else made of `local/`
+    /// is left alone, since nothing that was fetched asks for its replacement.
+    pub(super) fn install_what_is_here(&mut self, cx: &mut Cx, game: GameId, here: Here) {
+        let kind = match here {
+            Ok(Some(here)) if !here.downloaded => return,
+            Ok(Some(here)) if !here.installed => Kind::Install,
+            Ok(Some(here)) if here.installed_version.is_some() && here.installed_version != here.eti_version => {
+                Kind::Update
+            }
+            _ => return,
+        };
+        self.begin(cx, game, kind);
+    }
+
+    /// A finished download handed this game over.
+    pub(super) fn install_downloaded(&mut self, cx: &mut Cx, game: GameId, is_installed: bool) {
+        self.begin(cx, game, if is_installed { Kind::Update } else { Kind::Install });
+    }
+
+    /// Gives up what runs on a game. Answered at once; the terminal event follows.
+    pub(super) fn command_cancel(&mut self, cx: &mut Cx, id: CommandId, game: &GameId) {
+        cx.reply_done(id);
+        self.end_early(cx, game, "cancelled by the user");
+    }
+
+    /// The daemon stops: what takes long is given up, what is done in a moment is waited for.
+    pub(super) fn stop(&mut self, cx: &mut Cx) {
+        let brief = |active: &Active| {
+            matches!(
+                (&active.kind, &active.phase),
+                (Kind::Uninstall | Kind::Adopt | Kind::Remove, Phase::Running { .. })
+            )
+        };
+        let games = self.active.iter().filter(|(_, active)| !brief(active)).map(|(game, _)| game.clone());
+        for game in games.collect::<Vec<_>>() {
+            self.end_early(cx, &game, "the daemon stops");
+        }
+    }
+
+    fn end_early(&mut self, cx: &mut Cx, game: &GameId, why: &str) {
+        if self.is_clearing(game) {
+            let end = End::Failed { code: ErrorCode::Cancelled, message: why.to_owned() };
+            self.end(cx, game, None, end);
+        } else {
+            self.cancel(cx, game);
+        }
+    }
+
+    /// What runs, ascending by game.
+    pub(super) fn rows(&self) -> impl Iterator<Item = OperationRow> {
+        self.active.iter().map(|(game, active)| OperationRow { game: game.clone(), operation: active.kind.operation() })
+    }
+
+    /// Takes every step that has become possible. `is_sending`: whether anything of a game is being sent.
+    pub(super) fn advance(&mut self, cx: &mut Cx, is_sending: impl Fn(&GameId) -> bool) {
+        for (game, active) in &mut self.active {
+            let waits = active.kind == Kind::Remove && is_sending(game);
+            if matches!(active.phase, Phase::Clearing) && !waits {
+                active.phase = Phase::Running { cancelled: false, done: 0, total: 0 };
+                cx.job(active.kind.job(game.clone()));
+            }
+        }
+    }
+
+    /// A job moved on. `may_tell`: the event of its begin does not wait behind the end of its download. False: it is not of an
+    /// operation.
+    pub(super) fn moved_on(&mut self, cx: &mut Cx, game: &GameId, done: u64, total: u64, may_tell: bool) -> bool {
+        let Some(active) = self.active.get_mut(game) else { return false };
+        let Phase::Running { done: so_far, total: of, .. } = &mut active.phase else { return true };
+        (*so_far, *of) = (done.min(total), total);
+        let every = cx.config.timers.progress_every;
+        let is_due = active.reported_at.is_none_or(|at| cx.now.saturating_duration_since(at) >= every);
+        if !is_due || !may_tell {
+            return true;
+        }
+        active.reported_at = Some(cx.now);
+        if let Some(event) = active.kind.progress_event(game.clone(), done.min(total), total) {
+            cx.event(event);
+        }
+        true
+    }
+
+    /// `Install`, `Uninstall`, `Adopt` or `RemoveFiles` is done.
+    pub(super) fn files_changed(
+        &mut self,
+        cx: &mut Cx,
+        game: &GameId,
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+        kept: KeptFiles,
+    ) {
+        if !self.is_running(game, false) {
+            return;
+        }
+        match result {
+            Ok(scanned) => self.end(cx, game, Some(scanned), End::Done(kept)),
+            Err(error) => self.look_after(cx, game, failed(error)),
+        }
+    }
+
+    /// `VerifyFiles` is done.
+    pub(super) fn files_verified(&mut self, cx: &mut Cx, game: &GameId, result: Result<VerifiedFiles, JobError>) {
+        if !self.is_running(game, true) {
+            return;
+        }
+        let end = match result {
+            Ok(VerifiedFiles { bad, missing_dirs, chunks, content_hash }) => {
+                End::Verified { bad_chunks: bad.len(), missing_dirs: missing_dirs.len(), chunks, content_hash }
+            }
+            Err(error) => failed(error),
+        };
+        self.look_after(cx, game, end);
+    }
+
+    fn look_after(&mut self, cx: &mut Cx, game: &GameId, end: End) {
+        let Some(active) = self.active.get_mut(game) else { return };
+        if end.damaged().is_some() {
+            cx.emit(Output::StopSending { game: game.clone() });
+        }
+        active.phase = Phase::Looking { end };
+        cx.tell(Effect::LookAfter { game: game.clone() });
+    }
+
+    /// The look at what an operation left is done. `may_repair`: downloads may begin.
+    pub(super) fn looked_after(
+        &mut self,
+        cx: &mut Cx,
+        game: &GameId,
+        result: Result<Option<Arc<ScannedGame>>, JobError>,
+        may_repair: bool,
+    ) {
+        let Some(Active { phase: Phase::Looking { end }, kind, .. }) = self.active.get(game) else { return };
+        let (end, kind) = (end.clone(), *kind);
+        match (kind, end.damaged()) {
+            // The game passes on to the download that mends it: at no time is it free.
+            (Kind::Verify { manifest_hash, repair: true }, Some(content_hash)) if may_repair => {
+                self.active.remove(game);
+                let only = Only { manifest_hash, content_hash };
+                cx.tell(Effect::Repair { game: game.clone(), scanned: result.ok(), only });
+                cx.tell(Effect::End(Box::new(kind.end_event(game.clone(), end))));
+            }
+            _ => self.end(cx, game, result.ok(), end),
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Cx, game: GameId, kind: Kind) {
+        self.active.insert(game.clone(), Active { kind, phase: Phase::Clearing, reported_at: None });
+        cx.tell(Effect::OperationStarted { game: game.clone(), operation: kind.operation() });
+        if let Some(event) = kind.begin_event(game) {
+            cx.tell(Effect::Begin(Box::new(event)));
+        }
+    }
+
+    fn end(&mut self, cx: &mut Cx, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, end: End) {
+        let Some(active) = self.active.remove(game) else { return };
+        let stays = faults::is(Bug::ServedAfterRemoval) && active.kind == Kind::Remove;
+        let scanned = scanned.filter(|_| !stays);
+        cx.tell(Effect::OperationEnded { game: game.clone(), scanned });
+        cx.tell(Effect::End(Box::new(active.kind.end_event(game.clone(), end))));
     }
 }
 
@@ -213,292 +445,15 @@ impl Kind {
     }
 }
 
-impl Engine {
-    /// `install`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`, `already-installed`.
-    /// An installation of unknown version is replaced, since the user asks for this one.
-    pub(super) fn command_install(&mut self, id: CommandId, game: GameId, now: Instant) {
-        let kind = self.free_game(&game).and_then(|here| {
-            let here = downloaded(&game, here)?;
-            match (here.installed, &here.installed_version) {
-                (false, _) => Ok(Kind::Install),
-                (true, Some(version)) if here.eti_version.as_ref() == Some(version) => {
-                    let message = format!("{game} is installed in version {version}, the one that is downloaded");
-                    Err(CommandError::new(ErrorCode::AlreadyInstalled, message))
-                }
-                (true, _) => Ok(Kind::Update),
-            }
-        });
-        self.answer_operation(id, game, kind, now);
-    }
-
-    /// `uninstall`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-installed`.
-    pub(super) fn command_uninstall(&mut self, id: CommandId, game: GameId, now: Instant) {
-        let kind = self.free_game(&game).and_then(|here| match here {
-            Some(here) if here.installed || here.installed_by.is_some() => Ok(Kind::Uninstall),
-            _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
-        });
-        self.answer_operation(id, game, kind, now);
-    }
-
-    /// `adopt`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-installed`.
-    pub(super) fn command_adopt(&mut self, id: CommandId, game: GameId, now: Instant) {
-        let kind = self.free_game(&game).and_then(|here| match here {
-            Some(here) if here.installed || here.installed_by.is_some() => Ok(Kind::Adopt),
-            _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
-        });
-        self.answer_operation(id, game, kind, now);
-    }
-
-    /// `remove`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`, `in-use` while it is
-    /// installed. What a download left that did not come to its end is removed likewise.
-    pub(super) fn command_remove(&mut self, id: CommandId, game: GameId, now: Instant) {
-        let kind = self.free_game(&game).and_then(|here| match here {
-            Some(here) if !here.downloaded && here.size == 0 => Err(not_downloaded(&game)),
-            Some(here) if here.installed => {
-                let message = match here.installed_by {
-                    Some(InstalledBy::SomebodyElse) => {
-                        format!("{game} is installed, not by lanspread; move its local/ away first")
-                    }
-                    _ => format!("{game} is installed; uninstall it first"),
-                };
-                Err(CommandError::new(ErrorCode::InUse, message))
-            }
-            Some(_) => Ok(Kind::Remove),
-            None => Err(not_downloaded(&game)),
-        });
-        self.answer_operation(id, game, kind, now);
-    }
-
-    /// `verify`. Errors in this order: `operation-in-progress`, `unknown-game`, `not-downloaded`.
-    pub(super) fn command_verify(&mut self, id: CommandId, game: GameId, repair: bool, now: Instant) {
-        let kind = self.free_game(&game).and_then(|here| {
-            let manifest_hash = downloaded(&game, here)?.manifest_hash;
-            Ok(Kind::Verify { manifest_hash, repair })
-        });
-        self.answer_operation(id, game, kind, now);
-    }
-
-    /// `cancel-download` of a game that is not being downloaded. Answered at once; the terminal event follows.
-    pub(super) fn cancel_operation(&mut self, id: CommandId, game: &GameId, now: Instant) {
-        (cx!(self, now)).reply(id, Ok(CommandData::Done(Done {})));
-        self.end_early(game, "cancelled by the user", now);
-    }
-
-    /// The daemon stops: what takes long is given up, what is done in a moment is waited for.
-    pub(super) fn stop_operations(&mut self, now: Instant) {
-        let brief = |active: &Active| {
-            matches!(
-                (&active.kind, &active.phase),
-                (Kind::Uninstall | Kind::Adopt | Kind::Remove, Phase::Running { .. })
-            )
-        };
-        let games = self.operations.active.iter().filter(|(_, active)| !brief(active)).map(|(game, _)| game.clone());
-        for game in games.collect::<Vec<_>>() {
-            self.end_early(&game, "the daemon stops", now);
-        }
-    }
-
-    fn end_early(&mut self, game: &GameId, why: &str, now: Instant) {
-        if self.operations.is_clearing(game) {
-            let end = End::Failed { code: ErrorCode::Cancelled, message: why.to_owned() };
-            self.end_operation(game, None, end, now);
-        } else {
-            self.operations.cancel(cx!(self, now), game);
-        }
-    }
-
-    /// Installs a game that was here already when it was to be downloaded and installed. What somebody else made of `local/`
-    /// is left alone, since nothing that was fetched asks for its replacement.
-    pub(super) fn install_what_is_here(&mut self, game: GameId, now: Instant) {
-        let kind = match self.free_game(&game) {
-            Ok(Some(here)) if !here.downloaded => return,
-            Ok(Some(here)) if !here.installed => Kind::Install,
-            Ok(Some(here)) if here.installed_version.is_some() && here.installed_version != here.eti_version => {
-                Kind::Update
-            }
-            _ => return,
-        };
-        self.begin_operation(game, kind, now);
-    }
-
-    /// A finished download hands its game over to the installation: at no time is the game free.
-    pub(super) fn hand_over(&mut self, game: GameId, scanned: Arc<ScannedGame>, event: Box<PeerEvent>, now: Instant) {
-        let kind = if scanned.installed { Kind::Update } else { Kind::Install };
-        self.library.set_downloading(cx!(self, now), &game, false);
-        self.gate.operation_handed_over(cx!(self, now), &mut self.library, &game, Some(scanned));
-        self.parked.push_back(event);
-        self.begin_operation(game, kind, now);
-    }
-
-    /// What runs on a game, of whatever kind.
-    pub(super) fn operation(&self, game: &GameId) -> Option<Operation> {
-        self.transfers.operation(game).or_else(|| self.operations.operation(game))
-    }
-
-    /// Everything that runs or waits, ascending by game.
-    pub(super) fn operation_rows(&self) -> Vec<OperationRow> {
-        let local = self.operations.active.iter();
-        let local = local.map(|(game, active)| OperationRow { game: game.clone(), operation: active.kind.operation() });
-        let mut rows = self.transfers.operations();
-        rows.extend(local);
-        rows.sort_by(|a, b| a.game.cmp(&b.game));
-        rows
-    }
-
-    /// Takes every step that has become possible.
-    pub(super) fn advance_operations(&mut self, now: Instant) {
-        for (game, active) in &mut self.operations.active {
-            let waits = active.kind == Kind::Remove && self.transfers.is_sending(game);
-            if matches!(active.phase, Phase::Clearing) && !waits {
-                active.phase = Phase::Running { cancelled: false, done: 0, total: 0 };
-                (cx!(self, now)).job(active.kind.job(game.clone()));
-            }
-        }
-    }
-
-    /// A job moved on.
-    pub(super) fn job_progress(&mut self, game: GameId, done: u64, total: u64, now: Instant) {
-        let Some(active) = self.operations.active.get_mut(&game) else {
-            return self.transfers.preparing(cx!(self, now), &game, done, total);
-        };
-        let Phase::Running { done: so_far, total: of, .. } = &mut active.phase else { return };
-        (*so_far, *of) = (done.min(total), total);
-        let every = self.config.timers.progress_every;
-        let is_due = active.reported_at.is_none_or(|at| now.saturating_duration_since(at) >= every);
-        // The event of its begin may still wait behind the end of its download.
-        if !is_due || !self.parked.is_empty() {
-            return;
-        }
-        active.reported_at = Some(now);
-        if let Some(event) = active.kind.progress_event(game, done.min(total), total) {
-            (cx!(self, now)).event(event);
-        }
-    }
-
-    /// `Install`, `Uninstall`, `Adopt` or `RemoveFiles` is done.
-    pub(super) fn files_changed(
-        &mut self,
-        game: &GameId,
-        result: Result<Option<Arc<ScannedGame>>, JobError>,
-        kept: KeptFiles,
-        now: Instant,
-    ) {
-        if !self.operations.is_running(game, false) {
-            return;
-        }
-        match result {
-            Ok(scanned) => self.end_operation(game, Some(scanned), End::Done(kept), now),
-            Err(error) => self.look_after(game, failed(error), now),
-        }
-    }
-
-    /// `VerifyFiles` is done.
-    pub(super) fn files_verified(&mut self, game: &GameId, result: Result<VerifiedFiles, JobError>, now: Instant) {
-        if !self.operations.is_running(game, true) {
-            return;
-        }
-        let end = match result {
-            Ok(VerifiedFiles { bad, missing_dirs, chunks, content_hash }) => {
-                End::Verified { bad_chunks: bad.len(), missing_dirs: missing_dirs.len(), chunks, content_hash }
-            }
-            Err(error) => failed(error),
-        };
-        self.look_after(game, end, now);
-    }
-
-    /// The look at what an operation left is done; a failed one is repeated by the gate.
-    pub(super) fn looked_after(
-        &mut self,
-        game: &GameId,
-        result: Result<Option<Arc<ScannedGame>>, JobError>,
-        now: Instant,
-    ) {
-        let Some(Active { phase: Phase::Looking { end }, kind, .. }) = self.operations.active.get(game) else { return };
-        let end = end.clone();
-        match (*kind, end.damaged()) {
-            (Kind::Verify { manifest_hash, repair: true }, Some(content_hash)) if !self.transfers.is_stopping() => {
-                let only = Only { manifest_hash, content_hash };
-                self.repair(game, result.ok(), only, end, now);
-            }
-            _ => self.end_operation(game, result.ok(), end, now),
-        }
-    }
-
-    /// A verification that found damage hands its game over to the download that mends it: at no time is the game free.
-    fn repair(&mut self, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, only: Only, end: End, now: Instant) {
-        let Some(active) = self.operations.active.remove(game) else { return };
-        if let Some(scanned) = scanned {
-            self.gate.operation_handed_over(cx!(self, now), &mut self.library, game, scanned);
-        }
-        self.transfers.take_over(cx!(self, now), game.clone(), only);
-        self.operations_changed(now);
-        self.parked.push_back(Box::new(active.kind.end_event(game.clone(), end)));
-    }
-
-    fn look_after(&mut self, game: &GameId, end: End, now: Instant) {
-        let Some(active) = self.operations.active.get_mut(game) else { return };
-        if end.damaged().is_some() {
-            (cx!(self, now)).emit(Output::StopSending { game: game.clone() });
-        }
-        active.phase = Phase::Looking { end };
-        self.gate.look_after_operation(cx!(self, now), game);
-    }
-
-    fn answer_operation(&mut self, id: CommandId, game: GameId, kind: Result<Kind, CommandError>, now: Instant) {
-        match kind {
-            Err(error) => (cx!(self, now)).reply(id, Err(error)),
-            Ok(kind) => {
-                let accepted = Accepted { game: game.clone(), queued: false };
-                (cx!(self, now)).reply(id, Ok(CommandData::Accepted(accepted)));
-                self.begin_operation(game, kind, now);
-            }
-        }
-    }
-
-    /// A game on which nothing runs, as it lies here; `None`: only peers have it.
-    fn free_game(&self, game: &GameId) -> Result<Option<&Arc<ScannedGame>>, CommandError> {
-        if self.operation(game).is_some() {
-            let message = format!("an operation on {game} runs or waits already");
-            return Err(CommandError::new(ErrorCode::OperationInProgress, message));
-        }
-        let here = self.library.games().get(game);
-        if here.is_none() && !self.peers.lists(game) {
-            let message = format!("neither this library nor any peer's lists {game}");
-            return Err(CommandError::new(ErrorCode::UnknownGame, message));
-        }
-        Ok(here)
-    }
-
-    fn begin_operation(&mut self, game: GameId, kind: Kind, now: Instant) {
-        self.gate.operation_started(cx!(self, now), &game);
-        if kind == Kind::Remove {
-            (cx!(self, now)).emit(Output::StopSending { game: game.clone() });
-        }
-        let active = Active { kind, phase: Phase::Clearing, reported_at: None };
-        self.operations.active.insert(game.clone(), active);
-        self.operations_changed(now);
-        if let Some(event) = kind.begin_event(game) {
-            // Not before the end of the download that it follows.
-            if self.parked.is_empty() {
-                (cx!(self, now)).event(event);
-            } else {
-                self.parked.push_back(Box::new(event));
-            }
-        }
-    }
-
-    fn end_operation(&mut self, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, end: End, now: Instant) {
-        let Some(active) = self.operations.active.remove(game) else { return };
-        let stays = faults::is(Bug::ServedAfterRemoval) && active.kind == Kind::Remove;
-        let scanned = scanned.filter(|_| !stays);
-        self.gate.operation_ended(cx!(self, now), &mut self.library, game, scanned);
-        self.operations_changed(now);
-        self.parked.push_back(Box::new(active.kind.end_event(game.clone(), end)));
-    }
+fn downloaded(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<Arc<ScannedGame>, CommandError> {
+    here.filter(|here| here.downloaded).ok_or_else(|| not_downloaded(game))
 }
 
-fn downloaded<'a>(game: &GameId, here: Option<&'a Arc<ScannedGame>>) -> Result<&'a Arc<ScannedGame>, CommandError> {
-    here.filter(|here| here.downloaded).ok_or_else(|| not_downloaded(game))
+fn installed(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<(), CommandError> {
+    match here {
+        Some(here) if here.installed || here.installed_by.is_some() => Ok(()),
+        _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
+    }
 }
 
 fn not_downloaded(game: &GameId) -> CommandError {
@@ -508,6 +463,6 @@ fn not_downloaded(game: &GameId) -> CommandError {
 fn failed(error: JobError) -> End {
     // Of a local file there are no sources that could have changed it.
     let kind = if error.kind == JobErrorKind::Changed { JobErrorKind::Io } else { error.kind };
-    let CommandError { code, message } = command_error(JobError { kind, ..error });
+    let CommandError { code, message } = CommandError::from(JobError { kind, ..error });
     End::Failed { code, message }
 }

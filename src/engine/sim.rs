@@ -10,14 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::Ids;
+use super::core::Ids;
 use super::*;
 use crate::api::{CommandResult, PeerCommand};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
-    GameId, GameSummary, InstalledBy, KeptFiles, LibraryIndex, LibraryStamp, Manifest, ManifestHash, PartyProof,
-    PartyProofs, RelPath, ScannedGame, Seen, Times, VerifiedFiles,
+    GameId, GameSummary, InstalledBy, JobErrorKind, KeptFiles, LibraryIndex, LibraryStamp, Manifest, ManifestHash,
+    PartyProof, PartyProofs, RelPath, ScannedGame, Seen, Times, VerifiedFiles,
 };
 
 mod arriving;
@@ -62,6 +62,8 @@ pub(super) struct World {
     audit: Option<audit::Audit>,
     /// A digest of everything that came out of the engines.
     pub(super) trace: xxhash_rust::xxh3::Xxh3,
+    /// Whether everything that is said is printed.
+    is_told: bool,
     pub(super) outputs: u64,
 }
 
@@ -222,6 +224,7 @@ impl World {
             lies: liars::Lies::default(),
             audit: None,
             trace: xxhash_rust::xxh3::Xxh3::new(),
+            is_told: std::env::var_os("LANSPREAD_SIM_TRACE").is_some(),
             outputs: 0,
         }
     }
@@ -251,7 +254,7 @@ impl World {
         let node = &mut self.nodes[n];
         node.life += 1;
         node.addr.set_port(4000 + node.life as u16);
-        node.engine = Some(Engine::new(node.config.clone(), node.catalog.clone(), node.id, seed));
+        node.engine = Some(Engine::new(node.config.clone(), node.catalog.clone(), node.id, seed, self.now));
         let addrs = vec![node.addr];
         self.input(n, Input::Listening { addrs });
     }
@@ -460,7 +463,11 @@ impl World {
         }
         for output in outputs {
             self.outputs += 1;
-            self.trace.update(format!("{:?} {n} {output:?}\n", now - self.start).as_bytes());
+            let line = format!("{:?} {n} {output:?}\n", now - self.start);
+            if self.is_told {
+                eprint!("{line}");
+            }
+            self.trace.update(line.as_bytes());
             self.output(n, output);
         }
         if let Some(audit) = &mut self.audit {
@@ -806,12 +813,12 @@ impl World {
             let Some(engine) = &self.nodes[*a].engine else { return false };
             nodes.iter().filter(|b| *b != a).all(|b| {
                 let Some(other) = &self.nodes[*b].engine else { return false };
-                let known = engine.peers.libraries().find(|(peer, ..)| *peer == self.nodes[*b].id);
-                let state = other.library.state();
+                let known = engine.parts.peers.libraries().find(|(peer, ..)| *peer == self.nodes[*b].id);
+                let state = other.cx.announced.state;
                 known.is_some_and(|(_, _, known)| {
                     known.stamp() == state.stamp()
                         && known.digest() == state.digest
-                        && known.games().iter().eq(other.library.snapshot().games.iter())
+                        && known.games().iter().eq(other.parts.library.snapshot().games.iter())
                 }) && self.between(*a, *b).len() == 1
             })
         })

@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::{Due, Peer, Peers, Presence};
 use crate::api::{CommandData, CommandError, Connected, ErrorCode, PeerEvent};
-use crate::catalog::Catalog;
-use crate::engine::context::Cx;
-use crate::engine::library::{Library, shortened};
-use crate::engine::{CommandId, DialId, Output, Sighting};
+use crate::engine::core::Cx;
+use crate::engine::io::{CommandId, DialId, Output, Sighting};
 use crate::proto::{CloseCode, PROTO_VER};
-use crate::types::{Job, JobError, PeerId};
+use crate::types::{Job, JobError, PeerId, shortened};
 
 /// Failed dials after which a lost peer that is not advertised is left alone.
 pub(super) const REDIALS: u32 = 24;
@@ -174,7 +172,7 @@ impl Peer {
 impl Peers {
     /// The addresses of this host changed. Connections from one that it has no longer carry nothing any more: their peers are
     /// dialled again at once, over another address.
-    pub(in crate::engine) fn listening(&mut self, cx: &mut Cx<'_>, library: &Library, addrs: Vec<SocketAddr>) {
+    pub(in crate::engine) fn listening(&mut self, cx: &mut Cx, addrs: Vec<SocketAddr>) {
         let before = std::mem::replace(&mut self.listen, addrs);
         let is_gone =
             |ip: IpAddr| before.iter().any(|addr| addr.ip() == ip) && self.listen.iter().all(|addr| addr.ip() != ip);
@@ -182,31 +180,31 @@ impl Peers {
         for conn in gone {
             let reason = "this PC has another address now";
             cx.emit(Output::Close { conn, code: CloseCode::Stale, reason });
-            self.connection_down(cx, library, conn, None, reason);
+            self.connection_down(cx, conn, None, reason);
         }
         for (index, peer) in self.statics.iter_mut().enumerate() {
-            if std::mem::take(&mut peer.own) && library.is_announced() {
+            if std::mem::take(&mut peer.own) && cx.announced.is_open {
                 self.timers.set(Due::Static(index), cx.now);
             }
         }
     }
 
     /// The local library may be told to others: begin, or go on.
-    pub(in crate::engine) fn library_ready(&mut self, cx: &mut Cx<'_>, library: &Library) {
-        self.answer_held(cx, library);
+    pub(in crate::engine) fn library_ready(&mut self, cx: &mut Cx) {
+        self.answer_held(cx);
         for (index, peer) in self.statics.iter().enumerate() {
             if peer.peer.is_none() && peer.is_wanted() {
                 self.timers.set_if_idle(Due::Static(index), cx.now);
             }
         }
         for errand in self.errands.keys().copied().collect::<Vec<_>>() {
-            self.errand_step(cx, library, errand);
+            self.errand_step(cx, errand);
         }
-        self.pump(cx, library);
+        self.pump(cx);
     }
 
     /// A peer was advertised.
-    pub(in crate::engine) fn sighting(&mut self, cx: &mut Cx<'_>, library: &Library, sighting: Sighting) {
+    pub(in crate::engine) fn sighting(&mut self, cx: &mut Cx, sighting: Sighting) {
         let Sighting { peer_id: peer, addrs, proto_ver, stamp, hostname } = sighting;
         if self.leaving || peer == self.me || self.blocked.contains(&peer) {
             return;
@@ -239,11 +237,11 @@ impl Peers {
                 self.dial_later(cx, peer);
             }
         }
-        self.fire_dials(cx, library, peer);
+        self.fire_dials(cx, peer);
     }
 
     /// An advertisement expired.
-    pub(in crate::engine) fn sighting_gone(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    pub(in crate::engine) fn sighting_gone(&mut self, cx: &mut Cx, peer: PeerId) {
         self.incompatible.remove(&peer);
         let Some(row) = self.rows.get_mut(&peer) else { return };
         row.sighted = None;
@@ -253,7 +251,7 @@ impl Peers {
     }
 
     /// Arms the dial timer for the first address whose time comes.
-    pub(super) fn dial_later(&mut self, cx: &Cx<'_>, peer: PeerId) {
+    pub(super) fn dial_later(&mut self, cx: &Cx, peer: PeerId) {
         let greeting = self.greetings.contains_key(&peer);
         let Some(row) = self.rows.get_mut(&peer) else { return };
         if self.leaving || greeting || row.queued || !row.is_to_be_dialled() {
@@ -268,15 +266,15 @@ impl Peers {
     }
 
     /// Does not wait for [`crate::engine::Input::Timeout`] when the time has come already.
-    fn fire_dials(&mut self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
+    fn fire_dials(&mut self, cx: &mut Cx, peer: PeerId) {
         if self.timers.due(&Due::Dial(peer)).is_some_and(|at| at <= cx.now) {
             self.timers.cancel(&Due::Dial(peer));
-            self.queue_dial(cx, library, peer);
+            self.queue_dial(cx, peer);
         }
     }
 
     /// A peer's turn has come: it waits for a free dial.
-    pub(super) fn queue_dial(&mut self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
+    pub(super) fn queue_dial(&mut self, cx: &mut Cx, peer: PeerId) {
         if let Some(row) = self.rows.get_mut(&peer).filter(|row| !row.queued) {
             row.queued = true;
             // A crowd of addresses that never answer must not hold up a newcomer.
@@ -284,12 +282,12 @@ impl Peers {
             let [fresh, others] = &mut self.queues;
             if tried { others } else { fresh }.push_back(peer);
         }
-        self.pump(cx, library);
+        self.pump(cx);
     }
 
     /// Dials whoever waits, as far as the limits allow.
-    pub(super) fn pump(&mut self, cx: &mut Cx<'_>, library: &Library) {
-        while library.is_announced()
+    pub(super) fn pump(&mut self, cx: &mut Cx) {
+        while cx.announced.is_open
             && !self.leaving
             && self.dials.len() < cx.config.limits.dials
             && self.conns.len() < cx.config.limits.connections
@@ -332,8 +330,7 @@ impl Peers {
     /// A dial did not lead to a connection.
     pub(in crate::engine) fn dial_failed(
         &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
+        cx: &mut Cx,
         dial: DialId,
         identity_mismatch: bool,
         actual: Option<PeerId>,
@@ -359,14 +356,14 @@ impl Peers {
                     ErrorCode::PeerRefused
                 };
                 let message = format!("no connection to {}: {reason}", dial.addr);
-                self.errand_failed(cx, library, errand, CommandError::new(code, message));
+                self.errand_failed(cx, errand, CommandError::new(code, message));
             }
         }
-        self.pump(cx, library);
+        self.pump(cx);
     }
 
     /// An address of a peer did not lead to a session: it has to wait, longer each time.
-    fn address_failed(&mut self, cx: &mut Cx<'_>, peer: PeerId, at: SocketAddr) {
+    fn address_failed(&mut self, cx: &mut Cx, peer: PeerId, at: SocketAddr) {
         let (min, max) = (cx.config.timers.redial_min, cx.config.timers.redial_max);
         let Some(row) = self.rows.get_mut(&peer) else { return };
         if let Some(addr) = row.addrs.iter_mut().find(|addr| addr.at == at) {
@@ -384,7 +381,7 @@ impl Peers {
     /// A connection stood, but the peer did not accept it.
     pub(super) fn greeting_failed(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         peer: PeerId,
         at: SocketAddr,
         code: Option<CloseCode>,
@@ -403,18 +400,18 @@ impl Peers {
     }
 
     /// Errands whose peer did not accept go on with their other addresses.
-    pub(super) fn retry_errands(&mut self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
+    pub(super) fn retry_errands(&mut self, cx: &mut Cx, peer: PeerId) {
         let waiting = self.errands_waiting_for(peer);
         for id in waiting {
             if let Some(errand) = self.errands.get_mut(&id) {
                 errand.waiting_for = None;
             }
-            self.errand_step(cx, library, id);
+            self.errand_step(cx, id);
         }
     }
 
     /// Errands whose peer is expected to dial back wait for it, and try the address once more if it does not.
-    pub(super) fn errands_try_again(&mut self, cx: &Cx<'_>, peer: PeerId, at: SocketAddr) {
+    pub(super) fn errands_try_again(&mut self, cx: &Cx, peer: PeerId, at: SocketAddr) {
         for id in self.errands_waiting_for(peer) {
             if let Some(errand) = self.errands.get_mut(&id) {
                 errand.addrs.push_back(at);
@@ -424,7 +421,7 @@ impl Peers {
     }
 
     /// `connect`: dials `host:port` and answers when the peer there has accepted.
-    pub(in crate::engine) fn connect(&mut self, cx: &mut Cx<'_>, library: &Library, id: CommandId, host: &str) {
+    pub(in crate::engine) fn connect(&mut self, cx: &mut Cx, id: CommandId, host: &str) {
         let commands = self.errands.values().filter(|errand| matches!(errand.purpose, Purpose::Command(_))).count();
         if commands >= MAX_CONNECTS {
             let message = "too many connect commands are under way; wait for one of them to end";
@@ -435,26 +432,26 @@ impl Peers {
             let message = format!("{:?} is not host:port", shortened(host, 80));
             return cx.reply(id, Err(CommandError::new(ErrorCode::BadArgument, message)));
         }
-        self.begin_errand(cx, library, Purpose::Command(id), host.to_owned());
+        self.begin_errand(cx, Purpose::Command(id), host.to_owned());
     }
 
     /// Dials a static peer unless it is connected.
-    pub(super) fn try_static(&mut self, cx: &mut Cx<'_>, library: &Library, index: usize) {
+    pub(super) fn try_static(&mut self, cx: &mut Cx, index: usize) {
         let Some(peer) = self.statics.get(index) else { return };
         let host = peer.host.clone();
         let connected = peer.peer.is_some_and(|peer| self.session(&peer).is_some());
         let running = self.errands.values().any(|errand| errand.purpose == Purpose::Static(index));
         if peer.is_wanted() && !connected && !running {
-            self.begin_errand(cx, library, Purpose::Static(index), host);
+            self.begin_errand(cx, Purpose::Static(index), host);
         }
     }
 
     /// The catalog is another one: its peers are connected from now on, those of the one before are not dialled any more.
-    pub(in crate::engine) fn catalog_changed(&mut self, cx: &mut Cx<'_>, library: &Library, catalog: &Catalog) {
+    pub(in crate::engine) fn catalog_changed(&mut self, cx: &mut Cx) {
         if self.leaving {
             return;
         }
-        let mut wanted: BTreeSet<&str> = catalog.peers().iter().map(String::as_str).collect();
+        let mut wanted: BTreeSet<&str> = cx.catalog.peers().iter().map(String::as_str).collect();
         for (index, peer) in self.statics.iter_mut().enumerate() {
             let is_named = wanted.remove(peer.host.as_str());
             if peer.named_by == NamedBy::Catalog && !is_named {
@@ -482,14 +479,14 @@ impl Peers {
                     self.statics.len() - 1
                 }
             };
-            if library.is_announced() {
+            if cx.announced.is_open {
                 self.timers.set(Due::Static(index), cx.now);
             }
         }
     }
 
     /// A session ended: the static peers behind it are dialled again.
-    pub(super) fn statics_lost(&mut self, cx: &mut Cx<'_>, lost: PeerId) {
+    pub(super) fn statics_lost(&mut self, cx: &mut Cx, lost: PeerId) {
         for (index, peer) in self.statics.iter_mut().enumerate().filter(|(_, peer)| peer.peer == Some(lost)) {
             peer.peer = None;
             if !peer.is_wanted() {
@@ -500,13 +497,13 @@ impl Peers {
         }
     }
 
-    fn begin_errand(&mut self, cx: &mut Cx<'_>, library: &Library, purpose: Purpose, host: String) {
+    fn begin_errand(&mut self, cx: &mut Cx, purpose: Purpose, host: String) {
         let token = cx.ids.token();
         let id = ErrandId(token);
         let errand = Errand { purpose, addrs: VecDeque::new(), dialling: 0, waiting_for: None, failure: None };
         self.errands.insert(id, errand);
         if let Ok(addr) = host.parse() {
-            return self.errand_resolved(cx, library, id, Ok(vec![addr]));
+            return self.errand_resolved(cx, id, Ok(vec![addr]));
         }
         self.resolving.insert(token, id);
         self.timers.set(Due::ErrandEnd(id), cx.now + cx.config.timers.request_timeout);
@@ -514,25 +511,13 @@ impl Peers {
     }
 
     /// Takes in the result of [`Job::Resolve`].
-    pub(in crate::engine) fn resolved(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        token: u64,
-        result: Result<Vec<SocketAddr>, JobError>,
-    ) {
+    pub(in crate::engine) fn resolved(&mut self, cx: &mut Cx, token: u64, result: Result<Vec<SocketAddr>, JobError>) {
         if let Some(errand) = self.resolving.remove(&token) {
-            self.errand_resolved(cx, library, errand, result);
+            self.errand_resolved(cx, errand, result);
         }
     }
 
-    fn errand_resolved(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        id: ErrandId,
-        result: Result<Vec<SocketAddr>, JobError>,
-    ) {
+    fn errand_resolved(&mut self, cx: &mut Cx, id: ErrandId, result: Result<Vec<SocketAddr>, JobError>) {
         let addrs = match result {
             Ok(addrs) => addrs,
             Err(error) => return self.errand_over(cx, id, Err(CommandError::new(ErrorCode::Io, error.message))),
@@ -557,16 +542,16 @@ impl Peers {
         let message = "the name has no address";
         errand.failure = Some(CommandError::new(ErrorCode::Io, message));
         self.timers.set(Due::ErrandEnd(id), cx.now + cx.config.timers.dial_timeout);
-        self.errand_step(cx, library, id);
+        self.errand_step(cx, id);
     }
 
     /// Dials an errand's next address; ends it when there is nothing left to try or to wait for.
-    pub(super) fn errand_step(&mut self, cx: &mut Cx<'_>, library: &Library, id: ErrandId) {
+    pub(super) fn errand_step(&mut self, cx: &mut Cx, id: ErrandId) {
         self.timers.cancel(&Due::ErrandStep(id));
         let resolving = self.resolving.values().any(|errand| *errand == id);
         let Some(errand) = self.errands.get_mut(&id) else { return };
         let greeting = errand.waiting_for.is_some_and(|peer| self.greetings.contains_key(&peer));
-        if resolving || greeting || !library.is_announced() {
+        if resolving || greeting || !cx.announced.is_open {
             return;
         }
         if let Some(addr) = errand.addrs.pop_front() {
@@ -585,13 +570,13 @@ impl Peers {
     }
 
     /// One of an errand's dials failed.
-    pub(super) fn errand_failed(&mut self, cx: &mut Cx<'_>, library: &Library, id: ErrandId, failure: CommandError) {
+    pub(super) fn errand_failed(&mut self, cx: &mut Cx, id: ErrandId, failure: CommandError) {
         let Some(errand) = self.errands.get_mut(&id) else { return };
         errand.failure = Some(failure);
-        self.errand_step(cx, library, id);
+        self.errand_step(cx, id);
     }
 
-    pub(super) fn errand_timed_out(&mut self, cx: &mut Cx<'_>, id: ErrandId) {
+    pub(super) fn errand_timed_out(&mut self, cx: &mut Cx, id: ErrandId) {
         let message = "nobody answered in time; is the daemon running there, and does a firewall let UDP through?";
         self.errand_over(cx, id, Err(CommandError::new(ErrorCode::Timeout, message)));
     }
@@ -605,7 +590,7 @@ impl Peers {
     }
 
     /// A peer accepted: every errand that led to it is done.
-    pub(super) fn errands_reached(&mut self, cx: &mut Cx<'_>, peer: PeerId, addr: SocketAddr) {
+    pub(super) fn errands_reached(&mut self, cx: &mut Cx, peer: PeerId, addr: SocketAddr) {
         let addr = self.rows.get(&peer).and_then(|row| row.addr).unwrap_or(addr);
         for id in self.errands_waiting_for(peer) {
             self.errand_over(cx, id, Ok((peer, addr)));
@@ -620,7 +605,7 @@ impl Peers {
     /// The errand is over. Dials that are still under way end on their own.
     pub(super) fn errand_over(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         id: ErrandId,
         result: Result<(PeerId, SocketAddr), CommandError>,
     ) {
@@ -650,7 +635,7 @@ impl Peers {
     }
 
     /// The daemon stops: nobody is waited for any more.
-    pub(super) fn end_errands(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn end_errands(&mut self, cx: &mut Cx) {
         for id in self.errands.keys().copied().collect::<Vec<_>>() {
             self.errand_over(cx, id, Err(CommandError::new(ErrorCode::Cancelled, "the daemon stops")));
         }

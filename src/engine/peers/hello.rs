@@ -10,15 +10,16 @@
 use std::net::{SocketAddr, SocketAddrV6};
 
 use super::dial::DialFor;
-use super::{Ask, BLOCKED, Conn, Due, Fact, Peers, Presence, Session, Stage, Sync};
+use super::{Ask, BLOCKED, Conn, Due, Peers, Presence, Session, Stage, Sync};
 use crate::api::{CommandError, ErrorCode, PeerEvent};
-use crate::engine::context::{Cx, Way};
-use crate::engine::library::{Library, shortened};
-use crate::engine::{ConnId, DialId, InboundId, Output, RunFailure};
+use crate::engine::core::Cx;
+use crate::engine::effect::Effect;
+use crate::engine::io::{ConnId, DialId, InboundId, Output, RunFailure};
+use crate::engine::world::Way;
 use crate::proto::{
     Answer, CloseCode, Feature, Hello, LibraryState, Notification, PROTO_VER, Request, WireError, WireErrorCode,
 };
-use crate::types::{InterfaceKind, LibraryStamp, PartyProofs, PeerId};
+use crate::types::{InterfaceKind, LibraryStamp, PartyProofs, PeerId, shortened};
 
 /// Longest host name that is kept or sent, in bytes.
 const MAX_HOSTNAME_BYTES: usize = 64;
@@ -28,8 +29,7 @@ impl Peers {
     #[allow(clippy::too_many_arguments)]
     pub(in crate::engine) fn connection_up(
         &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
+        cx: &mut Cx,
         id: ConnId,
         peer: PeerId,
         remote: SocketAddr,
@@ -48,7 +48,7 @@ impl Peers {
         if let Some(dial) = &dial {
             self.dial_ended(dial);
         }
-        let refuse = |cx: &mut Cx<'_>, code, reason| cx.emit(Output::Close { conn: id, code, reason });
+        let refuse = |cx: &mut Cx, code, reason| cx.emit(Output::Close { conn: id, code, reason });
         if self.leaving {
             return refuse(cx, CloseCode::Shutdown, "stopping");
         }
@@ -64,7 +64,7 @@ impl Peers {
             refuse(cx, CloseCode::Blocked, BLOCKED);
             if let Some(errand) = errand {
                 let message = format!("{peer} is blocked here: unblock it first");
-                self.errand_failed(cx, library, errand, CommandError::new(ErrorCode::PeerRefused, message));
+                self.errand_failed(cx, errand, CommandError::new(ErrorCode::PeerRefused, message));
             }
             return;
         }
@@ -72,7 +72,7 @@ impl Peers {
             refuse(cx, CloseCode::Overload, "too many connections");
             if let Some(errand) = errand {
                 let message = "this daemon has as many connections as it may (limits.connections)";
-                self.errand_failed(cx, library, errand, CommandError::new(ErrorCode::Io, message));
+                self.errand_failed(cx, errand, CommandError::new(ErrorCode::Io, message));
             }
             return;
         }
@@ -102,25 +102,18 @@ impl Peers {
             let addr = dial.map_or(remote, |dial| dial.addr);
             let stage = match party {
                 Some(proofs) => self.say_proof(cx, id, addr, proofs),
-                None => self.say_hello(cx, library, id, addr, local),
+                None => self.say_hello(cx, id, addr, local),
             };
             self.conns.insert(id, Conn { peer, remote, local, way, stage });
             self.greetings.insert(peer, id);
         }
-        self.pump(cx, library);
+        self.pump(cx);
     }
 
     /// Hello goes out on a connection that this side dialled; returns its stage from now on.
-    pub(super) fn say_hello(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        id: ConnId,
-        addr: SocketAddr,
-        local: SocketAddr,
-    ) -> Stage {
+    pub(super) fn say_hello(&mut self, cx: &mut Cx, id: ConnId, addr: SocketAddr, local: SocketAddr) -> Stage {
         let request = cx.ids.request();
-        let hello = self.own_hello(cx, library, local);
+        let hello = self.own_hello(cx, local);
         let told = LibraryStamp { epoch: hello.library_epoch, rev: hello.library_rev };
         cx.emit(Output::Ask { request, conn: id, body: Box::new(Request::Hello(hello)) });
         self.asks.insert(request, Ask::Hello(id));
@@ -128,7 +121,7 @@ impl Peers {
     }
 
     /// A peer that dialled says Hello.
-    pub(in crate::engine) fn hello(&mut self, cx: &mut Cx<'_>, library: &Library, from: InboundId, hello: Hello) {
+    pub(in crate::engine) fn hello(&mut self, cx: &mut Cx, from: InboundId, hello: Hello) {
         let me = self.me;
         let Some(conn) = self.conns.get_mut(&from.conn) else { return };
         if !matches!(conn.stage, Stage::AwaitingHello) {
@@ -146,7 +139,7 @@ impl Peers {
         if hello.peer_id != peer {
             return self.close(cx, from.conn, CloseCode::IdentityMismatch, "Hello names another peer");
         }
-        if !library.is_announced() {
+        if !cx.announced.is_open {
             conn.stage = Stage::Held { from, hello: Box::new(hello) };
             return;
         }
@@ -157,17 +150,17 @@ impl Peers {
             self.close(cx, greeting, CloseCode::Duplicate, "another connection is kept");
         }
         let Some(conn) = self.conns.get(&from.conn) else { return };
-        let ack = self.own_hello(cx, library, conn.local);
+        let ack = self.own_hello(cx, conn.local);
         let told = LibraryStamp { epoch: ack.library_epoch, rev: ack.library_rev };
         if self.row(cx, peer).is_none() {
             return self.close(cx, from.conn, CloseCode::Overload, "too many peers");
         }
         cx.emit(Output::Answer { to: from, body: Box::new(Answer::HelloAck(ack)) });
-        self.accept(cx, library, from.conn, false, told, hello);
+        self.accept(cx, from.conn, false, told, hello);
     }
 
     /// Answers the Hellos that came before the library was open.
-    pub(super) fn answer_held(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    pub(super) fn answer_held(&mut self, cx: &mut Cx) {
         let held: Vec<ConnId> = self
             .conns
             .iter()
@@ -176,13 +169,13 @@ impl Peers {
         for id in held {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             if let Stage::Held { from, hello } = std::mem::replace(&mut conn.stage, Stage::AwaitingHello) {
-                self.hello(cx, library, from, *hello);
+                self.hello(cx, from, *hello);
             }
         }
     }
 
     /// Whether a connection on which `peer` says Hello is to be kept rather than the one there is.
-    fn prefers(&self, cx: &Cx<'_>, peer: PeerId) -> bool {
+    fn prefers(&self, cx: &Cx, peer: PeerId) -> bool {
         if let Some(session) = self.session(&peer) {
             let settled = cx.now.saturating_duration_since(session.since) > cx.config.timers.ping_retry;
             return !session.dialled || peer < self.me || settled;
@@ -191,13 +184,7 @@ impl Peers {
     }
 
     /// The peer that was dialled answers Hello, or does not.
-    pub(super) fn hello_answered(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        id: ConnId,
-        result: Result<Answer, RunFailure>,
-    ) {
+    pub(super) fn hello_answered(&mut self, cx: &mut Cx, id: ConnId, result: Result<Answer, RunFailure>) {
         let Some(conn) = self.conns.get(&id) else { return };
         let Stage::Greeting { addr, told, .. } = conn.stage else { return };
         let peer = conn.peer;
@@ -211,7 +198,7 @@ impl Peers {
             }
             Ok(Answer::HelloAck(hello)) => {
                 if self.row(cx, peer).is_some() {
-                    return self.accept(cx, library, id, true, told, hello);
+                    return self.accept(cx, id, true, told, hello);
                 }
                 (CloseCode::Overload, "too many peers")
             }
@@ -224,19 +211,11 @@ impl Peers {
         };
         self.close(cx, id, code, reason);
         self.greeting_failed(cx, peer, addr, Some(code), reason);
-        self.retry_errands(cx, library, peer);
+        self.retry_errands(cx, peer);
     }
 
     /// Both sides have said who they are: the connection carries the session from now on.
-    fn accept(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        id: ConnId,
-        dialled: bool,
-        told: LibraryStamp,
-        hello: Hello,
-    ) {
+    fn accept(&mut self, cx: &mut Cx, id: ConnId, dialled: bool, told: LibraryStamp, hello: Hello) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let peer = conn.peer;
         conn.stage = Stage::Accepted;
@@ -249,7 +228,7 @@ impl Peers {
         if let Some(old) = self.session(&peer).map(|session| session.conn) {
             self.close(cx, old, CloseCode::Duplicate, "another connection is kept");
             self.asks.retain(|_, ask| !matches!(ask, Ask::Ping(of) | Ask::Library(of) if *of == peer));
-            self.facts.push(Fact::Settled(peer));
+            cx.tell(Effect::Settled(peer));
         }
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let hostname = hello.hostname.map(|name| shortened(&name, MAX_HOSTNAME_BYTES)).filter(|name| !name.is_empty());
@@ -274,7 +253,7 @@ impl Peers {
             let game_count = hello.game_count as usize;
             cx.event(PeerEvent::PeerConnected { peer_id: peer, addr, hostname, game_count });
         }
-        let state = library.state();
+        let state = cx.announced.state;
         if told != state.stamp() {
             // A revision became durable between this side's Hello and its answer, and was pushed to others only.
             let body = Notification::LibrarySummary { peer_id: self.me, summary: state };
@@ -283,7 +262,7 @@ impl Peers {
                 session.told = state.stamp();
             }
         }
-        self.facts.push(Fact::SourcesChanged);
+        cx.tell(Effect::SourcesChanged);
         self.errands_reached(cx, peer, addr);
         let state = LibraryState {
             epoch: hello.library_epoch,
@@ -294,8 +273,8 @@ impl Peers {
         self.told(cx, peer, state);
     }
 
-    fn own_hello(&self, cx: &Cx<'_>, library: &Library, local: SocketAddr) -> Hello {
-        let state = library.state();
+    fn own_hello(&self, cx: &Cx, local: SocketAddr) -> Hello {
+        let state = cx.announced.state;
         Hello {
             peer_id: self.me,
             proto_ver: PROTO_VER,

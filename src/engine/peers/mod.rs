@@ -27,11 +27,12 @@ use std::time::{Duration, Instant};
 
 use self::dial::{Address, Dial, Errand, ErrandId, NamedBy, Static};
 use self::sync::Sync;
-use super::context::{Cx, Source, SourceDirectory, Way};
-use super::library::{Announcement, Library};
+use super::core::Cx;
+use super::effect::{Announcement, Effect};
+use super::io::{ConnId, DialId, InboundId, Output, RequestId, RunFailure};
 use super::remote::{Interner, RemoteLibrary};
 use super::timers::TimerSet;
-use super::{ConnId, DialId, InboundId, Output, RequestId, RunFailure};
+use super::world::{Source, Way};
 use crate::api::{IncompatiblePeer, PeerEvent, PeerRow};
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -71,20 +72,8 @@ pub(super) struct Peers {
     strangers: BTreeSet<PeerId>,
     interner: Interner,
     timers: TimerSet<Due>,
-    facts: Vec<Fact>,
     /// Goodbye was said: nothing begins any more.
     leaving: bool,
-}
-
-/// What the rest of the engine must know.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Fact {
-    /// A connection is not used any more; it is gone or was closed.
-    Disconnected(ConnId),
-    /// What some peer offers, or whether it can be reached, changed.
-    SourcesChanged,
-    /// A peer's library is in step, or cannot be brought in step for now.
-    Settled(PeerId),
 }
 
 /// One known peer.
@@ -225,7 +214,6 @@ impl Peers {
             strangers: BTreeSet::new(),
             interner: Interner::default(),
             timers: TimerSet::new(),
-            facts: Vec::new(),
             leaving: false,
         }
     }
@@ -233,11 +221,6 @@ impl Peers {
     /// The addresses under which this host can be reached.
     pub(super) fn listen(&self) -> &[SocketAddr] {
         &self.listen
-    }
-
-    /// What happened since the last call, in order.
-    pub(super) fn take_facts(&mut self) -> Vec<Fact> {
-        std::mem::take(&mut self.facts)
     }
 
     /// The peer of an accepted connection. Everything that comes over a connection is a sign of life.
@@ -262,16 +245,15 @@ impl Peers {
     /// Takes in the answer to one of this part's requests; others are not for it.
     pub(super) fn answered(
         &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
+        cx: &mut Cx,
         request: RequestId,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
     ) {
         let result = result.map(|(answer, _)| answer);
         match self.asks.remove(&request) {
             None => {}
-            Some(Ask::Proof(conn)) => self.proof_answered(cx, library, conn, result),
-            Some(Ask::Hello(conn)) => self.hello_answered(cx, library, conn, result),
+            Some(Ask::Proof(conn)) => self.proof_answered(cx, conn, result),
+            Some(Ask::Hello(conn)) => self.hello_answered(cx, conn, result),
             Some(Ask::Ping(peer)) => {
                 if let (Ok(Answer::Pong { .. }), Some(conn)) = (result, self.session(&peer).map(|session| session.conn))
                 {
@@ -289,7 +271,7 @@ impl Peers {
     }
 
     /// Takes in a notification.
-    pub(super) fn notified(&mut self, cx: &mut Cx<'_>, conn: ConnId, notification: Notification) {
+    pub(super) fn notified(&mut self, cx: &mut Cx, conn: ConnId, notification: Notification) {
         let Some(peer) = self.heard(conn, cx.now) else { return };
         match notification {
             Notification::Goodbye { peer_id } if peer_id == peer => {
@@ -307,12 +289,12 @@ impl Peers {
     }
 
     /// A message over this connection named another peer as its sender.
-    pub(super) fn impostor(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+    pub(super) fn impostor(&mut self, cx: &mut Cx, conn: ConnId) {
         self.expel(cx, conn, CloseCode::IdentityMismatch, "a message names another peer");
     }
 
     /// Closes a connection because of what its peer did, and forgets the session it carried.
-    fn expel(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: CloseCode, reason: &'static str) {
+    fn expel(&mut self, cx: &mut Cx, conn: ConnId, code: CloseCode, reason: &'static str) {
         let Some(peer) = self.conns.get(&conn).map(|conn| conn.peer) else { return };
         let carried = self.session(&peer).is_some_and(|session| session.conn == conn);
         self.close(cx, conn, code, reason);
@@ -326,14 +308,14 @@ impl Peers {
     }
 
     /// Closes a connection from this side. The session of its peer, if it carried one, is the caller's to end.
-    fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: CloseCode, reason: &'static str) {
-        if self.forget_conn(conn).is_some() {
+    fn close(&mut self, cx: &mut Cx, conn: ConnId, code: CloseCode, reason: &'static str) {
+        if self.forget_conn(cx, conn).is_some() {
             cx.emit(Output::Close { conn, code, reason });
         }
     }
 
     /// Takes a connection out of all tables.
-    fn forget_conn(&mut self, id: ConnId) -> Option<Conn> {
+    fn forget_conn(&mut self, cx: &mut Cx, id: ConnId) -> Option<Conn> {
         let conn = self.conns.remove(&id)?;
         self.timers.cancel(&Due::Hello(id));
         match conn.stage {
@@ -341,22 +323,15 @@ impl Peers {
                 self.asks.remove(&request);
                 self.greetings.remove(&conn.peer);
             }
-            Stage::Accepted => self.facts.push(Fact::Disconnected(id)),
+            Stage::Accepted => cx.tell(Effect::Disconnected(id)),
             Stage::AwaitingProof { .. } | Stage::AwaitingHello | Stage::Held { .. } => {}
         }
         Some(conn)
     }
 
     /// A connection is gone without this side's doing.
-    pub(super) fn connection_down(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        id: ConnId,
-        code: Option<CloseCode>,
-        reason: &str,
-    ) {
-        let Some(conn) = self.forget_conn(id) else { return };
+    pub(super) fn connection_down(&mut self, cx: &mut Cx, id: ConnId, code: Option<CloseCode>, reason: &str) {
+        let Some(conn) = self.forget_conn(cx, id) else { return };
         match conn.stage {
             Stage::AwaitingProof { .. } | Stage::AwaitingHello | Stage::Held { .. } => {}
             Stage::Proving { addr, .. } | Stage::Greeting { addr, .. } => {
@@ -368,7 +343,7 @@ impl Peers {
                     // The peer keeps another connection, most likely its own dial that is about to come in.
                     self.errands_try_again(cx, conn.peer, addr);
                 } else {
-                    self.retry_errands(cx, library, conn.peer);
+                    self.retry_errands(cx, conn.peer);
                 }
             }
             Stage::Accepted => match code {
@@ -380,7 +355,7 @@ impl Peers {
     }
 
     /// The session of a peer lost its connection; it stays listed for a moment, while it is dialled again.
-    fn miss(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    fn miss(&mut self, cx: &mut Cx, peer: PeerId) {
         let Some(row) = self.rows.get_mut(&peer) else { return };
         if !matches!(row.presence, Presence::Connected(_)) {
             return;
@@ -393,7 +368,7 @@ impl Peers {
     }
 
     /// A listed peer is gone. `redial`: it did not say so itself and may come back without being sighted.
-    fn lose(&mut self, cx: &mut Cx<'_>, peer: PeerId, reason: &str, redial: bool) {
+    fn lose(&mut self, cx: &mut Cx, peer: PeerId, reason: &str, redial: bool) {
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let before = std::mem::replace(&mut row.presence, Presence::Remembered);
         row.redials_left = if redial { dial::REDIALS } else { 0 };
@@ -430,19 +405,19 @@ impl Peers {
     }
 
     /// What ends with a session, whatever follows it.
-    fn end_session(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    fn end_session(&mut self, cx: &mut Cx, peer: PeerId) {
         for due in [Due::Alive(peer), Due::Probe(peer), Due::Resync(peer), Due::Confirm(peer)] {
             self.timers.cancel(&due);
         }
         self.asks.retain(|_, ask| !matches!(ask, Ask::Ping(of) | Ask::Library(of) if *of == peer));
-        self.facts.push(Fact::Settled(peer));
-        self.facts.push(Fact::SourcesChanged);
+        cx.tell(Effect::Settled(peer));
+        cx.tell(Effect::SourcesChanged);
         self.statics_lost(cx, peer);
     }
 
     /// The row of a peer, made if there is room: forged ones go first, then those that are gone, never a listed peer
     /// that has proved itself.
-    fn row(&mut self, cx: &mut Cx<'_>, peer: PeerId) -> Option<&mut Peer> {
+    fn row(&mut self, cx: &mut Cx, peer: PeerId) -> Option<&mut Peer> {
         if !self.rows.contains_key(&peer) {
             if self.rows.len() >= cx.config.limits.peers.max(1) {
                 let rank = |row: &Peer| match (row.proved, &row.presence) {
@@ -496,7 +471,7 @@ impl Peers {
     }
 
     /// Tells everybody of a durable change of the local library.
-    pub(super) fn announce(&mut self, cx: &mut Cx<'_>, announcement: &Announcement) {
+    pub(super) fn announce(&mut self, cx: &mut Cx, announcement: &Announcement) {
         let me = self.me;
         for (id, row) in &mut self.rows {
             let Presence::Connected(session) = &mut row.presence else { continue };
@@ -513,7 +488,7 @@ impl Peers {
     }
 
     /// Says goodbye to everybody; nothing is dialled or accepted any more.
-    pub(super) fn leave(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn leave(&mut self, cx: &mut Cx) {
         if std::mem::replace(&mut self.leaving, true) {
             return;
         }
@@ -527,7 +502,7 @@ impl Peers {
     }
 
     /// From now on has nothing to do with a peer. False: there are as many blocked ones as may be.
-    pub(super) fn block(&mut self, cx: &mut Cx<'_>, peer: PeerId) -> bool {
+    pub(super) fn block(&mut self, cx: &mut Cx, peer: PeerId) -> bool {
         if self.blocked.len() >= MAX_BLOCKED && !self.blocked.contains(&peer) {
             return false;
         }
@@ -543,6 +518,11 @@ impl Peers {
     /// Deals with a peer again, once it is seen or comes. False: it was not blocked.
     pub(super) fn unblock(&mut self, peer: &PeerId) -> bool {
         self.blocked.remove(peer)
+    }
+
+    /// Whether the user does not want to deal with a peer.
+    pub(super) fn is_blocked(&self, peer: &PeerId) -> bool {
+        self.blocked.contains(peer)
     }
 
     /// Whom the user does not want to deal with, ascending by id.
@@ -610,25 +590,25 @@ impl Peers {
     }
 
     /// Fires what is due.
-    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    pub(super) fn timeout(&mut self, cx: &mut Cx) {
         while let Some(due) = self.timers.pop_due(cx.now) {
             match due {
                 Due::Hello(conn) => self.close(cx, conn, CloseCode::Timeout, "no Hello"),
-                Due::Alive(peer) => self.check_alive(cx, library, peer),
+                Due::Alive(peer) => self.check_alive(cx, peer),
                 Due::Missing(peer) => self.lose(cx, peer, "closed", true),
-                Due::Dial(peer) => self.queue_dial(cx, library, peer),
+                Due::Dial(peer) => self.queue_dial(cx, peer),
                 Due::Probe(peer) => self.probe(cx, peer),
                 Due::Resync(peer) => self.resync(cx, peer),
-                Due::Confirm(peer) => self.confirm(cx, library, peer),
-                Due::ErrandStep(errand) => self.errand_step(cx, library, errand),
+                Due::Confirm(peer) => self.confirm(cx, peer),
+                Due::ErrandStep(errand) => self.errand_step(cx, errand),
                 Due::ErrandEnd(errand) => self.errand_timed_out(cx, errand),
-                Due::Static(index) => self.try_static(cx, library, index),
+                Due::Static(index) => self.try_static(cx, index),
             }
         }
     }
 
     /// A pause of half to all of `pause`: spreads what many peers would do at once.
-    fn jittered(cx: &mut Cx<'_>, pause: Duration) -> Duration {
+    fn jittered(cx: &mut Cx, pause: Duration) -> Duration {
         let half = pause / 2;
         let spread = half.as_micros() as u64;
         half + Duration::from_micros(if spread == 0 { 0 } else { cx.ids.random() % spread })
@@ -654,8 +634,9 @@ impl Peer {
     }
 }
 
-impl SourceDirectory for Peers {
-    fn sources(&self, game: &GameId) -> Vec<Source> {
+impl Peers {
+    /// Every source of a game, ascending by peer id.
+    pub(super) fn sources(&self, game: &GameId) -> Vec<Source> {
         let ready = |summary: &&Arc<GameSummary>| summary.availability == Availability::Ready && summary.downloaded;
         self.libraries()
             .filter_map(|(peer_id, conn, library)| {
@@ -665,11 +646,13 @@ impl SourceDirectory for Peers {
             .collect()
     }
 
-    fn way(&self, conn: ConnId) -> Way {
+    /// What is known of the way to the peer of this connection.
+    pub(super) fn way(&self, conn: ConnId) -> Way {
         self.conns.get(&conn).map_or_else(Way::default, |conn| conn.way)
     }
 
-    fn swarm(&self) -> Vec<(PeerId, ConnId)> {
+    /// Every connected peer that serves what it is still downloading, ascending by peer id.
+    pub(super) fn swarm(&self) -> Vec<(PeerId, ConnId)> {
         self.sessions().filter(|(_, _, session)| session.swarm).map(|(id, _, session)| (id, session.conn)).collect()
     }
 }

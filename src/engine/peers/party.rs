@@ -13,15 +13,14 @@ use std::net::SocketAddr;
 
 use super::{Ask, MAX_INCOMPATIBLE, Peers, Stage};
 use crate::api::PeerEvent;
-use crate::engine::context::Cx;
-use crate::engine::library::Library;
-use crate::engine::{ConnId, InboundId, Output, RunFailure};
+use crate::engine::core::Cx;
+use crate::engine::io::{ConnId, InboundId, Output, RunFailure};
 use crate::proto::{Answer, CloseCode, Request, WireError, WireErrorCode};
 use crate::types::{PartyProof, PartyProofs, PeerId};
 
 impl Peers {
     /// The first thing that is said on a connection that this side dialled; returns its stage from now on.
-    pub(super) fn say_proof(&mut self, cx: &mut Cx<'_>, id: ConnId, addr: SocketAddr, proofs: PartyProofs) -> Stage {
+    pub(super) fn say_proof(&mut self, cx: &mut Cx, id: ConnId, addr: SocketAddr, proofs: PartyProofs) -> Stage {
         let request = cx.ids.request();
         cx.emit(Output::Ask { request, conn: id, body: Box::new(Request::Prove { proof: proofs.own }) });
         self.asks.insert(request, Ask::Proof(id));
@@ -29,7 +28,7 @@ impl Peers {
     }
 
     /// A peer that dialled proves the party key, or does not.
-    pub(in crate::engine) fn prove(&mut self, cx: &mut Cx<'_>, from: InboundId, proof: PartyProof) {
+    pub(in crate::engine) fn prove(&mut self, cx: &mut Cx, from: InboundId, proof: PartyProof) {
         let Some(conn) = self.conns.get_mut(&from.conn) else { return };
         match conn.stage {
             Stage::AwaitingProof { expected } if proof.matches(&expected.peer) => {
@@ -49,7 +48,7 @@ impl Peers {
     }
 
     /// Whether a connection is past its proof; one that says anything else before it is closed.
-    pub(in crate::engine) fn proved(&mut self, cx: &mut Cx<'_>, id: ConnId) -> bool {
+    pub(in crate::engine) fn proved(&mut self, cx: &mut Cx, id: ConnId) -> bool {
         match self.conns.get(&id).map(|conn| &conn.stage) {
             Some(Stage::AwaitingProof { .. }) => self.turn_away(cx, id, "it has no party key, and this PC has one"),
             // The listener has not proved its side yet, and has nothing to ask before.
@@ -62,19 +61,13 @@ impl Peers {
     }
 
     /// The peer that was dialled answers Prove, or does not.
-    pub(super) fn proof_answered(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &Library,
-        id: ConnId,
-        result: Result<Answer, RunFailure>,
-    ) {
+    pub(super) fn proof_answered(&mut self, cx: &mut Cx, id: ConnId, result: Result<Answer, RunFailure>) {
         let Some(conn) = self.conns.get(&id) else { return };
         let Stage::Proving { addr, expected, .. } = conn.stage else { return };
         let (peer, local) = (conn.peer, conn.local);
         let (code, reason) = match result {
             Ok(Answer::Proved { proof }) if proof.matches(&expected) => {
-                let stage = self.say_hello(cx, library, id, addr, local);
+                let stage = self.say_hello(cx, id, addr, local);
                 if let Some(conn) = self.conns.get_mut(&id) {
                     conn.stage = stage;
                 }
@@ -93,23 +86,23 @@ impl Peers {
             self.close(cx, id, code, reason);
         }
         self.greeting_failed(cx, peer, addr, Some(code), reason);
-        self.retry_errands(cx, library, peer);
+        self.retry_errands(cx, peer);
     }
 
     /// A peer closed a connection that this side dialled, because of the party key.
-    pub(super) fn refused_us(&mut self, cx: &mut Cx<'_>, peer: PeerId, addr: SocketAddr) {
+    pub(super) fn refused_us(&mut self, cx: &mut Cx, peer: PeerId, addr: SocketAddr) {
         self.say_refused(cx, peer, addr, "it has another party key than this PC, or only one of them has one");
     }
 
     /// Closes a connection whose peer is not of this party. It learns nothing but the code.
-    fn turn_away(&mut self, cx: &mut Cx<'_>, id: ConnId, reason: &'static str) {
+    fn turn_away(&mut self, cx: &mut Cx, id: ConnId, reason: &'static str) {
         let Some((peer, addr)) = self.conns.get(&id).map(|conn| (conn.peer, conn.remote)) else { return };
         self.close(cx, id, CloseCode::PartyKey, "the party key is missing or wrong");
         self.say_refused(cx, peer, addr, reason);
     }
 
     /// Once for each peer, until it is let in: peers of another party on the same LAN dial again and again.
-    fn say_refused(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, addr: SocketAddr, reason: &str) {
+    fn say_refused(&mut self, cx: &mut Cx, peer_id: PeerId, addr: SocketAddr, reason: &str) {
         if self.strangers.len() < MAX_INCOMPATIBLE && self.strangers.insert(peer_id) {
             cx.event(PeerEvent::PeerRefused { peer_id, addr, reason: reason.to_owned() });
         }

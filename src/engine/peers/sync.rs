@@ -14,12 +14,12 @@
 
 use std::time::Duration;
 
-use super::{Ask, Due, Fact, Peers};
+use super::{Ask, Due, Peers};
 use crate::api::PeerEvent;
-use crate::engine::context::Cx;
-use crate::engine::library::Library;
+use crate::engine::core::Cx;
+use crate::engine::effect::Effect;
+use crate::engine::io::{Output, RequestId, RunFailure};
 use crate::engine::remote::{Flaw, RemoteLibrary};
-use crate::engine::{Output, RequestId, RunFailure};
 use crate::proto::{Answer, CloseCode, Delta, LibraryState, Notification, Request, Snapshot, WireErrorCode};
 use crate::types::{LibraryDigest, LibraryStamp, PeerId};
 
@@ -88,11 +88,11 @@ impl Sync {
 
 impl Peers {
     /// The owner says what its library is now.
-    pub(super) fn told(&mut self, cx: &mut Cx<'_>, peer: PeerId, state: LibraryState) {
+    pub(super) fn told(&mut self, cx: &mut Cx, peer: PeerId, state: LibraryState) {
         self.aim(cx, peer, Target { stamp: state.stamp(), digest: state.digest });
     }
 
-    fn aim(&mut self, cx: &mut Cx<'_>, peer: PeerId, target: Target) {
+    fn aim(&mut self, cx: &mut Cx, peer: PeerId, target: Target) {
         let resting = self.timers.due(&Due::Resync(peer)).is_some();
         let Some(sync) = self.sync_mut(&peer) else { return };
         let is_new = sync.target != Some(target);
@@ -105,7 +105,7 @@ impl Peers {
     }
 
     /// Asks for what is missing, or notes that nothing is.
-    fn steer(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    fn steer(&mut self, cx: &mut Cx, peer: PeerId) {
         self.timers.cancel(&Due::Resync(peer));
         let known = self.known(&peer);
         let Some(sync) = self.sync_mut(&peer) else { return };
@@ -113,8 +113,8 @@ impl Peers {
             return self.ask_snapshot(cx, peer);
         };
         match sync.target {
-            None => self.now_in_step(peer),
-            Some(target) if target == known => self.now_in_step(peer),
+            None => self.now_in_step(cx, peer),
+            Some(target) if target == known => self.now_in_step(cx, peer),
             // Another history, or the same number for other games: only the whole will do.
             Some(target) if target.stamp.epoch != known.stamp.epoch || target.stamp == known.stamp => {
                 self.ask_snapshot(cx, peer);
@@ -124,28 +124,28 @@ impl Peers {
         }
     }
 
-    fn now_in_step(&mut self, peer: PeerId) {
+    fn now_in_step(&mut self, cx: &mut Cx, peer: PeerId) {
         let Some(sync) = self.sync_mut(&peer) else { return };
         sync.target = None;
         sync.phase = Phase::InStep;
         sync.pause = Duration::ZERO;
         sync.strikes = 0;
         if !std::mem::replace(&mut sync.confirmed, true) {
-            self.facts.push(Fact::SourcesChanged);
+            cx.tell(Effect::SourcesChanged);
         }
-        self.facts.push(Fact::Settled(peer));
+        cx.tell(Effect::Settled(peer));
     }
 
-    fn ask_snapshot(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    fn ask_snapshot(&mut self, cx: &mut Cx, peer: PeerId) {
         let body = Request::GetLibrary { peer_id: self.me };
         self.ask_library(cx, peer, body);
     }
 
-    fn ask_delta(&mut self, cx: &mut Cx<'_>, peer: PeerId, from: LibraryStamp) {
+    fn ask_delta(&mut self, cx: &mut Cx, peer: PeerId, from: LibraryStamp) {
         self.ask_library(cx, peer, Request::GetLibraryDelta { epoch: from.epoch, from_rev: from.rev });
     }
 
-    fn ask_library(&mut self, cx: &mut Cx<'_>, peer: PeerId, body: Request) {
+    fn ask_library(&mut self, cx: &mut Cx, peer: PeerId, body: Request) {
         let request = cx.ids.request();
         let Some(session) = self.session_mut(&peer) else { return };
         session.sync.phase = Phase::Asking { request, seen: session.sync.target };
@@ -156,7 +156,7 @@ impl Peers {
     /// Takes in the answer to a request for a library.
     pub(super) fn library_answered(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         peer: PeerId,
         request: RequestId,
         result: Result<Answer, RunFailure>,
@@ -198,7 +198,7 @@ impl Peers {
     }
 
     /// The owner pushes a change.
-    pub(super) fn pushed(&mut self, cx: &mut Cx<'_>, peer: PeerId, delta: Delta) {
+    pub(super) fn pushed(&mut self, cx: &mut Cx, peer: PeerId, delta: Delta) {
         let target = Target { stamp: LibraryStamp { epoch: delta.epoch, rev: delta.to_rev }, digest: delta.to_digest };
         let known = self.known(&peer);
         match known {
@@ -211,7 +211,7 @@ impl Peers {
     }
 
     /// Applies a delta: an answer (with the target that stood when it was asked for) or a push.
-    fn take_delta(&mut self, cx: &mut Cx<'_>, peer: PeerId, delta: &Delta, answers: Option<Option<Target>>) {
+    fn take_delta(&mut self, cx: &mut Cx, peer: PeerId, delta: &Delta, answers: Option<Option<Target>>) {
         let limit = cx.config.limits.games_per_library;
         let Some(row) = self.rows.get(&peer) else { return };
         let Some(library) = &row.library else {
@@ -244,7 +244,7 @@ impl Peers {
         }
     }
 
-    fn demand_snapshot(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    fn demand_snapshot(&mut self, cx: &mut Cx, peer: PeerId) {
         let Some(sync) = self.sync_mut(&peer) else { return };
         sync.snapshot_next = true;
         if !matches!(sync.phase, Phase::Asking { .. }) {
@@ -252,7 +252,7 @@ impl Peers {
         }
     }
 
-    fn take_snapshot(&mut self, cx: &mut Cx<'_>, peer: PeerId, snapshot: Snapshot, seen: Option<Target>) {
+    fn take_snapshot(&mut self, cx: &mut Cx, peer: PeerId, snapshot: Snapshot, seen: Option<Target>) {
         let limit = cx.config.limits.games_per_library;
         let next = match RemoteLibrary::from_snapshot(snapshot, limit, &mut self.interner) {
             Ok(next) => next,
@@ -288,16 +288,16 @@ impl Peers {
     }
 
     /// A state was accepted.
-    fn adopt(&mut self, cx: &mut Cx<'_>, peer: PeerId, next: RemoteLibrary) {
+    fn adopt(&mut self, cx: &mut Cx, peer: PeerId, next: RemoteLibrary) {
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let (rev, game_count) = (next.stamp().rev, next.games().len());
         row.library = Some(next);
         cx.event(PeerEvent::PeerLibraryChanged { peer_id: peer, rev, game_count });
-        self.facts.push(Fact::SourcesChanged);
+        cx.tell(Effect::SourcesChanged);
     }
 
     /// After a good answer or push: whatever the owner had said before it is met by it.
-    fn met(&mut self, cx: &mut Cx<'_>, peer: PeerId, answers: Option<Option<Target>>) {
+    fn met(&mut self, cx: &mut Cx, peer: PeerId, answers: Option<Option<Target>>) {
         let known = self.known(&peer);
         let Some(sync) = self.sync_mut(&peer) else { return };
         let overtaken = |target: Target| {
@@ -312,18 +312,18 @@ impl Peers {
     }
 
     /// Not now: asks again after a back-off, or as soon as the owner says something new.
-    fn wait(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    fn wait(&mut self, cx: &mut Cx, peer: PeerId) {
         let (min, max) = (cx.config.timers.redial_min, cx.config.timers.redial_max);
         let Some(sync) = self.sync_mut(&peer) else { return };
         sync.phase = Phase::Waiting;
         sync.pause = (sync.pause * 2).clamp(min, max.max(min));
         let at = cx.now + sync.pause;
         self.timers.set(Due::Resync(peer), at);
-        self.facts.push(Fact::Settled(peer));
+        cx.tell(Effect::Settled(peer));
     }
 
     /// The back-off is over.
-    pub(super) fn resync(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    pub(super) fn resync(&mut self, cx: &mut Cx, peer: PeerId) {
         let known = self.known(&peer);
         let Some(sync) = self.sync_mut(&peer) else { return };
         if sync.phase != Phase::Waiting {
@@ -336,14 +336,14 @@ impl Peers {
         }
     }
 
-    /// Asks every peer in step whether its library is still the known one. [`Fact::Settled`] follows for each that is
+    /// Asks every peer in step whether its library is still the known one. [`Effect::Settled`] follows for each that is
     /// returned.
-    pub(in crate::engine) fn refresh(&mut self, cx: &mut Cx<'_>) -> Vec<PeerId> {
+    pub(in crate::engine) fn refresh(&mut self, cx: &mut Cx) -> Vec<PeerId> {
         let sessions: Vec<PeerId> = self.sessions().map(|(peer, ..)| peer).collect();
         sessions.into_iter().filter(|peer| self.refresh_one(cx, *peer)).collect()
     }
 
-    fn refresh_one(&mut self, cx: &mut Cx<'_>, peer: PeerId) -> bool {
+    fn refresh_one(&mut self, cx: &mut Cx, peer: PeerId) -> bool {
         let known = self.known(&peer);
         let Some(sync) = self.sync_mut(&peer) else { return false };
         match (sync.phase, known) {
@@ -357,7 +357,7 @@ impl Peers {
     }
 
     /// The advertisement of a connected peer came in: news that is not pushed soon is asked for.
-    pub(super) fn sighted_connected(&mut self, cx: &Cx<'_>, peer: PeerId) {
+    pub(super) fn sighted_connected(&mut self, cx: &Cx, peer: PeerId) {
         if self.unpushed(&peer).is_some() {
             self.timers.set_if_idle(Due::Probe(peer), cx.now + cx.config.timers.sighting_grace);
         }
@@ -372,7 +372,7 @@ impl Peers {
         (is_news && !asked).then_some(sighted)
     }
 
-    pub(super) fn probe(&mut self, cx: &mut Cx<'_>, peer: PeerId) {
+    pub(super) fn probe(&mut self, cx: &mut Cx, peer: PeerId) {
         let Some(sighted) = self.unpushed(&peer) else { return };
         let Some(known) = self.known(&peer) else { return };
         let Some(sync) = self.sync_mut(&peer) else { return };
@@ -383,10 +383,10 @@ impl Peers {
     }
 
     /// States once more what was pushed: a notification is dropped when the connection cannot take it.
-    pub(in crate::engine) fn confirm(&self, cx: &mut Cx<'_>, library: &Library, peer: PeerId) {
+    pub(in crate::engine) fn confirm(&self, cx: &mut Cx, peer: PeerId) {
         let me = self.me;
-        if let Some(session) = self.session(&peer).filter(|_| library.is_announced()) {
-            let body = Notification::LibrarySummary { peer_id: me, summary: library.state() };
+        if let Some(session) = self.session(&peer).filter(|_| cx.announced.is_open) {
+            let body = Notification::LibrarySummary { peer_id: me, summary: cx.announced.state };
             cx.emit(Output::Notify { conn: session.conn, body: Box::new(body) });
         }
     }
@@ -416,7 +416,7 @@ impl Peers {
         self.session_mut(peer).map(|session| &mut session.sync)
     }
 
-    fn expel_peer(&mut self, cx: &mut Cx<'_>, peer: PeerId, reason: &'static str) {
+    fn expel_peer(&mut self, cx: &mut Cx, peer: PeerId, reason: &'static str) {
         if let Some(conn) = self.session(&peer).map(|session| session.conn) {
             self.expel(cx, conn, CloseCode::Malformed, reason);
         }

@@ -2,13 +2,12 @@
 
 use super::liveness::PROBES;
 use super::{Due, Peers, Presence, dial};
-use crate::engine::context::Cx;
-use crate::engine::library::Library;
+use crate::engine::core::Cx;
 
 impl Peers {
     /// Nothing is known of the time that was slept through. Every session is asked for a sign of life, and lost after a few
     /// seconds without one; whoever was waited for is dialled at once, wherever it was ever reached.
-    pub(in crate::engine) fn woke(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    pub(in crate::engine) fn woke(&mut self, cx: &mut Cx) {
         if self.leaving {
             return;
         }
@@ -23,7 +22,7 @@ impl Peers {
                 Presence::Connected(session) => {
                     session.probes = 0;
                     row.heard = Some(heard);
-                    self.ping(cx, library, peer);
+                    self.ping(cx, peer);
                 }
                 Presence::Discovered | Presence::Missing | Presence::Remembered => {
                     if matches!(row.presence, Presence::Missing) {
@@ -40,6 +39,6 @@ impl Peers {
                 self.timers.set(Due::Static(index), cx.now);
             }
         }
-        self.pump(cx, library);
+        self.pump(cx);
     }
 }

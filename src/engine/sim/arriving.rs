@@ -3,7 +3,6 @@
 use super::super::arriving;
 use super::solo::*;
 use super::*;
-use crate::engine::context::SourceDirectory;
 use crate::faults::{self, Bug};
 
 const QUIET: Duration = Duration::from_secs(5);
@@ -57,7 +56,7 @@ fn write(world: &mut World, way: Way, step: u64, last: bool) {
 /// The lists of files that node 1 could fetch.
 fn offered(world: &World) -> Vec<ManifestHash> {
     let engine = world.nodes[1].engine.as_ref().unwrap();
-    engine.peers.sources(&quake()).iter().map(|source| source.summary.manifest_hash).collect()
+    engine.parts.peers.sources(&quake()).iter().map(|source| source.summary.manifest_hash).collect()
 }
 
 /// Writes in steps and looks on. Whether something else than the whole was ever offered.
@@ -110,7 +109,7 @@ fn a_change_of_a_young_game_is_seen_within_a_minute_and_states_what_it_supersede
             let now = world.nodes[0].disk.games[&quake()].manifest_hash;
             assert!(world.run_until(|world| offered(world) == [now]), "{way:?}, after {pause} s: it is offered again");
         }
-        let sources = world.nodes[1].engine.as_ref().unwrap().peers.sources(&quake());
+        let sources = world.nodes[1].engine.as_ref().unwrap().parts.peers.sources(&quake());
         assert_eq!(sources[0].summary.supersedes.is_empty(), way == Way::InPlace, "{:?}", sources[0].summary);
     }
 }
@@ -124,7 +123,7 @@ fn a_change_of_an_old_game_or_of_a_downloaded_one_supersedes_nothing() {
     world.run(Duration::from_secs(1_200));
     let supersedes = |world: &World, n: usize| {
         let engine = world.nodes[n].engine.as_ref().unwrap();
-        let game = &engine.library.games()[&quake()];
+        let game = &engine.cx.disk.games()[&quake()];
         assert!(!game.arriving && game.downloaded);
         game.supersedes.clone()
     };
@@ -231,7 +230,7 @@ fn what_a_download_brought_is_no_arrival_and_what_becomes_of_it_is_known() {
     world.command(1, 1, PeerCommand::Download { game: quake(), install: false, again: false });
     let ended = |event: &PeerEvent| matches!(event, PeerEvent::DownloadFinished { .. });
     assert!(world.run_until(|world| world.nodes[1].events.iter().any(ended)));
-    let here = |world: &World| world.nodes[1].engine.as_ref().unwrap().library.games()[&quake()].clone();
+    let here = |world: &World| world.nodes[1].engine.as_ref().unwrap().cx.disk.games()[&quake()].clone();
     assert!(here(&world).brought.is_some() && !here(&world).arriving);
     world.run(Duration::from_secs(30));
     assert!(here(&world).brought.is_some() && !here(&world).arriving);

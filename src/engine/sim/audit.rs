@@ -1,6 +1,5 @@
 //! What must hold whatever happens, looked at after every input of every engine.
 
-use super::context::SourceDirectory;
 use super::*;
 use crate::api::{ErrorCode, Operation};
 use crate::proto::GetManifest;
@@ -238,7 +237,7 @@ impl Audit {
         assert!(!node.is_downloading(game), "{game} is sent while it is downloaded");
         assert!(!self.removing.contains(&(n, game.clone())), "{game} is sent while it is removed");
         let engine = node.engine.as_ref().expect("it speaks");
-        let here = engine.library.games().get(game).filter(|here| here.downloaded);
+        let here = engine.cx.disk.games().get(game).filter(|here| here.downloaded);
         assert_eq!(here.map(|here| here.manifest_hash), Some(manifest_hash), "{game} is not here like that");
     }
 
@@ -302,7 +301,7 @@ impl Audit {
         };
         if left == 0 {
             self.open.remove(&key);
-            let operation = engine.operation(game);
+            let operation = engine.query().operation(game);
             assert!(!operation.is_some_and(|operation| kind.runs_as(operation)), "{event:?} during {operation:?}");
         }
     }
@@ -314,13 +313,13 @@ impl Audit {
             engine.transfers.check_invariants();
         }
         let (limit, promised) = (node.config.limits.landing_buffers, node.buffers());
-        let counted = engine.transfers.load(&engine.config).buffers_reserved;
+        let counted = engine.transfers.load(&engine.cx.config).buffers_reserved;
         assert!(promised <= counted && counted <= limit, "{promised} and {counted} landing buffers of {limit}");
         self.tally.buffers = self.tally.buffers.max(promised);
-        let rows = engine.operation_rows();
+        let rows = engine.query().operation_rows();
         let games: BTreeSet<_> = rows.iter().map(|row| &row.game).collect();
         assert_eq!(games.len(), rows.len(), "two operations on a game: {rows:?}");
-        for (peer, _, library) in engine.peers.libraries() {
+        for (peer, _, library) in engine.parts.peers.libraries() {
             let (games, limit) = (library.games().len(), node.config.limits.games_per_library);
             assert!(games <= limit, "a library of {games} games was taken in, of {limit}");
             let stamp = library.stamp();
@@ -331,10 +330,10 @@ impl Audit {
             assert!(!back, "an accepted revision went back from {before:?} to {stamp:?}");
         }
         // A ban lasts as long as the download.
-        let downloads = |game: &GameId| engine.operation(game) == Some(Operation::Downloading);
+        let downloads = |game: &GameId| engine.query().operation(game) == Some(Operation::Downloading);
         self.banned.retain(|(node, game, _)| *node != n || downloads(game));
         if let Some(game) = &self.removed {
-            assert!(!engine.library.games().contains_key(game), "{game} is removed, and is still to be had");
+            assert!(!engine.cx.disk.games().contains_key(game), "{game} is removed, and is still to be had");
         }
         let sourced: BTreeSet<_> = (node.plans.values())
             .filter(|plan| self.has_source(n, engine, plan))
@@ -350,7 +349,7 @@ impl Audit {
     /// that nobody has hashed only its owner is a source; who that is cannot be seen here.
     fn has_source(&self, n: usize, engine: &Engine, plan: &DownloadPlan) -> bool {
         let Some(content) = &plan.content else { return false };
-        engine.peers.sources(&plan.game).iter().any(|source| {
+        engine.parts.peers.sources(&plan.game).iter().any(|source| {
             let is_same =
                 source.summary.manifest_hash == plan.manifest_hash && source.summary.content_hash == Some(content.hash);
             let is_honest = !self.liars.values().any(|liar| *liar == source.peer_id);

@@ -34,7 +34,7 @@ fn world(first: &Arc<Catalog>, games: &[&str]) -> World {
 /// What node 1 knows of node 0's games.
 fn offered(world: &World) -> Vec<(String, String, Availability)> {
     let engine = world.nodes[1].engine.as_ref().unwrap();
-    let (_, _, library) = engine.peers.libraries().next().unwrap();
+    let (_, _, library) = engine.parts.peers.libraries().next().unwrap();
     library.games().iter().map(|game| (game.id.to_string(), game.name.clone(), game.availability)).collect()
 }
 
@@ -44,24 +44,24 @@ fn another_catalog_changes_what_is_offered_and_the_peers_are_told() {
     let row = |id: &str, name: &str, availability| (id.to_owned(), name.to_owned(), availability);
     let (ready, hidden) = (Availability::Ready, Availability::LocalOnly);
     assert_eq!(offered(&world), [row("doom", "doom", hidden), row("quake", "The quake", ready)]);
-    let before = world.nodes[0].engine.as_ref().unwrap().library.state();
+    let before = world.nodes[0].engine.as_ref().unwrap().cx.announced.state;
 
     world.nodes[0].published = Ok(Some(listing(&[("doom", "1")])));
     world.run(Duration::from_secs(331));
     assert!(world.run_until(|world| world.in_step(&[0, 1])));
     assert_eq!(offered(&world), [row("doom", "The doom", ready), row("quake", "quake", hidden)]);
-    let after = world.nodes[0].engine.as_ref().unwrap().library.state();
+    let after = world.nodes[0].engine.as_ref().unwrap().cx.announced.state;
     assert_eq!(after.epoch, before.epoch);
     assert!(after.rev > before.rev);
     let hashed = |world: &World, game: &str| {
         let id: GameId = game.parse().unwrap();
-        world.nodes[0].engine.as_ref().unwrap().library.games()[&id].content_hash.is_some()
+        world.nodes[0].engine.as_ref().unwrap().cx.disk.games()[&id].content_hash.is_some()
     };
     assert!(hashed(&world, "doom"), "a game that is admitted now needs its hash");
 
     // The same again is no news.
     world.run(Duration::from_secs(1_000));
-    assert_eq!(world.nodes[0].engine.as_ref().unwrap().library.state(), after);
+    assert_eq!(world.nodes[0].engine.as_ref().unwrap().cx.announced.state, after);
     let changes = world.nodes[0].events.iter().filter(|event| matches!(event, PeerEvent::CatalogChanged { .. }));
     assert_eq!(changes.collect::<Vec<_>>(), [&PeerEvent::CatalogChanged { games: 1, serial: 7 }]);
 }

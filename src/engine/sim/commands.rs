@@ -3,7 +3,6 @@
 use super::solo::*;
 use super::*;
 use crate::api::Operation;
-use crate::engine::context::SourceDirectory;
 use crate::types::library_digest;
 
 #[test]
@@ -122,17 +121,17 @@ fn the_game_directory_can_be_exchanged() {
     world.sight_all();
     assert!(world.run_until(|world| world.in_step(&[0, 1])));
     world.run(Duration::from_secs(5));
-    let state = world.nodes[0].engine.as_ref().unwrap().library.state();
+    let state = world.nodes[0].engine.as_ref().unwrap().cx.announced.state;
 
     world.command(0, 1, PeerCommand::SetGameDir { path: PathBuf::from("/games/") });
     assert!(world.nodes[0].replies[&1].is_ok());
-    assert_eq!(world.nodes[0].engine.as_ref().unwrap().library.state(), state, "the same directory is no revision");
+    assert_eq!(world.nodes[0].engine.as_ref().unwrap().cx.announced.state, state, "the same directory is no revision");
 
     world.command(0, 2, PeerCommand::SetGameDir { path: PathBuf::from("/missing") });
     assert!(world.run_until(|world| world.nodes[0].replies.contains_key(&2)));
     assert_eq!(world.nodes[0].replies[&2].as_ref().unwrap_err().code, ErrorCode::Io);
     world.run(Duration::from_secs(2));
-    assert_eq!(world.nodes[0].engine.as_ref().unwrap().library.state(), state, "the old one stays");
+    assert_eq!(world.nodes[0].engine.as_ref().unwrap().cx.announced.state, state, "the old one stays");
     assert_eq!(world.nodes[0].watched.len(), 1);
 
     world.command(0, 3, PeerCommand::SetGameDir { path: PathBuf::from("/other") });
@@ -140,7 +139,7 @@ fn the_game_directory_can_be_exchanged() {
     assert!(answered, "{:?}", world.nodes[0].engine);
     assert!(world.nodes[0].replies[&3].is_ok());
     let engine = world.nodes[0].engine.as_ref().unwrap();
-    assert_ne!(engine.library.state().epoch, state.epoch);
+    assert_ne!(engine.cx.announced.state.epoch, state.epoch);
     assert_eq!(world.nodes[0].watched.iter().map(GameId::as_str).collect::<Vec<_>>(), ["elsewhere"]);
     assert!(world.run_until(|world| world.in_step(&[0, 1])));
 }
@@ -182,7 +181,7 @@ fn a_game_travels_and_is_announced_by_its_new_owner() {
     assert!(world.nodes[1].events.iter().any(started));
     assert!(world.run_until(|world| {
         let engine = world.nodes[2].engine.as_ref().unwrap();
-        engine.peers.sources(&game).len() == 2
+        engine.parts.peers.sources(&game).len() == 2
     }));
     assert!(world.run_until(|world| world.in_step(&[0, 1, 2])));
     assert!(world.nodes[1].watched.contains(&game));

@@ -19,7 +19,7 @@ impl Accepted {
     fn check(&mut self, world: &World, seed: u64) {
         for (n, node) in world.nodes.iter().enumerate() {
             let Some(engine) = &node.engine else { continue };
-            for (peer, _, library) in engine.peers.libraries() {
+            for (peer, _, library) in engine.parts.peers.libraries() {
                 let stamp = library.stamp();
                 let before = self.0.insert((n, node.life, peer), stamp).unwrap_or(stamp);
                 assert!(
@@ -75,8 +75,8 @@ fn happen(world: &mut World, old_disks: &mut [Option<LibraryIndex>]) {
 fn dump(world: &World) {
     for node in &world.nodes {
         let Some(engine) = &node.engine else { continue };
-        eprintln!("{} at {}: {:?}", node.id, node.addr, engine.library.state());
-        engine.peers.list(world.now).iter().for_each(|row| eprintln!("    {row:?}"));
+        eprintln!("{} at {}: {:?}", node.id, node.addr, engine.cx.announced.state);
+        engine.parts.peers.list(world.now).iter().for_each(|row| eprintln!("    {row:?}"));
     }
 }
 

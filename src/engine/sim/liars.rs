@@ -50,7 +50,7 @@ impl World {
         }
         let Some(liar) = self.other_end(n, conn).filter(|other| self.liars.contains(other)) else { return };
         let Some(engine) = &self.nodes[n].engine else { return };
-        let known = engine.peers.libraries().any(|(peer, ..)| peer == self.nodes[liar].id);
+        let known = engine.parts.peers.libraries().any(|(peer, ..)| peer == self.nodes[liar].id);
         self.lies.snapshots += u64::from(known);
     }
 

@@ -2,7 +2,7 @@
 
 use super::solo::*;
 use super::*;
-use crate::proto::{LibraryState, Snapshot, WireErrorCode};
+use crate::proto::{LibraryState, Snapshot, WireError, WireErrorCode};
 use crate::types::{Epoch, LibraryDigest, Revision, library_digest};
 
 #[test]

@@ -341,7 +341,7 @@ fn a_download_passes_its_game_on_to_the_installation_without_a_gap() {
     while ends(&world, 1).len() < 2 {
         assert!(world.step());
         id += 1;
-        if world.nodes[1].engine.as_ref().unwrap().operation(&game("quake")).is_some() {
+        if world.nodes[1].engine.as_ref().unwrap().query().operation(&game("quake")).is_some() {
             world.command(1, id, [install("quake"), remove("quake"), verify("quake")][id as usize % 3].clone());
             let refusal = world.nodes[1].replies[&id].as_ref().unwrap_err();
             assert_eq!(refusal.code, ErrorCode::OperationInProgress);
@@ -401,7 +401,7 @@ fn a_repair_passes_its_game_from_the_verification_to_the_download_without_a_gap(
         while ends(&world, 1).len() < 3 {
             assert!(world.step());
             id += 1;
-            if world.nodes[1].engine.as_ref().unwrap().operation(&game("quake")).is_some() {
+            if world.nodes[1].engine.as_ref().unwrap().query().operation(&game("quake")).is_some() {
                 let commands = [install("quake"), remove("quake"), verify("quake"), download("quake", true)];
                 world.command(1, id, commands[id as usize % 4].clone());
                 let refusal = world.nodes[1].replies[&id].as_ref().unwrap_err();
@@ -495,7 +495,10 @@ fn a_cancel_at_any_moment_ends_each_operation_in_one_terminal_event() {
             } else {
                 world.run(Duration::from_secs(20));
                 let engine = world.nodes[1].engine.as_ref().unwrap();
-                assert!(!engine.operations_run() && engine.operation_rows().is_empty(), "after {steps} steps");
+                assert!(
+                    !engine.query().operations_run() && engine.query().operation_rows().is_empty(),
+                    "after {steps} steps"
+                );
             }
             match ends(&world, 1)[..] {
                 [Err(ErrorCode::Cancelled)] => stopped_downloads += 1,
@@ -565,7 +568,7 @@ fn random_commands(seed: u64, tally: &mut BTreeMap<&'static str, usize>) {
         world.run(pause);
         for node in &world.nodes {
             let engine = node.engine.as_ref().unwrap();
-            let rows = engine.operation_rows();
+            let rows = engine.query().operation_rows();
             assert!(rows.windows(2).all(|pair| pair[0].game < pair[1].game), "seed {seed}: {rows:?}");
             assert!(node.at_work.keys().all(|game| rows.iter().any(|row| row.game == *game)), "seed {seed}");
         }
@@ -574,7 +577,7 @@ fn random_commands(seed: u64, tally: &mut BTreeMap<&'static str, usize>) {
     world.run(Duration::from_secs(120));
     for (n, node) in world.nodes.iter().enumerate() {
         let engine = node.engine.as_ref().unwrap();
-        assert!(!engine.operations_run() && engine.parked.is_empty(), "seed {seed}");
+        assert!(!engine.query().operations_run() && engine.parked.is_empty(), "seed {seed}");
         let last = node.events.iter().filter_map(rows).next_back();
         assert!(last.is_none_or(|rows| rows.is_empty()), "seed {seed}");
         for kind in ["download", "install", "uninstall", "adopt", "remove", "verify"] {
@@ -595,10 +598,10 @@ fn random_commands(seed: u64, tally: &mut BTreeMap<&'static str, usize>) {
             tally.insert(kind, tally.get(kind).unwrap_or(&0) + ends);
         }
         for (id, here) in &node.disk.games {
-            let known = &engine.library.games()[id];
+            let known = &engine.cx.disk.games()[id];
             assert_eq!((known.downloaded, known.installed), (here.downloaded, here.installed), "seed {seed}");
             assert!(node.watched.contains(id), "seed {seed}");
         }
-        assert_eq!(engine.library.games().len(), node.disk.games.len(), "seed {seed}");
+        assert_eq!(engine.cx.disk.games().len(), node.disk.games.len(), "seed {seed}");
     }
 }

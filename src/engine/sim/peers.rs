@@ -7,9 +7,9 @@ use crate::types::{InterfaceKind, Revision};
 
 #[test]
 fn nothing_is_told_before_the_first_state_is_durable() {
-    let mut engine =
-        Engine::new(Config::new(PathBuf::from("/games"), PathBuf::from("/state")), Catalog::open_to_all(), peer(9), 1);
+    let config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
     let now = Instant::now();
+    let mut engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1, now);
     let mut feed = |input| {
         engine.handle(input, now);
         std::iter::from_fn(|| engine.poll_output()).collect::<Vec<_>>()
@@ -43,8 +43,8 @@ fn nothing_is_told_before_the_first_state_is_durable() {
 #[test]
 fn a_directory_that_cannot_be_opened_stops_the_daemon() {
     let config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
-    let mut engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1);
     let now = Instant::now();
+    let mut engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1, now);
     engine.handle(Input::Listening { addrs: Vec::new() }, now);
     let error = JobError::new(JobErrorKind::InUse, "another daemon holds it");
     engine.handle(Input::JobDone(JobDone::LibraryOpened(Err(error))), now);
@@ -345,7 +345,7 @@ fn a_restarted_peer_keeps_its_row() {
     world.sight_all();
     assert!(world.run_until(|world| world.in_step(&[0, 1])));
     let node = &world.nodes[0];
-    let rows = node.engine.as_ref().unwrap().peers.list(world.now);
+    let rows = node.engine.as_ref().unwrap().parts.peers.list(world.now);
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].addr, Some(world.nodes[1].addr));
     assert!(!node.events.iter().any(|event| matches!(event, PeerEvent::PeerLost { .. })));
@@ -371,7 +371,7 @@ fn only_peers_with_the_same_party_key_come_together() {
             let friends: Vec<_> = friend.map(|friend| world.nodes[friend].id).into_iter().collect();
             let connected: Vec<_> = {
                 let engine = world.nodes[n].engine.as_ref().unwrap();
-                engine.peers.libraries().map(|(peer, ..)| peer).collect()
+                engine.parts.peers.libraries().map(|(peer, ..)| peer).collect()
             };
             assert_eq!(connected, friends, "seed {seed}: node {n}");
             let mut refused: Vec<_> = world.nodes[n].events.iter().filter_map(refused_peer).collect();

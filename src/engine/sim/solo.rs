@@ -28,8 +28,9 @@ impl Solo {
         let mut config = Config::new(PathBuf::from("/games"), PathBuf::from("/state"));
         config.timers.arriving_quiet = Duration::ZERO;
         set(&mut config);
-        let engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1);
-        let mut solo = Self { engine, now: Instant::now(), next: 1 };
+        let now = Instant::now();
+        let engine = Engine::new(config, Catalog::open_to_all(), peer(9), 1, now);
+        let mut solo = Self { engine, now, next: 1 };
         let mut outputs = solo.feed(Input::Listening { addrs: vec![addr(9)] });
         outputs.retain(|output| !matches!(output, Output::FetchCatalog | Output::AskMirror { .. }));
         assert_eq!(outputs, [Output::Job(Job::OpenLibrary { dir: PathBuf::from("/games") })]);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::super::RequestId;
 use super::planner::{Planner, Portion};
+use crate::engine::io::RequestId;
 use crate::types::{CHUNK_SIZE, ChunkRange, DownloadPlan, FileEntry, GameId, Manifest, PeerId, RelPath};
 
 /// A planner and the sources it is asked for.

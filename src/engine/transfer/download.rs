@@ -29,17 +29,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::learning::Learning;
-use super::super::context::{Cx, SourceDirectory};
-use super::super::{ConnId, Output, RequestId, RunFailure, error_code};
-use super::LocalView;
 use super::bans::Banned;
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
-use super::sources::{self, Ban, Content, Only, Pin, Roster, Trouble, Usable};
+use super::sources::{self, Ban, Content, Pin, Roster, Trouble, Usable};
 use super::swarm::Swarm;
 use crate::api::{ErrorCode, PeerEvent};
 use crate::config::Timers;
+use crate::engine::core::Cx;
+use crate::engine::effect::Only;
+use crate::engine::io::{ConnId, Output, RequestId, RunFailure};
+use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request, StreamCode, WireErrorCode};
 use crate::types::{
@@ -132,7 +133,7 @@ pub(super) struct Download {
 
 impl Download {
     /// Begins: from here on nothing of the game is served. `only`: no other content will do.
-    pub(super) fn start(cx: &mut Cx<'_>, id: DownloadId, game: GameId, commanded: Instant, only: Option<Only>) -> Self {
+    pub(super) fn start(cx: &mut Cx, id: DownloadId, game: GameId, commanded: Instant, only: Option<Only>) -> Self {
         cx.emit(Output::StopSending { game: game.clone() });
         Self {
             id,
@@ -186,7 +187,7 @@ impl Download {
     }
 
     /// The user ends it. False: too late, it is being committed.
-    pub(super) fn cancel(&mut self, cx: &mut Cx<'_>) -> bool {
+    pub(super) fn cancel(&mut self, cx: &mut Cx) -> bool {
         let end = End { code: ErrorCode::Cancelled, message: "cancelled by the user".to_owned(), keep: false };
         match &mut self.phase {
             Phase::Committing { .. } | Phase::Abandoning { .. } | Phase::Over(_) => false,
@@ -203,7 +204,7 @@ impl Download {
     }
 
     /// The catalog is another one. A download of something that it does not want any more ends; what came is kept.
-    pub(super) fn catalog_changed(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView) {
+    pub(super) fn catalog_changed(&mut self, cx: &mut Cx) {
         let game = &self.game;
         let pin = match &self.phase {
             Phase::Seeking => None,
@@ -213,10 +214,10 @@ impl Download {
             | Phase::Fetching { pin, .. } => Some(pin),
             _ => return,
         };
-        let other_version = |pin: &Pin| local.expected_version(game).is_some_and(|version| version != pin.version);
+        let other_version = |pin: &Pin| cx.expected_version(game).is_some_and(|version| version != pin.version);
         let other_content =
-            |pin: &Pin| local.expected_content(game).is_some_and(|content| pin.content != Content::Known(content));
-        let (code, message) = if !local.admits(game) {
+            |pin: &Pin| cx.expected_content(game).is_some_and(|content| pin.content != Content::Known(content));
+        let (code, message) = if !cx.catalog.admits(game) {
             (ErrorCode::NotInCatalog, format!("the catalog does not list {game} any more"))
         } else if pin.is_some_and(|pin| other_version(pin) || other_content(pin)) {
             (ErrorCode::SourceChanged, format!("the catalog demands {game} in another form now; download it again"))
@@ -228,7 +229,7 @@ impl Download {
     }
 
     /// The daemon stops. What came is kept.
-    pub(super) fn stop(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn stop(&mut self, cx: &mut Cx) {
         match self.phase {
             Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_) => {}
             _ => {
@@ -247,7 +248,7 @@ impl Download {
     /// A source answered with its manifest, or not.
     pub(super) fn answered(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         request: RequestId,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
     ) {
@@ -286,7 +287,7 @@ impl Download {
     }
 
     /// Nothing of the game is being sent any more.
-    pub(super) fn prepare(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn prepare(&mut self, cx: &mut Cx) {
         if let Phase::Clearing { pin, plan } = &self.phase {
             cx.job(Job::PrepareDownload { download: self.id, plan: plan.clone() });
             self.phase = Phase::Preparing { pin: pin.clone(), plan: plan.clone() };
@@ -294,7 +295,7 @@ impl Download {
     }
 
     /// So many bytes of what lies on the disk were looked at, of how many.
-    pub(super) fn checked(&mut self, cx: &mut Cx<'_>, bytes: u64, total: u64) {
+    pub(super) fn checked(&mut self, cx: &mut Cx, bytes: u64, total: u64) {
         let every = cx.config.timers.progress_every;
         let is_due = self.checked_at.is_none_or(|at| cx.now.saturating_duration_since(at) >= every);
         if is_due && total > 0 && matches!(self.phase, Phase::Preparing { .. }) {
@@ -304,7 +305,7 @@ impl Download {
     }
 
     /// The disk is ready, and holds these chunks already; or not.
-    pub(super) fn prepared(&mut self, cx: &mut Cx<'_>, result: Result<PreparedDownload, JobError>) {
+    pub(super) fn prepared(&mut self, cx: &mut Cx, result: Result<PreparedDownload, JobError>) {
         match &mut self.phase {
             Phase::Preparing { pin, plan } => match result {
                 Ok(PreparedDownload { kept, kept_aside }) => {
@@ -330,7 +331,7 @@ impl Download {
     }
 
     /// A peer that is downloading the same says what it has.
-    pub(super) fn have_chunks(&mut self, cx: &mut Cx<'_>, peer: PeerId, conn: ConnId, have: &HaveChunks) {
+    pub(super) fn have_chunks(&mut self, cx: &mut Cx, peer: PeerId, conn: ConnId, have: &HaveChunks) {
         let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
         if swarm.hear(cx, planner, peer, conn, have) && !self.roster.join(peer, conn, cx.now) {
             swarm.forget(peer);
@@ -354,7 +355,7 @@ impl Download {
     }
 
     /// A batch landed. Answers its bytes.
-    pub(super) fn batch_landed(&mut self, cx: &mut Cx<'_>, request: RequestId, range: ChunkRange) -> u64 {
+    pub(super) fn batch_landed(&mut self, cx: &mut Cx, request: RequestId, range: ChunkRange) -> u64 {
         let Phase::Fetching { planner, .. } = &mut self.phase else { return 0 };
         let Some(batch) = planner.landed(request, range) else { return 0 };
         self.roster.landed(batch.source, batch.bytes, cx.now);
@@ -368,7 +369,7 @@ impl Download {
     /// A batch was verified and written, or not.
     pub(super) fn batch_done(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         request: RequestId,
         range: ChunkRange,
         bad: &[ChunkIndex],
@@ -401,7 +402,7 @@ impl Download {
     }
 
     /// A run is over.
-    pub(super) fn run_done(&mut self, cx: &mut Cx<'_>, request: RequestId, result: Result<(), RunFailure>) {
+    pub(super) fn run_done(&mut self, cx: &mut Cx, request: RequestId, result: Result<(), RunFailure>) {
         let Phase::Fetching { planner, .. } = &mut self.phase else { return };
         let Some(peer_id) = planner.lost(request) else { return };
         if let Err(failure) = result {
@@ -410,7 +411,7 @@ impl Download {
     }
 
     /// Everything is durable, or not.
-    pub(super) fn committed(&mut self, cx: &mut Cx<'_>, result: Result<Arc<ScannedGame>, JobError>) {
+    pub(super) fn committed(&mut self, cx: &mut Cx, result: Result<Arc<ScannedGame>, JobError>) {
         let Phase::Committing { planner, .. } = &self.phase else { return };
         match result {
             Ok(scanned) => {
@@ -435,13 +436,7 @@ impl Download {
 
     /// Takes every step that needs no further input, but for asking for chunks. `sending`: parts of its game are on
     /// their way to other downloaders.
-    pub(super) fn advance(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        sending: bool,
-    ) {
+    pub(super) fn advance(&mut self, cx: &mut TransferCx<'_>, sending: bool) {
         if self.roster.wake(cx.now) {
             self.sources_dirty = true;
         }
@@ -449,19 +444,19 @@ impl Download {
         loop {
             match &mut self.phase {
                 Phase::Seeking => {
-                    if !self.seek(cx, sources, local) {
+                    if !self.seek(cx) {
                         return;
                     }
                 }
                 Phase::Asking { .. } => {
-                    self.refresh(cx, sources);
+                    self.refresh(cx);
                     if !self.ask(cx) {
                         return;
                     }
                 }
-                Phase::Clearing { .. } | Phase::Preparing { .. } => return self.refresh(cx, sources),
+                Phase::Clearing { .. } | Phase::Preparing { .. } => return self.refresh(cx),
                 Phase::Fetching { .. } => {
-                    self.refresh(cx, sources);
+                    self.refresh(cx);
                     self.supervise(cx);
                     if self.is_fetching() {
                         return;
@@ -585,13 +580,13 @@ impl Download {
     }
 
     /// Seeking: chooses a content. True: there is one.
-    fn seek(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> bool {
+    fn seek(&mut self, cx: &mut TransferCx<'_>) -> bool {
         if std::mem::take(&mut self.sources_dirty) {
-            let all = sources.sources(&self.game);
+            let all = cx.world.sources(&self.game);
             let eligible: Vec<_> = all.iter().filter(|source| self.roster.eligible(source)).cloned().collect();
             let pin = match self.only {
                 Some(only) => only.find(&eligible),
-                None => sources::choose(&self.game, &eligible, local),
+                None => sources::choose(cx, &self.game, &eligible),
             };
             if let Some(pin) = pin {
                 self.supersedes = sources::superseded_by(&all, &pin);
@@ -609,7 +604,7 @@ impl Download {
     }
 
     /// Asking: asks the best source, if none is asked, or if those that are let wait. True: the phase changed.
-    fn ask(&mut self, cx: &mut Cx<'_>) -> bool {
+    fn ask(&mut self, cx: &mut Cx) -> bool {
         let Phase::Asking { pin, asked } = &mut self.phase else { return false };
         let hedge = cx.config.timers.manifest_hedge;
         if asked.iter().any(|asked| cx.now.saturating_duration_since(asked.at) < hedge) {
@@ -635,8 +630,7 @@ impl Download {
     }
 
     /// Fetching: looks after stalled runs, missing sources, the end, and the progress event.
-    fn supervise(&mut self, cx: &mut Cx<'_>) {
-        let timers = &cx.config.timers;
+    fn supervise(&mut self, cx: &mut Cx) {
         let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
         if planner.is_complete() && !matches!(self.learning, Learning::Checking { .. }) {
             cx.job(Job::CommitDownload { download: self.id });
@@ -651,7 +645,8 @@ impl Download {
         swarm.announce(cx, planner);
         let (have, total) = (planner.have_bytes(), planner.plan().manifest.bytes());
         let present = self.roster.present();
-        if let Some(report) = self.account.report(&self.game, have, total, present, timers.progress_every, cx.now) {
+        let (every, run_stall) = (cx.config.timers.progress_every, cx.config.timers.run_stall);
+        if let Some(report) = self.account.report(&self.game, have, total, present, every, cx.now) {
             cx.event(report);
         }
         let stalled: Vec<_> = planner
@@ -659,7 +654,7 @@ impl Download {
             .into_iter()
             .filter(|(_, load)| load.runs > 0)
             .map(|(peer_id, _)| peer_id)
-            .filter(|peer_id| self.roster.stalls_at(*peer_id, timers.run_stall).is_some_and(|at| at <= cx.now))
+            .filter(|peer_id| self.roster.stalls_at(*peer_id, run_stall).is_some_and(|at| at <= cx.now))
             .collect();
         for peer_id in stalled {
             self.give_up_runs(cx, peer_id);
@@ -674,7 +669,7 @@ impl Download {
     }
 
     /// There is nobody to ask: how it ends, if that was so for long enough or nobody can be hoped for.
-    fn hopeless(&mut self, cx: &Cx<'_>, begun: bool) -> Option<End> {
+    fn hopeless(&mut self, cx: &Cx, begun: bool) -> Option<End> {
         let since = *self.starved_since.get_or_insert(cx.now);
         let banned = self.roster.all_banned();
         if banned.is_none() && cx.now.saturating_duration_since(since) < cx.config.timers.source_wait {
@@ -692,7 +687,7 @@ impl Download {
     }
 
     /// Takes over what the libraries say now.
-    fn refresh(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory) {
+    fn refresh(&mut self, cx: &mut TransferCx<'_>) {
         if !std::mem::take(&mut self.sources_dirty) {
             return;
         }
@@ -703,7 +698,7 @@ impl Download {
             | Phase::Fetching { pin, .. } => pin,
             _ => return,
         };
-        let all = sources.sources(&self.game);
+        let all = cx.world.sources(&self.game);
         let given_up = self.roster.refresh(&all, pin, cx.now);
         for peer_id in given_up {
             self.give_up_runs(cx, peer_id);
@@ -714,14 +709,14 @@ impl Download {
         if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
             // Those that have everything already have nothing to tell.
             let peers: Vec<_> =
-                sources.swarm().into_iter().filter(|(peer_id, _)| !self.roster.is_complete(*peer_id)).collect();
+                cx.world.swarm().into_iter().filter(|(peer_id, _)| !self.roster.is_complete(*peer_id)).collect();
             swarm.introduce(cx, planner, &peers);
         }
         self.ask_for_hashes(cx, &all);
     }
 
     /// Something went wrong with a source.
-    fn failed(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, failure: &RunFailure) {
+    fn failed(&mut self, cx: &mut Cx, peer_id: PeerId, failure: &RunFailure) {
         let trouble = match failure {
             RunFailure::ConnectionLost => {
                 // Its other runs went down with it; they would not be found by their connection any more.
@@ -763,7 +758,7 @@ impl Download {
         }
     }
 
-    fn ban(&mut self, cx: &mut Cx<'_>, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
+    fn ban(&mut self, cx: &mut Cx, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
         if self.roster.ban(peer_id, ban) {
             let (game, reason) = (self.game.clone(), reason.to_owned());
             let url = cx.config.mirror(peer_id).cloned();
@@ -783,7 +778,7 @@ impl Download {
     }
 
     /// Cancels whatever a source was asked for.
-    fn give_up_runs(&mut self, cx: &mut Cx<'_>, peer_id: PeerId) {
+    fn give_up_runs(&mut self, cx: &mut Cx, peer_id: PeerId) {
         if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
             self.stop_learning(cx);
         }
@@ -805,7 +800,7 @@ impl Download {
     }
 
     /// Leaves the road to the finish, from wherever it is.
-    fn end(&mut self, cx: &mut Cx<'_>, end: End) {
+    fn end(&mut self, cx: &mut Cx, end: End) {
         match std::mem::replace(&mut self.phase, Phase::Seeking) {
             Phase::Asking { asked, .. } => {
                 asked.iter().for_each(|asked| cx.emit(Output::Cancel { request: asked.request }));
@@ -836,7 +831,7 @@ impl Download {
         self.phase = Phase::Over(Over { disk: Disk::Untouched, event: self.failed_event(end) });
     }
 
-    fn abandon(&mut self, cx: &mut Cx<'_>, end: End) {
+    fn abandon(&mut self, cx: &mut Cx, end: End) {
         cx.job(Job::AbandonDownload { download: self.id, keep: end.keep });
         self.phase = Phase::Abandoning { end };
     }
@@ -864,7 +859,7 @@ fn disk_end(error: &JobError) -> End {
     let code = match error.kind {
         // The disk is no source, and a download reads no archive.
         JobErrorKind::Changed | JobErrorKind::BadArchive => ErrorCode::Io,
-        kind => error_code(kind),
+        kind => kind.into(),
     };
     End { code, message: error.message.clone(), keep: true }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::context::{Cx, SourceDirectory};
-use super::super::{CommandId, ConnId, Output, RequestId, RunFailure};
 use super::manifest::{self, Rejection};
-use super::{LocalView, sources};
+use super::sources;
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
+use crate::engine::core::Cx;
+use crate::engine::io::{CommandId, ConnId, Output, RequestId, RunFailure};
+use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetManifest, Request};
 use crate::types::{ChunkHash, GameId, Packing, PeerId};
@@ -33,19 +34,12 @@ pub(super) struct Lookups {
 
 impl Lookups {
     /// Asks the first source.
-    pub(super) fn start(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        command: CommandId,
-        game: GameId,
-    ) {
+    pub(super) fn start(&mut self, cx: &mut TransferCx<'_>, command: CommandId, game: GameId) {
         if self.running.len() >= MAX_LOOKUPS {
             let message = format!("{MAX_LOOKUPS} look-ups are under way; try again");
             return cx.reply(command, Err(CommandError::new(ErrorCode::OperationInProgress, message)));
         }
-        self.ask(cx, sources, local, command, game, BTreeSet::new(), None);
+        self.ask(cx, command, game, BTreeSet::new(), None);
     }
 
     pub(super) fn owns(&self, request: RequestId) -> bool {
@@ -55,9 +49,7 @@ impl Lookups {
     /// A source answered, or not: then the next one is asked.
     pub(super) fn answered(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut TransferCx<'_>,
         request: RequestId,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
     ) {
@@ -66,7 +58,7 @@ impl Lookups {
         match manifest::check(&game, pin.manifest_hash, pin.content_hash(), result) {
             Ok((manifest, _)) => {
                 let (bytes, files) = (manifest.bytes(), manifest.files().len());
-                let holders = sources.sources(&game).into_iter().filter(|source| pin.matches(source));
+                let holders = cx.world.sources(&game).into_iter().filter(|source| pin.matches(source));
                 let data = GameFiles {
                     game: game.clone(),
                     manifest_hash: pin.manifest_hash,
@@ -76,7 +68,7 @@ impl Lookups {
                         .map(|file| GameFile { path: file.path.clone(), size: file.size })
                         .collect(),
                     dirs: manifest.dirs().to_vec(),
-                    leaves_out: local.scanned(&game).and_then(|here| here.leaves_out.clone()),
+                    leaves_out: cx.disk.get(&game).and_then(|here| here.leaves_out.clone()),
                     sources: holders.map(|source| source.peer_id).collect(),
                 };
                 cx.reply(command, Ok(CommandData::GameFiles(data)));
@@ -92,48 +84,39 @@ impl Lookups {
                     }
                     Rejection::Failed(_) => no_sources(&game),
                 };
-                self.ask(cx, sources, local, command, game, asked, Some(error));
+                self.ask(cx, command, game, asked, Some(error));
             }
         }
     }
 
     /// Requests over a closed connection are not answered any more.
-    pub(super) fn connection_down(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        conn: ConnId,
-    ) {
+    pub(super) fn connection_down(&mut self, cx: &mut TransferCx<'_>, conn: ConnId) {
         let gone: Vec<_> =
             self.running.iter().filter(|(_, lookup)| lookup.conn == conn).map(|(request, _)| *request).collect();
         for request in gone {
-            self.answered(cx, sources, local, request, Err(RunFailure::ConnectionLost));
+            self.answered(cx, request, Err(RunFailure::ConnectionLost));
         }
     }
 
     /// The daemon stops.
-    pub(super) fn stop(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn stop(&mut self, cx: &mut Cx) {
         for (request, lookup) in std::mem::take(&mut self.running) {
             cx.emit(Output::Cancel { request });
             cx.reply(lookup.command, Err(CommandError::new(ErrorCode::Cancelled, "the daemon stops")));
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one private step of one look-up")]
     fn ask(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut TransferCx<'_>,
         command: CommandId,
         game: GameId,
         mut asked: BTreeSet<PeerId>,
         last_error: Option<CommandError>,
     ) {
-        let mut left = sources.sources(&game);
+        let mut left = cx.world.sources(&game);
         left.retain(|source| !asked.contains(&source.peer_id));
-        let pin = sources::choose(&game, &left, local).filter(|_| asked.len() < MAX_TRIES);
+        let pin = sources::choose(cx, &game, &left).filter(|_| asked.len() < MAX_TRIES);
         let next =
             pin.and_then(|pin| left.iter().find(|source| pin.matches(source)).map(|source| (pin.clone(), source)));
         let Some((pin, source)) = next else {

@@ -1,6 +1,6 @@
 //! What a source answers to `GetManifest`, checked against what its library says.
 
-use super::super::RunFailure;
+use crate::engine::io::RunFailure;
 use crate::proto::Answer;
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ContentHash, GameId, KnownContent, MAX_SENTINEL_BYTES, Manifest, ManifestHash, SENTINEL,

@@ -34,7 +34,6 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,95 +43,19 @@ use self::download::Download;
 use self::lookup::Lookups;
 use self::progress::Account;
 use self::serving::Serving;
-pub(super) use self::sources::{Only, is_other_content};
-use super::context::{Cx, SourceDirectory};
-use super::{CommandId, ConnId, EngineLoad, InboundId, Output, Pace, RequestId, RunFailure};
-use crate::api::{
-    Accepted, BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent,
-};
+pub(super) use self::sources::is_other_content;
+use crate::api::{BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::config::{Config, Timers};
+use crate::engine::core::Cx;
+use crate::engine::effect::{Effect, Only, Wish};
+use crate::engine::io::{CommandId, ConnId, EngineLoad, InboundId, Output, RequestId, RunFailure};
+use crate::engine::pace::Pace;
+use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, GameSummary, JobError, PeerId,
-    PreparedDownload, ScannedGame,
+    ChunkHash, ChunkIndex, ChunkRange, DownloadId, GameId, JobError, PeerId, PreparedDownload, ScannedGame,
 };
-
-/// What the transfers ask of the local library and the catalog.
-pub(super) trait LocalView {
-    /// The game as it lies on this disk.
-    fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>>;
-    /// The game as this library announces it.
-    fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>>;
-    /// Whether any peer's library lists the game, ready or not.
-    fn listed_by_peers(&self, game: &GameId) -> bool;
-    /// Whether an operation other than a download runs on the game.
-    fn held(&self, game: &GameId) -> bool;
-    /// Whether that operation forbids that the game is served.
-    fn withdrawn(&self, game: &GameId) -> bool;
-    /// Whether the catalog admits the game; without a catalog every game is admitted.
-    fn admits(&self, game: &GameId) -> bool;
-    /// Why the catalog forbids to hand out this game as it lies here.
-    fn withheld(&self, game: &ScannedGame) -> Option<&'static str>;
-    /// The version that the catalog demands.
-    fn expected_version(&self, game: &GameId) -> Option<String>;
-    /// The content that the catalog demands.
-    fn expected_content(&self, game: &GameId) -> Option<ContentHash>;
-    /// Orders two versions of a game, older first.
-    fn compare_versions(&self, game: &GameId, a: &str, b: &str) -> Ordering;
-}
-
-/// What the rest of the engine must do, in this order.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum TransferEffect {
-    /// The game is under this operation from now on. Comes again when `Queued` becomes `Downloading`.
-    OperationStarted {
-        /// On which game.
-        game: GameId,
-        /// Which.
-        operation: Operation,
-    },
-    /// The operation is over.
-    OperationEnded {
-        /// On which game.
-        game: GameId,
-        /// What lies on disk now (`Some(None)`: nothing). `None`: as before, unless a [`TransferEffect::Rescan`] follows.
-        scanned: Option<Option<Arc<ScannedGame>>>,
-    },
-    /// A download is complete and its installation follows: the game passes from one to the other without being free.
-    HandOver {
-        /// Which.
-        game: GameId,
-        /// What lies on disk now.
-        scanned: Arc<ScannedGame>,
-        /// The terminal event of the download.
-        event: Box<PeerEvent>,
-    },
-    /// A game that was to be downloaded and installed is here already: install it if it is not.
-    Install {
-        /// Which.
-        game: GameId,
-    },
-    /// Scan the game.
-    Rescan {
-        /// Which.
-        game: GameId,
-    },
-    /// Tell everybody. An effect, because a terminal event must come after the state changes in front of it.
-    Event(Box<PeerEvent>),
-}
-
-/// What a download is asked for besides its game.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wish {
-    /// Install it afterwards.
-    pub(super) install: bool,
-    /// Fetch it also over a copy of the same version that is the user's own.
-    pub(super) again: bool,
-}
-
-/// Effects of one input.
-pub(super) type Effects = Vec<TransferEffect>;
 
 /// A download that waits for a slot.
 #[derive(Debug)]
@@ -183,7 +106,8 @@ pub(super) struct Transfers {
     paused: bool,
     timers: Timers,
     stopping: bool,
-    effects: Effects,
+    /// Commands for downloads that are answered once it is known whether they wait.
+    accepted: Vec<(CommandId, GameId)>,
 }
 
 impl Transfers {
@@ -204,37 +128,23 @@ impl Transfers {
             paused: false,
             timers: config.timers.clone(),
             stopping: false,
-            effects: Vec::new(),
+            accepted: Vec::new(),
         }
     }
 
     /// `download`. Errors in this order: `not-in-catalog`, `unknown-game`, `operation-in-progress`, `no-sources`, `in-use`,
-    /// `own-content`. A game
-    /// that lies here in the wanted version, without a known difference, is finished at once: nothing is fetched, no
-    /// operation starts.
+    /// `own-content`. A game that lies here in the wanted version, without a known difference, is finished at once: nothing is
+    /// fetched, no operation starts.
     pub(super) fn command_download(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut TransferCx<'_>,
         id: CommandId,
         game: GameId,
         wish: Wish,
-    ) -> Effects {
-        match self.accept(cx, sources, local, &game, wish) {
-            Err(error) => cx.reply(id, Err(error)),
-            Ok(()) => {
-                // Whether it waits is known once free slots are filled.
-                let mut effects = self.settle(cx, sources, local);
-                let queued = self.places.get(&game) == Some(&Place::Queued);
-                cx.reply(id, Ok(CommandData::Accepted(Accepted { game: game.clone(), queued })));
-                if queued {
-                    effects.push(TransferEffect::OperationStarted { game, operation: Operation::Queued });
-                }
-                return effects;
-            }
-        }
-        Vec::new()
+    ) -> Result<(), CommandError> {
+        self.accept(cx, &game, wish)?;
+        self.accepted.push((id, game));
+        Ok(())
     }
 
     /// `cancel-download`: answered at once; `download-failed{cancelled}` follows when everything is cleaned up, or
@@ -242,89 +152,59 @@ impl Transfers {
     /// download of the game runs or waits.
     pub(super) fn command_cancel(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut TransferCx<'_>,
         id: CommandId,
-        game: GameId,
-    ) -> Effects {
-        match self.places.get(&game).copied() {
-            None => {
-                let error = if is_known(local, &game) {
-                    CommandError::new(ErrorCode::BadArgument, format!("nothing runs on {game} and nothing waits"))
-                } else {
-                    unknown_game(&game)
-                };
-                cx.reply(id, Err(error));
-                return Vec::new();
+        game: &GameId,
+    ) -> Result<(), CommandError> {
+        match self.places.get(game).copied() {
+            None if is_known(cx, game) => {
+                let message = format!("nothing runs on {game} and nothing waits");
+                return Err(CommandError::new(ErrorCode::BadArgument, message));
             }
-            Some(Place::Queued) => {
-                self.drop_queued(&game, ErrorCode::Cancelled, "cancelled by the user");
-            }
+            None => return Err(unknown_game(game)),
+            Some(Place::Queued) => self.drop_queued(cx, game, ErrorCode::Cancelled, "cancelled by the user"),
             Some(Place::Running(download)) => {
                 if let Some(running) = self.running.get_mut(&download) {
                     running.download.cancel(cx);
                 }
             }
         }
-        cx.reply(id, Ok(CommandData::Done(Done {})));
+        cx.reply_done(id);
         if faults::is(Bug::AnsweredTwice) {
-            cx.reply(id, Ok(CommandData::Done(Done {})));
+            cx.reply_done(id);
         }
-        self.settle(cx, sources, local)
+        Ok(())
     }
 
     /// `prioritise`: a download that waits is the next to get a slot. Errors: `unknown-game`; `bad-argument` when it does
     /// not wait.
-    pub(super) fn command_prioritise(
-        &mut self,
-        cx: &mut Cx<'_>,
-        _: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        id: CommandId,
-        game: GameId,
-    ) -> Effects {
+    pub(super) fn command_prioritise(&mut self, cx: &mut TransferCx<'_>, id: CommandId, game: GameId) {
         let place = self.queue.iter().position(|waiting| waiting.game == game);
         let result = match place.and_then(|place| self.queue.remove(place)) {
             Some(waiting) => {
                 self.queue.push_front(waiting);
                 Ok(CommandData::Done(Done {}))
             }
-            None if is_known(local, &game) => {
+            None if is_known(cx, &game) => {
                 Err(CommandError::new(ErrorCode::BadArgument, format!("no download of {game} waits for its turn")))
             }
             None => Err(unknown_game(&game)),
         };
         cx.reply(id, result);
-        Vec::new()
     }
 
     /// From now on chunks are asked for so fast, in bytes per second; `None`: as fast as they come.
-    pub(super) fn limit(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        rate: Option<u64>,
-    ) -> Effects {
+    pub(super) fn limit(&mut self, rate: Option<u64>) {
         self.pace = Pace::new(rate);
-        self.settle(cx, sources, local)
     }
 
     /// Stops all transfers, or lets them go on: downloads ask for nothing more, and nothing is handed out. What was asked for
     /// already still lands.
-    pub(super) fn pause(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        paused: bool,
-    ) -> Effects {
+    pub(super) fn pause(&mut self, cx: &mut Cx, paused: bool) {
         self.paused = paused;
         if paused {
             self.serving.games().into_iter().for_each(|game| cx.emit(Output::StopSending { game }));
         }
-        self.settle(cx, sources, local)
     }
 
     /// Whether all transfers are stopped.
@@ -334,65 +214,36 @@ impl Transfers {
 
     /// `get-game`: the files as one of the sources lists them. Errors: `not-in-catalog`, `unknown-game`, `no-sources` (also
     /// for a game that lies here and nowhere else), `timeout`, `verification-failed`.
-    pub(super) fn command_get_game(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        id: CommandId,
-        game: GameId,
-    ) -> Effects {
-        match check_known(local, &game) {
+    pub(super) fn command_get_game(&mut self, cx: &mut TransferCx<'_>, id: CommandId, game: GameId) {
+        match check_known(cx, &game) {
             Err(error) => cx.reply(id, Err(error)),
-            Ok(()) => self.lookups.start(cx, sources, local, id, game),
+            Ok(()) => self.lookups.start(cx, id, game),
         }
-        Vec::new()
     }
 
     /// A peer whose Hello was accepted asks for the files of a game. `RequestGone` of it needs no call: `SendDone` comes.
-    pub(super) fn request_get_manifest(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: &dyn LocalView,
-        from: InboundId,
-        request: GetManifest,
-    ) {
-        let busy = self.withholds(local, &request.game_id);
-        self.serving.get_manifest(cx, local, busy, from, request);
+    pub(super) fn request_get_manifest(&mut self, cx: &mut TransferCx<'_>, from: InboundId, request: GetManifest) {
+        let busy = self.withholds(cx, &request.game_id);
+        self.serving.get_manifest(cx, busy, from, request);
     }
 
     /// A peer whose Hello was accepted asks for chunks. `RequestGone` of it is for [`Transfers::request_gone`] while it waits;
     /// afterwards it needs no call: `SendDone` comes.
-    pub(super) fn request_get_chunks(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: &dyn LocalView,
-        from: InboundId,
-        request: GetChunks,
-    ) {
+    pub(super) fn request_get_chunks(&mut self, cx: &mut TransferCx<'_>, from: InboundId, request: GetChunks) {
         if self.paused {
             return serving::refuse_paused(cx, from);
         }
-        let hold = self.hold(local, &request);
-        self.serving.get_chunks(cx, local, hold, from, request);
+        let hold = self.hold(cx, &request);
+        self.serving.get_chunks(cx, hold, from, request);
     }
 
     /// A peer that is downloading a game says what it has of it.
-    pub(super) fn have_chunks(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        peer: PeerId,
-        conn: ConnId,
-        have: &HaveChunks,
-    ) -> Effects {
+    pub(super) fn have_chunks(&mut self, cx: &mut Cx, peer: PeerId, conn: ConnId, have: &HaveChunks) {
         if let Some(Place::Running(id)) = self.places.get(&have.game_id)
             && let Some(running) = self.running.get_mut(id)
         {
             running.download.have_chunks(cx, peer, conn, have);
         }
-        self.settle(cx, sources, local)
     }
 
     /// A peer no longer waits for the answer to a request: if it is one that waits, it need not be sent.
@@ -401,113 +252,89 @@ impl Transfers {
     }
 
     /// An outgoing run or manifest is over.
-    pub(super) fn send_done(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        to: InboundId,
-        bytes: u64,
-        changed: bool,
-    ) -> Effects {
+    pub(super) fn send_done(&mut self, cx: &mut Cx, to: InboundId, bytes: u64, changed: bool) {
         if let Some(game) = self.serving.send_done(to, bytes)
             && changed
         {
-            self.effects.push(TransferEffect::Rescan { game });
+            cx.tell(Effect::Rescan { game });
         }
-        self.settle(cx, sources, local)
+    }
+
+    /// Whether an `Answered` of this request is for [`Transfers::looked_up`].
+    pub(super) fn looks_up(&self, request: RequestId) -> bool {
+        self.lookups.owns(request)
+    }
+
+    /// A source answered a `get-game` with its manifest, or not.
+    pub(super) fn looked_up(
+        &mut self,
+        cx: &mut TransferCx<'_>,
+        request: RequestId,
+        result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
+    ) {
+        self.lookups.answered(cx, request, result);
     }
 
     /// Whether an `Answered` of this request is for [`Transfers::answered`].
     pub(super) fn owns(&self, request: RequestId) -> bool {
-        self.lookups.owns(request) || self.running.values().any(|running| running.download.awaits_answer(request))
+        self.running.values().any(|running| running.download.awaits_answer(request))
     }
 
-    /// A source answered with its manifest, or not.
+    /// A source answered a download with its manifest, or not.
     pub(super) fn answered(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut Cx,
         request: RequestId,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
-    ) -> Effects {
-        if self.lookups.owns(request) {
-            self.lookups.answered(cx, sources, local, request, result);
-            return Vec::new();
-        }
+    ) {
         if let Some(running) = self.running.values_mut().find(|running| running.download.awaits_answer(request)) {
             running.download.answered(cx, request, result);
         }
-        self.settle(cx, sources, local)
     }
 
     /// A batch of a run landed.
-    pub(super) fn batch_landed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        request: RequestId,
-        range: ChunkRange,
-    ) -> Effects {
+    pub(super) fn batch_landed(&mut self, cx: &mut Cx, request: RequestId, range: ChunkRange) {
         if let Some(running) = self.running.values_mut().find(|running| running.download.fetches(request)) {
             self.bytes_received += running.download.batch_landed(cx, request, range);
         }
-        self.settle(cx, sources, local)
     }
 
     /// A worker verified and wrote a batch, or not.
-    #[expect(clippy::too_many_arguments, reason = "the fields of the input")]
     pub(super) fn batch_done(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut Cx,
         download: DownloadId,
         request: RequestId,
         range: ChunkRange,
         bad: &[ChunkIndex],
         error: Option<JobError>,
-    ) -> Effects {
+    ) {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.batch_done(cx, request, range, bad, error);
         }
-        self.settle(cx, sources, local)
     }
 
     /// A run is over.
-    pub(super) fn run_done(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        request: RequestId,
-        result: Result<(), RunFailure>,
-    ) -> Effects {
+    pub(super) fn run_done(&mut self, cx: &mut Cx, request: RequestId, result: Result<(), RunFailure>) {
         if let Some(running) = self.running.values_mut().find(|running| running.download.fetches(request)) {
             running.download.run_done(cx, request, result);
         }
-        self.settle(cx, sources, local)
     }
 
     /// `PrepareDownload` is done.
     pub(super) fn download_prepared(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut Cx,
         download: DownloadId,
         result: Result<PreparedDownload, JobError>,
-    ) -> Effects {
+    ) {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.prepared(cx, result);
         }
-        self.settle(cx, sources, local)
     }
 
     /// `PrepareDownload` of a game moved on.
-    pub(super) fn preparing(&mut self, cx: &mut Cx<'_>, game: &GameId, bytes: u64, total: u64) {
+    pub(super) fn preparing(&mut self, cx: &mut Cx, game: &GameId, bytes: u64, total: u64) {
         if let Some(Place::Running(id)) = self.places.get(game)
             && let Some(running) = self.running.get_mut(id)
         {
@@ -518,107 +345,72 @@ impl Transfers {
     /// `LearnContent` is done.
     pub(super) fn content_learned(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut Cx,
         download: DownloadId,
         result: Result<Vec<ChunkIndex>, JobError>,
-    ) -> Effects {
+    ) {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.content_learned(cx, result);
         }
-        self.settle(cx, sources, local)
     }
 
     /// `CommitDownload` is done.
     pub(super) fn download_committed(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
+        cx: &mut Cx,
         download: DownloadId,
         result: Result<Arc<ScannedGame>, JobError>,
-    ) -> Effects {
+    ) {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.committed(cx, result);
         }
-        self.settle(cx, sources, local)
     }
 
     /// `AbandonDownload` is done.
     pub(super) fn download_abandoned(
         &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
         download: DownloadId,
         result: Result<Option<Arc<ScannedGame>>, JobError>,
-    ) -> Effects {
+    ) {
         if let Some(running) = self.running.get_mut(&download) {
             running.download.abandoned(result);
         }
-        self.settle(cx, sources, local)
     }
 
     /// What the directory of sources answers may have changed: a peer got in step, a library changed.
-    pub(super) fn sources_changed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-    ) -> Effects {
+    pub(super) fn sources_changed(&mut self) {
         for running in self.running.values_mut() {
             running.download.sources_changed();
         }
-        self.settle(cx, sources, local)
     }
 
     /// The catalog is another one: downloads that it no longer wants end, with what they fetched left in place.
-    pub(super) fn catalog_changed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-    ) -> Effects {
+    pub(super) fn catalog_changed(&mut self, cx: &mut Cx) {
         let dropped: Vec<_> =
-            self.queue.iter().map(|waiting| waiting.game.clone()).filter(|game| !local.admits(game)).collect();
+            self.queue.iter().map(|waiting| waiting.game.clone()).filter(|game| !cx.catalog.admits(game)).collect();
         for game in dropped {
-            self.drop_queued(&game, ErrorCode::NotInCatalog, "the catalog does not list it any more");
+            self.drop_queued(cx, &game, ErrorCode::NotInCatalog, "the catalog does not list it any more");
         }
         for running in self.running.values_mut() {
-            running.download.catalog_changed(cx, local);
+            running.download.catalog_changed(cx);
         }
-        self.settle(cx, sources, local)
     }
 
     /// For `ConnectionDown`, and after every `Close`: whatever was asked or sent over it is over.
-    pub(super) fn connection_down(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        conn: ConnId,
-    ) -> Effects {
+    pub(super) fn connection_down(&mut self, cx: &mut TransferCx<'_>, conn: ConnId) {
         self.serving.connection_down(conn);
         for running in self.running.values_mut() {
             running.download.connection_down(conn);
         }
-        self.lookups.connection_down(cx, sources, local, conn);
-        self.settle(cx, sources, local)
-    }
-
-    /// The time that [`Transfers::next_timeout`] gave has come.
-    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
-        self.settle(cx, sources, local)
+        self.lookups.connection_down(cx, conn);
     }
 
     /// The PC slept: nobody is to blame for the time that passed.
-    pub(super) fn woke(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
+    pub(super) fn woke(&mut self, cx: &mut Cx) {
         self.running.values_mut().for_each(|running| running.download.woke(cx.now));
-        self.settle(cx, sources, local)
     }
 
-    /// When to call [`Transfers::timeout`] at the latest.
+    /// When to call [`Transfers::settle`] at the latest.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let downloads = self.running.values().filter_map(|running| running.download.next_timeout(&self.timers));
         downloads.chain(self.pace.ready_at().filter(|_| self.paced)).min()
@@ -626,22 +418,16 @@ impl Transfers {
 
     /// Ends everything: queued downloads at once, running ones with their files kept, a commit when it is done. Nothing is
     /// accepted or served any more.
-    pub(super) fn shutdown(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-    ) -> Effects {
+    pub(super) fn shutdown(&mut self, cx: &mut Cx) {
         self.stopping = true;
         self.lookups.stop(cx);
         let queued: Vec<_> = self.queue.iter().map(|waiting| waiting.game.clone()).collect();
         for game in queued {
-            self.drop_queued(&game, ErrorCode::Cancelled, "the daemon stops");
+            self.drop_queued(cx, &game, ErrorCode::Cancelled, "the daemon stops");
         }
         for running in self.running.values_mut() {
             running.download.stop(cx);
         }
-        self.settle(cx, sources, local)
     }
 
     /// No download runs or waits.
@@ -731,20 +517,13 @@ impl Transfers {
     }
 
     /// Whether nothing that is complete of a game is served. A download that only waits does not keep it from being served.
-    fn withholds(&self, local: &dyn LocalView, game: &GameId) -> bool {
-        self.stopping || matches!(self.places.get(game), Some(Place::Running(_))) || local.withdrawn(game)
+    fn withholds(&self, cx: &TransferCx<'_>, game: &GameId) -> bool {
+        self.stopping || matches!(self.places.get(game), Some(Place::Running(_))) || cx.world.withdraws(game)
     }
 
-    fn accept(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-        game: &GameId,
-        wish: Wish,
-    ) -> Result<(), CommandError> {
-        check_known(local, game)?;
-        if self.is_busy(game) || local.held(game) {
+    fn accept(&mut self, cx: &mut TransferCx<'_>, game: &GameId, wish: Wish) -> Result<(), CommandError> {
+        check_known(cx, game)?;
+        if self.is_busy(game) || cx.world.holds(game) {
             let message = format!("an operation on {game} runs or waits already");
             return Err(CommandError::new(ErrorCode::OperationInProgress, message));
         }
@@ -758,20 +537,20 @@ impl Transfers {
             );
             return Err(CommandError::new(ErrorCode::UnsafePath, message));
         }
-        let pin = sources::choose(game, &sources.sources(game), local);
-        let is_later = pin.as_ref().is_some_and(|pin| !wish.again && sources::is_later(game, local, pin));
-        if is_later || sources::is_here(game, local, pin.as_ref()) {
-            let size = local.scanned(game).map_or(0, |scanned| scanned.size);
+        let pin = sources::choose(cx, game, &cx.world.sources(game));
+        let is_later = pin.as_ref().is_some_and(|pin| !wish.again && sources::is_later(cx, game, pin));
+        if is_later || sources::is_here(cx, game, pin.as_ref()) {
+            let size = cx.disk.get(game).map_or(0, |scanned| scanned.size);
             // Its files were never listed here: the number of its chunks is not known, and none was fetched.
             let event = Account::new(cx.now, cx.now).finished(game, size, 0, size, cx.now);
-            self.effects.push(TransferEffect::Event(Box::new(event)));
+            cx.tell(Effect::End(Box::new(event)));
             if wish.install {
-                self.effects.push(TransferEffect::Install { game: game.clone() });
+                cx.tell(Effect::Install { game: game.clone() });
             }
             return Ok(());
         }
         let Some(pin) = pin else {
-            let message = match local.expected_version(game) {
+            let message = match cx.expected_version(game) {
                 Some(version) => {
                     format!("no connected peer can hand out {game} in version {version}, as the catalog demands")
                 }
@@ -779,7 +558,7 @@ impl Transfers {
             };
             return Err(CommandError::new(ErrorCode::NoSources, message));
         };
-        sources::may_replace(game, local, &pin, wish.again)?;
+        sources::may_replace(cx, game, &pin, wish.again)?;
         self.places.insert(game.clone(), Place::Queued);
         let (game, commanded, install) = (game.clone(), cx.now, wish.install);
         self.queue.push_back(Waiting { game, commanded, install, only: None, held: false });
@@ -787,13 +566,13 @@ impl Transfers {
     }
 
     /// Ends a download that has not begun.
-    fn drop_queued(&mut self, game: &GameId, code: ErrorCode, why: &str) {
+    fn drop_queued(&mut self, cx: &mut Cx, game: &GameId, code: ErrorCode, why: &str) {
         self.queue.retain(|waiting| waiting.game != *game);
         self.places.remove(game);
         let message = why.to_owned();
-        self.effects.push(TransferEffect::OperationEnded { game: game.clone(), scanned: None });
+        cx.tell(Effect::OperationEnded { game: game.clone(), scanned: None });
         let event = PeerEvent::DownloadFailed { game: game.clone(), code, message, kept_aside: Vec::new() };
-        self.effects.push(TransferEffect::Event(Box::new(event)));
+        cx.tell(Effect::End(Box::new(event)));
     }
 }
 
@@ -807,19 +586,19 @@ impl Place {
 }
 
 /// Whether somebody can hand the game out as it is wanted.
-pub(super) fn can_be_had(game: &GameId, sources: &dyn SourceDirectory, local: &dyn LocalView) -> bool {
-    sources::choose(game, &sources.sources(game), local).is_some()
+pub(super) fn can_be_had(cx: &TransferCx<'_>, game: &GameId) -> bool {
+    sources::choose(cx, game, &cx.world.sources(game)).is_some()
 }
 
-fn is_known(local: &dyn LocalView, game: &GameId) -> bool {
-    local.scanned(game).is_some() || local.summary(game).is_some() || local.listed_by_peers(game)
+fn is_known(cx: &TransferCx<'_>, game: &GameId) -> bool {
+    cx.disk.get(game).is_some() || cx.world.summary(game).is_some() || cx.world.lists(game)
 }
 
-fn check_known(local: &dyn LocalView, game: &GameId) -> Result<(), CommandError> {
-    if !local.admits(game) {
+fn check_known(cx: &TransferCx<'_>, game: &GameId) -> Result<(), CommandError> {
+    if !cx.catalog.admits(game) {
         return Err(CommandError::new(ErrorCode::NotInCatalog, format!("the catalog does not list {game}")));
     }
-    if !is_known(local, game) {
+    if !is_known(cx, game) {
         return Err(unknown_game(game));
     }
     Ok(())

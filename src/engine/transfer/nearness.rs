@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::context::{SourceDirectory, Way};
 use super::planner::Load;
 use super::sources::Usable;
+use crate::engine::io::ConnId;
+use crate::engine::world::Way;
 use crate::types::{InterfaceKind, PeerId};
 
 /// A round trip so many times as long as the shortest one counts as farther,
@@ -20,8 +21,8 @@ const FARTHER_BY: Duration = Duration::from_millis(1);
 /// Notes of each source that was not measured yet whether it seems far: by its round trip, or by the kind of interface
 /// that leads to it. All are compared with the best of each, so that the outcome does not depend on their order; what is
 /// unknown of a source counts for nothing.
-pub(super) fn presume(usable: &mut [Usable], directory: &dyn SourceDirectory) {
-    let ways: Vec<_> = usable.iter().map(|source| directory.way(source.conn)).collect();
+pub(super) fn presume(usable: &mut [Usable], way: impl Fn(ConnId) -> Way) {
+    let ways: Vec<_> = usable.iter().map(|source| way(source.conn)).collect();
     let tier = |way: &Way| way.interface.map(InterfaceKind::tier);
     let nearest = ways.iter().filter_map(|way| way.round_trip).min();
     let best = ways.iter().filter_map(tier).min();
@@ -49,26 +50,6 @@ pub(super) fn is_farther(trip: Duration, than: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ConnId;
-    use crate::engine::context::Source;
-    use crate::types::GameId;
-
-    /// By connection number.
-    struct Ways(Vec<Way>);
-
-    impl SourceDirectory for Ways {
-        fn sources(&self, _: &GameId) -> Vec<Source> {
-            Vec::new()
-        }
-
-        fn way(&self, conn: ConnId) -> Way {
-            self.0[conn.0 as usize]
-        }
-
-        fn swarm(&self) -> Vec<(PeerId, ConnId)> {
-            Vec::new()
-        }
-    }
 
     /// What is presumed of sources that are reached so, with this rate each.
     fn presumed(ways: &[(Option<InterfaceKind>, Option<u64>)], rates: &[f64]) -> Vec<Option<u8>> {
@@ -85,7 +66,7 @@ mod tests {
             })
             .collect();
         let way = |&(interface, ms): &(_, Option<u64>)| Way { interface, round_trip: ms.map(Duration::from_millis) };
-        presume(&mut usable, &Ways(ways.iter().map(way).collect()));
+        presume(&mut usable, |conn| way(&ways[conn.0 as usize]));
         usable.iter().map(|source| source.seems_far).collect()
     }
 

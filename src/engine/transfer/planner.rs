@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::RequestId;
+use crate::engine::io::RequestId;
 use crate::faults::{self, Bug};
 use crate::types::{Batch, ChunkIndex, ChunkRange, DownloadPlan, Manifest, PeerId};
 

@@ -1,14 +1,15 @@
 //! Downloads that mend what a verification found damaged.
 
-use super::super::context::{Cx, SourceDirectory};
-use super::{Effects, LocalView, Only, Place, Transfers, Waiting};
+use super::{Place, Transfers, Waiting};
+use crate::engine::core::Cx;
+use crate::engine::effect::Only;
 use crate::types::GameId;
 
 impl Transfers {
     /// A verification found damage and hands its game over: what is bad is to be fetched again, of exactly the content that
     /// was verified. The game has its place at once; the download begins with [`Transfers::begin_repairs`], so that the end of
     /// the verification can be told first.
-    pub(in crate::engine) fn take_over(&mut self, cx: &mut Cx<'_>, game: GameId, only: Only) {
+    pub(in crate::engine) fn take_over(&mut self, cx: &mut Cx, game: GameId, only: Only) {
         self.places.insert(game.clone(), Place::Queued);
         let (install, only) = (false, Some(only));
         // In front: it is an operation that goes on, not a new one.
@@ -21,14 +22,8 @@ impl Transfers {
     }
 
     /// Lets every download begin that was taken over.
-    pub(in crate::engine) fn begin_repairs(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sources: &dyn SourceDirectory,
-        local: &dyn LocalView,
-    ) -> Effects {
+    pub(in crate::engine) fn begin_repairs(&mut self) {
         self.queue.iter_mut().for_each(|waiting| waiting.held = false);
-        self.settle(cx, sources, local)
     }
 
     /// Whether nothing new is accepted.

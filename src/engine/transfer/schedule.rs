@@ -1,67 +1,80 @@
 //! What follows every input: slots are filled, downloads take their steps, landing buffers are handed out, ends are collected.
 
-use super::super::context::{Cx, SourceDirectory};
 use super::download::{Disk, Download, Over};
 use super::serving::Hold;
-use super::{Effects, LocalView, Place, Running, TransferEffect, Transfers, Waiting};
-use crate::api::{ErrorCode, Operation, PeerEvent};
+use super::{Place, Running, Transfers, Waiting};
+use crate::api::{Accepted, CommandData, ErrorCode, Operation, PeerEvent};
+use crate::engine::core::Cx;
+use crate::engine::effect::Effect;
+use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
 use crate::proto::GetChunks;
 use crate::types::DownloadId;
 
 impl Transfers {
-    /// Takes every step that is possible now. Answers the effects since the last time.
-    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) -> Effects {
+    /// Takes every step that is possible now.
+    pub(in crate::engine) fn settle(&mut self, cx: &mut TransferCx<'_>) {
         loop {
             self.fill_slots(cx);
-            self.advance(cx, sources, local);
-            if !self.collect() {
+            self.advance(cx);
+            if !self.collect(cx) {
                 break;
             }
         }
-        self.hand_out(cx, sources);
-        self.serve_waiting(cx, local);
-        std::mem::take(&mut self.effects)
+        self.hand_out(cx);
+        self.serve_waiting(cx);
+        self.answer_accepted(cx);
+    }
+
+    /// Answers commands for downloads: only now it is known which of them wait.
+    fn answer_accepted(&mut self, cx: &mut Cx) {
+        for (id, game) in std::mem::take(&mut self.accepted) {
+            let queued = self.places.get(&game) == Some(&Place::Queued);
+            cx.reply(id, Ok(CommandData::Accepted(Accepted { game: game.clone(), queued })));
+            if queued {
+                cx.tell(Effect::OperationStarted { game, operation: Operation::Queued });
+            }
+        }
     }
 
     /// Sends what other peers wait for, as far as there is room.
-    fn serve_waiting(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView) {
+    fn serve_waiting(&mut self, cx: &mut TransferCx<'_>) {
         if self.paused || self.stopping {
             return self.serving.refuse_waiting(cx);
         }
         let mut serving = std::mem::take(&mut self.serving);
-        serving.go_on(cx, local, |request| self.hold(local, request));
+        serving.go_on(cx, |cx, request| self.hold(cx, request));
         self.serving = serving;
     }
 
     /// What runs on a game, as far as a request for chunks of it is concerned.
-    pub(super) fn hold(&self, local: &dyn LocalView, request: &GetChunks) -> Hold {
+    pub(super) fn hold(&self, cx: &TransferCx<'_>, request: &GetChunks) -> Hold {
         if let Some(Place::Running(id)) = self.places.get(&request.game_id)
             && !self.stopping
             && let Some(download) = self.running.get(id).and_then(|running| running.download.serves(request))
         {
             return Hold::Verified(download);
         }
-        if self.withholds(local, &request.game_id) { Hold::Busy } else { Hold::Free }
+        if self.withholds(cx, &request.game_id) { Hold::Busy } else { Hold::Free }
     }
 
-    fn fill_slots(&mut self, cx: &mut Cx<'_>) {
+    fn fill_slots(&mut self, cx: &mut Cx) {
         while self.running.len() < cx.config.limits.downloads.max(1)
             && let Some(next) = self.queue.iter().position(|waiting| !waiting.held)
             && let Some(Waiting { game, commanded, install, only, .. }) = self.queue.remove(next)
         {
             let id = cx.ids.download();
             let operation = Operation::Downloading;
-            self.effects.push(TransferEffect::OperationStarted { game: game.clone(), operation });
+            cx.tell(Effect::OperationStarted { game: game.clone(), operation });
             self.places.insert(game.clone(), Place::Running(id));
             self.running.insert(id, Running { download: Download::start(cx, id, game, commanded, only), install });
         }
     }
 
-    fn advance(&mut self, cx: &mut Cx<'_>, sources: &dyn SourceDirectory, local: &dyn LocalView) {
+    fn advance(&mut self, cx: &mut TransferCx<'_>) {
         for running in self.running.values_mut() {
             let sending = self.serving.is_sending(running.download.game());
-            running.download.advance(cx, sources, local, sending);
+            running.download.advance(cx, sending);
             self.bans.extend(running.download.take_bans());
         }
         let clear: Vec<_> = self
@@ -78,7 +91,7 @@ impl Transfers {
     }
 
     /// Takes out what is over. True: a slot is free.
-    fn collect(&mut self) -> bool {
+    fn collect(&mut self, cx: &mut Cx) -> bool {
         let over: Vec<_> =
             self.running.iter().filter(|(_, running)| running.download.is_over()).map(|(id, _)| *id).collect();
         for id in &over {
@@ -89,28 +102,28 @@ impl Transfers {
             self.places.remove(&game);
             let (scanned, rescan) = match disk {
                 Disk::Scanned(Some(scanned)) if install && matches!(event, PeerEvent::DownloadFinished { .. }) => {
-                    self.effects.push(TransferEffect::HandOver { game, scanned, event: Box::new(event) });
+                    cx.tell(Effect::HandOver { game, scanned, event: Box::new(event) });
                     continue;
                 }
                 Disk::Untouched => (None, false),
                 Disk::Scanned(scanned) => (Some(scanned), false),
                 Disk::Unknown => (None, true),
             };
-            self.effects.push(TransferEffect::OperationEnded { game: game.clone(), scanned });
+            cx.tell(Effect::OperationEnded { game: game.clone(), scanned });
             if rescan {
-                self.effects.push(TransferEffect::Rescan { game });
+                cx.tell(Effect::Rescan { game });
             }
             let is_cancelled = || matches!(event, PeerEvent::DownloadFailed { code: ErrorCode::Cancelled, .. });
             if faults::is(Bug::CancelUntold) && is_cancelled() {
                 continue;
             }
-            self.effects.push(TransferEffect::Event(Box::new(event)));
+            cx.tell(Effect::End(Box::new(event)));
         }
         !over.is_empty()
     }
 
     /// Hands free landing buffers to the downloads in turn, one run at a time.
-    fn hand_out(&mut self, cx: &mut Cx<'_>, directory: &dyn SourceDirectory) {
+    fn hand_out(&mut self, cx: &mut TransferCx<'_>) {
         self.paced = false;
         self.starved = false;
         // Whoever is not looked at now is so once transfers go on, or the limit allows: not for a time that has passed.
@@ -123,8 +136,8 @@ impl Transfers {
         let turn = order.partition_point(|id| Some(*id) <= self.served_last);
         order.rotate_left(turn);
         let share = cx.config.limits.landing_buffers / order.len().max(1);
-        self.in_turn(cx, &order, |download, cx, free| download.assign(cx, directory, free, share));
-        self.in_turn(cx, &order, Download::assist);
+        self.in_turn(cx, &order, |download, cx, free| download.assign(cx, free, share));
+        self.in_turn(cx, &order, |download, cx, free| download.assist(cx, free));
         self.starved = self.is_short_of_buffers(cx.config.limits.landing_buffers.max(1));
     }
 
@@ -139,9 +152,9 @@ impl Transfers {
     /// answers the bytes that it asked for.
     fn in_turn(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut TransferCx<'_>,
         order: &[DownloadId],
-        offer: impl Fn(&mut Download, &mut Cx<'_>, usize) -> Option<u64>,
+        offer: impl Fn(&mut Download, &mut TransferCx<'_>, usize) -> Option<u64>,
     ) {
         let pool = cx.config.limits.landing_buffers.max(1);
         let mut taken = true;

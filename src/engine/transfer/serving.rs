@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::context::Cx;
-use super::super::{ConnId, InboundId, Output};
-use super::LocalView;
 use super::slots::{Place, Slots, most_waiting};
 use crate::config::Config;
+use crate::engine::core::Cx;
+use crate::engine::io::{ConnId, InboundId, Output};
+use crate::engine::world::TransferCx;
 use crate::proto::{Answer, GetChunks, GetManifest, WireError, WireErrorCode};
 use crate::types::{ContentHash, DownloadId, GameId, ManifestHash, ScannedGame};
 
@@ -34,16 +34,9 @@ pub(super) struct Serving {
 
 impl Serving {
     /// A peer asks for the files of a game. `busy`: an operation runs on it.
-    pub(super) fn get_manifest(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: &dyn LocalView,
-        busy: bool,
-        from: InboundId,
-        request: GetManifest,
-    ) {
+    pub(super) fn get_manifest(&mut self, cx: &mut Cx, busy: bool, from: InboundId, request: GetManifest) {
         let GetManifest { game_id: game, manifest_hash, dirs } = request;
-        match self.admit(cx, local, busy, from, &game, manifest_hash) {
+        match self.admit(cx, busy, from, &game, manifest_hash) {
             Err(error) => refuse(cx, from, error),
             Ok(scanned) => {
                 self.sends.insert(from, game.clone());
@@ -54,17 +47,10 @@ impl Serving {
     }
 
     /// A peer asks for a run of chunks. Whether the range ends within the game is known where its files are.
-    pub(super) fn get_chunks(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: &dyn LocalView,
-        hold: Hold,
-        from: InboundId,
-        request: GetChunks,
-    ) {
-        match self.admit_chunks(cx, local, hold, from, &request) {
+    pub(super) fn get_chunks(&mut self, cx: &mut Cx, hold: Hold, from: InboundId, request: GetChunks) {
+        match self.admit_chunks(cx, hold, from, &request) {
             Err(error) => refuse(cx, from, error),
-            Ok(download) => match self.slots.enter(from, request, upload_runs(cx.config)) {
+            Ok(download) => match self.slots.enter(from, request, upload_runs(&cx.config)) {
                 Place::Now(request) => self.send(cx, from, request, download),
                 Place::Queued => {}
                 Place::Full => refuse(cx, from, error(WireErrorCode::Busy, "too many runs are being sent".to_owned())),
@@ -73,9 +59,9 @@ impl Serving {
     }
 
     /// Sends what waits, as far as slots are free. What was admitted when it was asked for may not be any more.
-    pub(super) fn go_on(&mut self, cx: &mut Cx<'_>, local: &dyn LocalView, hold: impl Fn(&GetChunks) -> Hold) {
-        while let Some((to, request)) = self.slots.next(upload_runs(cx.config)) {
-            match self.admit_chunks(cx, local, hold(&request), to, &request) {
+    pub(super) fn go_on(&mut self, cx: &mut TransferCx<'_>, hold: impl Fn(&TransferCx<'_>, &GetChunks) -> Hold) {
+        while let Some((to, request)) = self.slots.next(upload_runs(&cx.config)) {
+            match self.admit_chunks(cx, hold(cx, &request), to, &request) {
                 Ok(download) => self.send(cx, to, request, download),
                 Err(error) => {
                     self.slots.done(to);
@@ -86,7 +72,7 @@ impl Serving {
     }
 
     /// Nothing that waits is sent.
-    pub(super) fn refuse_waiting(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn refuse_waiting(&mut self, cx: &mut Cx) {
         while let Some(to) = self.slots.take() {
             refuse(cx, to, error(WireErrorCode::Busy, "nothing is sent for the time being".to_owned()));
         }
@@ -97,7 +83,7 @@ impl Serving {
         self.slots.gone(from);
     }
 
-    fn send(&mut self, cx: &mut Cx<'_>, to: InboundId, request: GetChunks, download: Option<DownloadId>) {
+    fn send(&mut self, cx: &mut Cx, to: InboundId, request: GetChunks, download: Option<DownloadId>) {
         self.sends.insert(to, request.game_id.clone());
         cx.emit(Output::SendChunks { to, request: Box::new(request), download });
     }
@@ -143,8 +129,7 @@ impl Serving {
     /// Whether these chunks may go out; and the download that has verified them, if their game is not complete.
     fn admit_chunks(
         &self,
-        cx: &Cx<'_>,
-        local: &dyn LocalView,
+        cx: &Cx,
         hold: Hold,
         from: InboundId,
         request: &GetChunks,
@@ -153,7 +138,7 @@ impl Serving {
             return if self.is_at_limit(cx, from) { Err(too_many()) } else { Ok(Some(download)) };
         }
         let busy = hold == Hold::Busy;
-        let scanned = self.admit(cx, local, busy, from, &request.game_id, request.manifest_hash)?;
+        let scanned = self.admit(cx, busy, from, &request.game_id, request.manifest_hash)?;
         check_run(request, scanned.content_hash)?;
         Ok(None)
     }
@@ -161,20 +146,19 @@ impl Serving {
     /// The rule: as the catalog demands, complete, portable, without an operation, exactly the list of files that was asked for.
     fn admit(
         &self,
-        cx: &Cx<'_>,
-        local: &dyn LocalView,
+        cx: &Cx,
         busy: bool,
         from: InboundId,
         game: &GameId,
         manifest_hash: ManifestHash,
     ) -> Result<std::sync::Arc<ScannedGame>, WireError> {
         let not_served = |why: &str| error(WireErrorCode::NotServed, format!("{game} is not served: {why}"));
-        if !local.admits(game) {
+        if !cx.catalog.admits(game) {
             return Err(not_served("it is not in the catalog"));
         }
-        let scanned = local.scanned(game).filter(|scanned| scanned.downloaded);
+        let scanned = cx.disk.get(game).filter(|scanned| scanned.downloaded);
         let scanned = scanned.ok_or_else(|| not_served("it is not complete here"))?;
-        if let Some(why) = local.withheld(&scanned) {
+        if let Some(why) = cx.catalog.withholds(&scanned.id, scanned.eti_version.as_deref(), scanned.content_hash) {
             return Err(not_served(why));
         }
         if scanned.arriving {
@@ -192,11 +176,11 @@ impl Serving {
         if self.is_at_limit(cx, from) {
             return Err(too_many());
         }
-        Ok(scanned)
+        Ok(scanned.clone())
     }
 
     /// Whether a peer has as many requests outstanding as it may.
-    fn is_at_limit(&self, cx: &Cx<'_>, from: InboundId) -> bool {
+    fn is_at_limit(&self, cx: &Cx, from: InboundId) -> bool {
         let first = InboundId { conn: from.conn, stream: 0 };
         let last = InboundId { conn: from.conn, stream: u64::MAX };
         let outstanding = self.sends.range(first..=last).count() + self.slots.waiting_of(from.conn);
@@ -222,7 +206,7 @@ fn check_run(request: &GetChunks, content_hash: Option<ContentHash>) -> Result<(
 }
 
 /// Answers that nothing is handed out for the time being.
-pub(super) fn refuse_paused(cx: &mut Cx<'_>, to: InboundId) {
+pub(super) fn refuse_paused(cx: &mut Cx, to: InboundId) {
     refuse(cx, to, error(WireErrorCode::Busy, "transfers are paused here".to_owned()));
 }
 
@@ -234,6 +218,6 @@ fn error(code: WireErrorCode, message: String) -> WireError {
     WireError { code, message }
 }
 
-fn refuse(cx: &mut Cx<'_>, to: InboundId, error: WireError) {
+fn refuse(cx: &mut Cx, to: InboundId, error: WireError) {
     cx.emit(Output::Answer { to, body: Box::new(Answer::Error(error)) });
 }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::{ConnId, InboundId};
+use crate::engine::io::{ConnId, InboundId};
 use crate::proto::GetChunks;
 
 /// Requests that may wait, for each slot. Together with [`crate::config::Limits::upload_runs`] it says how long one waits at

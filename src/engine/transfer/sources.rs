@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::ConnId;
-use super::super::context::Source;
-use super::LocalView;
 use super::progress::per_second;
 use crate::api::{CommandError, ErrorCode};
+use crate::engine::core::Cx;
+use crate::engine::effect::Only;
+use crate::engine::io::ConnId;
+use crate::engine::world::Source;
 use crate::faults::{self, Bug};
 use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId, ScannedGame, superseded};
 
@@ -86,15 +87,6 @@ impl Pin {
     }
 }
 
-/// The one content that will do, whatever the catalog says or others have newer: the game is to become again what it was.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(in crate::engine) struct Only {
-    /// Exactly these files.
-    pub(in crate::engine) manifest_hash: ManifestHash,
-    /// Exactly these bytes.
-    pub(in crate::engine) content_hash: ContentHash,
-}
-
 impl Only {
     /// What to ask for, if anybody has it.
     pub(super) fn find(self, sources: &[Source]) -> Option<Pin> {
@@ -110,14 +102,13 @@ impl Only {
 /// Chooses what to fetch among the sources of a game: the catalog's version, else the newest; of that version the content
 /// that the catalog demands, else the one that most sources are known to have, else what a single source has. What one source says
 /// that it had before does not count at the others, unless what that one has now is said to be old likewise.
-pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -> Option<Pin> {
-    let version = local.expected_version(game).or_else(|| {
+pub(super) fn choose(cx: &Cx, game: &GameId, sources: &[Source]) -> Option<Pin> {
+    let version = cx.expected_version(game).or_else(|| {
         let versions = sources.iter().map(version_of);
-        let newest = versions.max_by(|a, b| local.compare_versions(game, a, b).then_with(|| a.cmp(b)));
-        newest.map(str::to_owned)
+        versions.max_by(|a, b| cx.catalog.compare_versions(game, a, b).then_with(|| a.cmp(b)))
     })?;
     let sources: Vec<_> = sources.iter().filter(|source| version_of(source) == version).collect();
-    let demanded = local.expected_content(game);
+    let demanded = cx.expected_content(game);
     let sources = if demanded.is_some() { sources } else { current(sources) };
     let mut groups: BTreeMap<(ContentHash, ManifestHash), usize> = BTreeMap::new();
     for source in &sources {
@@ -127,14 +118,14 @@ pub(super) fn choose(game: &GameId, sources: &[Source], local: &dyn LocalView) -
         }
     }
     if let Some((&(hash, manifest_hash), _)) = groups.iter().min_by_key(|(key, count)| (Reverse(**count), **key)) {
-        return Some(Pin { version, manifest_hash, content: Content::Known(hash) });
+        return Some(Pin { version: version.to_owned(), manifest_hash, content: Content::Known(hash) });
     }
     if demanded.is_some() {
         return None;
     }
     let single = sources.iter().min_by_key(|source| source.peer_id)?;
     let content = Content::Unhashed(single.peer_id);
-    Some(Pin { version, manifest_hash: single.summary.manifest_hash, content })
+    Some(Pin { version: version.to_owned(), manifest_hash: single.summary.manifest_hash, content })
 }
 
 /// Without the sources whose list of files another one has superseded.
@@ -162,9 +153,9 @@ pub(super) fn superseded_by(sources: &[Source], pin: &Pin) -> Vec<ManifestHash> 
 }
 
 /// Whether the copy here is a later state of the pinned content, as whoever it came from has said.
-pub(super) fn is_later(game: &GameId, local: &dyn LocalView, pin: &Pin) -> bool {
-    local.expected_content(game).is_none()
-        && local.scanned(game).is_some_and(|here| {
+pub(super) fn is_later(cx: &Cx, game: &GameId, pin: &Pin) -> bool {
+    cx.expected_content(game).is_none()
+        && cx.disk.get(game).is_some_and(|here| {
             here.downloaded
                 && here.eti_version.as_deref().unwrap_or_default() == pin.version
                 && here.supersedes.contains(&pin.manifest_hash)
@@ -172,18 +163,20 @@ pub(super) fn is_later(game: &GameId, local: &dyn LocalView, pin: &Pin) -> bool 
 }
 
 /// Whether nothing better than what lies here can be fetched: the same version without a known difference, or a newer one.
-pub(super) fn is_here(game: &GameId, local: &dyn LocalView, pin: Option<&Pin>) -> bool {
-    let Some(here) = local.scanned(game).filter(|scanned| scanned.downloaded) else { return false };
+pub(super) fn is_here(cx: &Cx, game: &GameId, pin: Option<&Pin>) -> bool {
+    let Some(here) = cx.disk.get(game).filter(|scanned| scanned.downloaded) else { return false };
     let version = here.eti_version.as_deref().unwrap_or_default();
-    if let Some(demanded) = local.expected_content(game)
+    if let Some(demanded) = cx.expected_content(game)
         && here.content_hash != Some(demanded)
     {
         return false;
     }
-    match (local.expected_version(game), pin) {
+    match (cx.expected_version(game), pin) {
         (Some(expected), _) if expected != version => return false,
         (_, None) => return true,
-        (None, Some(pin)) if local.compare_versions(game, version, &pin.version) == Ordering::Greater => return true,
+        (None, Some(pin)) if cx.catalog.compare_versions(game, version, &pin.version) == Ordering::Greater => {
+            return true;
+        }
         (_, Some(pin)) if pin.version != version => return false,
         (_, Some(_)) => {}
     }
@@ -207,8 +200,8 @@ pub(in crate::engine) fn is_other_content(here: &ScannedGame, there: &GameSummar
 /// Whether what lies here may be replaced by the pinned content, which is another one. A copy that a download brought is what its
 /// source had then: whoever asks for the game gets what the sources have now. Anything else is the user's own, and of the same
 /// version there is no telling which is the better one; unless the catalog does. Nothing is ever replaced without a command.
-pub(super) fn may_replace(game: &GameId, local: &dyn LocalView, pin: &Pin, again: bool) -> Result<(), CommandError> {
-    let here = local.scanned(game).filter(|here| here.downloaded);
+pub(super) fn may_replace(cx: &Cx, game: &GameId, pin: &Pin, again: bool) -> Result<(), CommandError> {
+    let here = cx.disk.get(game).filter(|here| here.downloaded);
     let Some(here) = here.filter(|here| here.eti_version.as_deref().unwrap_or_default() == pin.version) else {
         return Ok(());
     };
@@ -217,7 +210,7 @@ pub(super) fn may_replace(game: &GameId, local: &dyn LocalView, pin: &Pin, again
             format!("the files of {game} are still changing here; try again when they have kept still for a while");
         return Err(CommandError::new(ErrorCode::InUse, message));
     }
-    if here.brought.is_some() || again || local.expected_content(game).is_some() {
+    if here.brought.is_some() || again || cx.expected_content(game).is_some() {
         return Ok(());
     }
     let message = format!(

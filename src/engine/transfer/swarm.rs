@@ -13,11 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::super::context::Cx;
-use super::super::{ConnId, Output};
 use super::chunk_set::ChunkSet;
 use super::planner::{Planner, Portion};
 use super::sources::{Roster, Usable};
+use crate::engine::core::Cx;
+use crate::engine::io::{ConnId, Output};
 use crate::faults::{self, Bug};
 use crate::proto::{HaveChunks, Notification};
 use crate::types::{CHUNK_SIZE, ChunkIndex, ChunkRange, ContentHash, GameId, PeerId};
@@ -118,7 +118,7 @@ impl Swarm {
     }
 
     /// Tells peers that this download exists, those that were not told over this connection; they answer what they have.
-    pub(super) fn introduce(&mut self, cx: &mut Cx<'_>, planner: &Planner, peers: &[(PeerId, ConnId)]) {
+    pub(super) fn introduce(&mut self, cx: &mut Cx, planner: &Planner, peers: &[(PeerId, ConnId)]) {
         if self.content.is_none() {
             return;
         }
@@ -133,7 +133,7 @@ impl Swarm {
     /// A peer says what it has. Answers whether it is a source from now on.
     pub(super) fn hear(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         planner: &Planner,
         peer: PeerId,
         conn: ConnId,
@@ -206,7 +206,7 @@ impl Swarm {
     }
 
     /// Tells the other downloaders what is new, if it is time.
-    pub(super) fn announce(&mut self, cx: &mut Cx<'_>, planner: &Planner) {
+    pub(super) fn announce(&mut self, cx: &mut Cx, planner: &Planner) {
         if self.next_announcement().is_none_or(|at| at > cx.now) {
             return;
         }
@@ -316,7 +316,7 @@ impl Swarm {
     /// Where a source's next run may lie.
     pub(super) fn choose(
         &self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         planner: &Planner,
         usable: &[Usable],
         source: &Usable,
@@ -414,7 +414,7 @@ impl Swarm {
 
     /// Of what a downloader has and is wanted here, that which fewest near ones have; of equals the first behind where it
     /// is at work, or else behind a random place.
-    fn rarest(&self, cx: &mut Cx<'_>, planner: &Planner, source: &Usable, portion: &Portion) -> Choice {
+    fn rarest(&self, cx: &mut Cx, planner: &Planner, source: &Usable, portion: &Portion) -> Choice {
         let holder = self.holders.get(&source.peer_id);
         let avoid = portion.avoid.map(|avoid| avoid.0);
         let has = |chunk: u32| {
@@ -455,12 +455,12 @@ impl Swarm {
         coming
     }
 
-    fn tell_all(&self, cx: &mut Cx<'_>, planner: &Planner, conn: ConnId, introduce: bool) {
+    fn tell_all(&self, cx: &mut Cx, planner: &Planner, conn: ConnId, introduce: bool) {
         let have = planner.have_ranges(&self.withheld);
         self.tell(cx, conn, &have, &self.said_coming, introduce);
     }
 
-    fn tell(&self, cx: &mut Cx<'_>, conn: ConnId, ranges: &[ChunkRange], coming: &[ChunkRange], introduce: bool) {
+    fn tell(&self, cx: &mut Cx, conn: ConnId, ranges: &[ChunkRange], coming: &[ChunkRange], introduce: bool) {
         let Some(content_hash) = self.content else { return };
         let mut parts = ranges.chunks(MAX_RANGES / 2).peekable();
         let mut introduce = introduce;

@@ -9,10 +9,10 @@ mod swarm;
 use std::time::Duration;
 
 use self::sim::{Local, Offer, Sim, game, offer, peer_id};
-use super::TransferEffect;
 use crate::api::{ErrorCode, PeerEvent, SourceBytes};
-use crate::engine::context::Ids;
-use crate::engine::{ConnId, InboundId, RunFailure};
+use crate::engine::core::Ids;
+use crate::engine::effect::Effect;
+use crate::engine::io::{ConnId, InboundId, RunFailure};
 use crate::faults::{self, Bug};
 use crate::proto::{Answer, GetChunks, Request, StreamCode, WireError, WireErrorCode};
 use crate::types::{CHUNK_SIZE, ChunkIndex, InterfaceKind, Job, JobError, JobErrorKind};
@@ -352,10 +352,9 @@ fn the_terminal_event_comes_after_the_end_of_the_operation() {
     sim.peer(1, &offer("g", "1", &[MIB], 0));
     sim.download("g").unwrap();
     sim.run();
-    let ended =
-        |effect: &TransferEffect| matches!(effect, TransferEffect::OperationEnded { scanned: Some(Some(_)), .. });
+    let ended = |effect: &Effect| matches!(effect, Effect::OperationEnded { scanned: Some(Some(_)), .. });
     let end = sim.effects.iter().position(ended).unwrap();
-    assert!(matches!(&sim.effects[end + 1], TransferEffect::Event(event) if is_terminal(event)));
+    assert!(matches!(&sim.effects[end + 1], Effect::End(event) if is_terminal(event)));
     assert_eq!(sim.effects.len(), end + 2);
 }
 

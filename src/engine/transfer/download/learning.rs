@@ -12,11 +12,12 @@
 use std::sync::Arc;
 
 use super::{Download, Phase};
-use crate::engine::context::{Cx, Source};
+use crate::engine::core::Cx;
+use crate::engine::io::{Output, RequestId, RunFailure};
 use crate::engine::transfer::manifest::{self, Rejection};
 use crate::engine::transfer::sources::{Ban, Content};
 use crate::engine::transfer::swarm::Swarm;
-use crate::engine::{Output, RequestId, RunFailure};
+use crate::engine::world::Source;
 use crate::proto::{Answer, GetManifest, Request};
 use crate::types::{ChunkHash, ChunkIndex, ContentHash, Job, JobError, PeerId};
 
@@ -33,7 +34,7 @@ pub(super) enum Learning {
 
 impl Download {
     /// Fetching what its owner had not hashed: once it has, it is asked for the hashes, so that others may join.
-    pub(super) fn ask_for_hashes(&mut self, cx: &mut Cx<'_>, sources: &[Source]) {
+    pub(super) fn ask_for_hashes(&mut self, cx: &mut Cx, sources: &[Source]) {
         let (Phase::Fetching { pin, .. }, Learning::NotYet) = (&self.phase, self.learning) else { return };
         let Content::Unhashed(owner) = pin.content else { return };
         if self.roster.usable().all(|usable| usable.peer_id != owner) {
@@ -52,7 +53,7 @@ impl Download {
     /// The owner answered with the hashes, or not.
     pub(super) fn hashes_answered(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Cx,
         owner: PeerId,
         hash: ContentHash,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
@@ -72,7 +73,7 @@ impl Download {
     }
 
     /// What was written is held against the hashes, and what comes will be: now everybody counts who has the same content.
-    pub(in super::super) fn content_learned(&mut self, cx: &mut Cx<'_>, result: Result<Vec<ChunkIndex>, JobError>) {
+    pub(in super::super) fn content_learned(&mut self, cx: &mut Cx, result: Result<Vec<ChunkIndex>, JobError>) {
         let Learning::Checking { owner, hash } = std::mem::replace(&mut self.learning, Learning::NotYet) else {
             return;
         };
@@ -85,7 +86,7 @@ impl Download {
     }
 
     /// The hashes are not waited for any more.
-    pub(super) fn stop_learning(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn stop_learning(&mut self, cx: &mut Cx) {
         if let Learning::Asked { request, .. } = std::mem::replace(&mut self.learning, Learning::NotYet) {
             cx.emit(Output::Cancel { request });
         }

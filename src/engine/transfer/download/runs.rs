@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::super::Output;
-use super::super::super::context::{Cx, SourceDirectory};
 use super::super::nearness;
 use super::super::planner::{Load, Portion};
 use super::super::sources::Usable;
 use super::super::swarm::Choice;
 use super::{Download, Phase};
+use crate::engine::core::Cx;
+use crate::engine::io::Output;
+use crate::engine::world::TransferCx;
 use crate::types::CHUNK_SIZE;
 
 /// A run is so much of what its source brings, in seconds.
@@ -32,8 +33,7 @@ impl Download {
     /// download may hold. Answers its bytes; `None`: nobody can take one.
     pub(in crate::engine::transfer) fn assign(
         &mut self,
-        cx: &mut Cx<'_>,
-        directory: &dyn SourceDirectory,
+        cx: &mut TransferCx<'_>,
         free: usize,
         share: usize,
     ) -> Option<u64> {
@@ -43,7 +43,7 @@ impl Download {
         }
         let loads = planner.loads();
         let mut usable: Vec<_> = self.roster.usable().collect();
-        nearness::presume(&mut usable, directory);
+        nearness::presume(&mut usable, |conn| cx.world.way(conn));
         swarm.look(planner, &usable, cx.now);
         self.look_at = swarm.patience_ends().filter(|at| *at > cx.now);
         let cap = (share / usable.len().max(1)).max(1);
@@ -101,7 +101,7 @@ impl Download {
     }
 
     /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
-    pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx<'_>, free: usize) -> Option<u64> {
+    pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx, free: usize) -> Option<u64> {
         let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
         if planner.has_wanted() || !planner.is_fetching() {
             return None;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::sim::{Offer, Sim, game, offer};
 use super::{MIB, code, failed, finished};
 use crate::api::{CommandData, ErrorCode, Operation, PeerEvent};
-use crate::engine::transfer::TransferEffect;
+use crate::engine::effect::Effect;
 use crate::engine::{ConnId, InboundId, RunFailure};
 use crate::proto::{Answer, GetChunks, GetManifest, Request, WireErrorCode};
 
@@ -82,15 +82,15 @@ fn a_download_of_what_is_here_fetches_nothing() {
 
 #[test]
 fn only_a_download_that_came_to_its_end_is_handed_over_to_the_installer() {
-    let handed = |effect: &TransferEffect| matches!(effect, TransferEffect::HandOver { .. });
+    let handed = |effect: &Effect| matches!(effect, Effect::HandOver { .. });
     let mut sim = Sim::new(1);
     sim.peer(1, &offer("g", "1", &[MIB], 0));
     sim.download_then("g", true).unwrap();
     sim.run();
     let last = sim.effects.last().unwrap();
-    let TransferEffect::HandOver { event, .. } = last else { panic!("{last:?}") };
+    let Effect::HandOver { event, .. } = last else { panic!("{last:?}") };
     assert!(matches!(**event, PeerEvent::DownloadFinished { .. }));
-    let ended = |effect: &TransferEffect| matches!(effect, TransferEffect::OperationEnded { .. });
+    let ended = |effect: &Effect| matches!(effect, Effect::OperationEnded { .. });
     assert!(!sim.effects.iter().any(ended), "the game is never free");
     assert!(!sim.transfers.is_busy(&game("g")));
 
@@ -105,7 +105,7 @@ fn only_a_download_that_came_to_its_end_is_handed_over_to_the_installer() {
     sim.local.scanned.insert(game("g"), offer("g", "1", &[MIB], 0).scanned());
     sim.download_then("g", true).unwrap();
     assert_eq!(finished(&sim), []);
-    assert_eq!(sim.effects.last(), Some(&TransferEffect::Install { game: game("g") }));
+    assert_eq!(sim.effects.last(), Some(&Effect::Install { game: game("g") }));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn files_are_touched_only_when_nothing_of_them_is_sent_any_more() {
     sim.end_send(one, true);
     sim.run();
     assert!(sim.jobs.is_empty(), "one send is not over");
-    assert!(sim.effects.contains(&TransferEffect::Rescan { game: game("g") }));
+    assert!(sim.effects.contains(&Effect::Rescan { game: game("g") }));
     sim.end_send(two, false);
     sim.run();
     finished(&sim);
@@ -280,7 +280,7 @@ fn a_limit_is_kept_by_asking_for_less() {
         sim.peer(2, &offer(id, "1", &[20 * MIB], 0)).rate = 100e6;
         sim.download(id).unwrap();
     }
-    sim.with(|transfers, cx, sources, local| transfers.limit(cx, sources, local, Some(rate)));
+    sim.with(|transfers, _| transfers.limit(Some(rate)));
     let begin = sim.now;
     sim.run();
     let took = (sim.now - begin).as_secs_f64();
@@ -393,9 +393,8 @@ fn what_waits_is_not_sent_when_it_is_not_wanted_or_not_allowed_any_more() {
         ask(&mut sim, 5 + stream / 4, stream);
     }
     let waiting = InboundId { conn: ConnId(6), stream: 5 };
-    sim.with(|transfers, _, _, _| {
+    sim.with(|transfers, _| {
         transfers.request_gone(waiting);
-        Vec::new()
     });
     // One for the first of the other peer, which was beside the slots.
     (0..2).for_each(|stream| sim.end_send(InboundId { conn: ConnId(5), stream }, false));
@@ -413,7 +412,7 @@ fn while_paused_nothing_is_asked_for_and_nothing_handed_out() {
     sim.peer(1, &offer("g", "1", &[20 * MIB], 0)).rate = 20e6;
     sim.download("g").unwrap();
     sim.run_until(|sim| sim.written() >= 3);
-    sim.with(|transfers, cx, sources, local| transfers.pause(cx, sources, local, true));
+    sim.with(|transfers, cx| transfers.pause(cx, true));
     // What was asked for lands; then, whatever the time, nothing happens any more.
     let until = sim.now + Duration::from_secs(600);
     while sim.now < until && sim.step() {}
@@ -423,7 +422,7 @@ fn while_paused_nothing_is_asked_for_and_nothing_handed_out() {
     let request = first_chunk(&here);
     sim.ask_here(from, Request::GetChunks(request.clone()));
     assert!(matches!(sim.answers.last(), Some((_, Answer::Error(error))) if error.code == WireErrorCode::Busy));
-    sim.with(|transfers, cx, sources, local| transfers.pause(cx, sources, local, false));
+    sim.with(|transfers, cx| transfers.pause(cx, false));
     sim.ask_here(from, Request::GetChunks(request));
     assert_eq!(sim.sends.len(), 1);
     sim.end_send(from, false);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::sim::{Offer, Sim, game, offer};
 use super::{MIB, code};
 use crate::api::ErrorCode;
-use crate::engine::transfer::TransferEffect;
+use crate::engine::effect::Effect;
 use crate::types::{ManifestHash, ScannedGame};
 
 /// Half of a game, as it was offered too early.
@@ -28,7 +28,7 @@ fn fetched(here: Option<Arc<ScannedGame>>, there: &[Offer]) -> Option<Arc<Scanne
     sim.download("g").unwrap();
     sim.run();
     sim.effects.iter().find_map(|effect| match effect {
-        TransferEffect::OperationEnded { scanned: Some(Some(scanned)), .. } => Some(scanned.clone()),
+        Effect::OperationEnded { scanned: Some(Some(scanned)), .. } => Some(scanned.clone()),
         _ => None,
     })
 }
@@ -84,7 +84,7 @@ fn what_no_download_brought_is_replaced_by_another_version_or_by_request_only() 
         assert!(sim.jobs.is_empty() && sim.stops.is_empty());
         sim.download_again("g").unwrap();
         sim.run();
-        assert_eq!(sim.effects.iter().filter(|e| matches!(e, TransferEffect::OperationEnded { .. })).count(), 1);
+        assert_eq!(sim.effects.iter().filter(|e| matches!(e, Effect::OperationEnded { .. })).count(), 1);
     }
     assert_eq!(list(fetched(Some(own.clone()), std::slice::from_ref(&newer))), Some(newer.summary.manifest_hash));
     // The catalog tells which content is the right one.

@@ -59,10 +59,9 @@ fn the_look_through_the_disk_is_told_at_its_pace_and_given_up_with_the_download(
         sim.run_until(|sim| sim.jobs.iter().any(|job| matches!(job, Job::PrepareDownload { .. })));
         for done in 0..40 {
             sim.now += Duration::from_millis(100);
-            sim.with(|transfers, cx, _, _| {
+            sim.with(|transfers, cx| {
                 transfers.preparing(cx, &game("g"), done, 40);
                 transfers.preparing(cx, &game("other"), done, 40);
-                Vec::new()
             });
         }
         let told = |event: &&PeerEvent| matches!(event, PeerEvent::DownloadChecking { total: 40, .. });
@@ -91,15 +90,14 @@ fn a_repair_takes_nothing_but_the_content_that_was_verified() {
         let chunks = ours.manifest.chunk_count();
         sim.kept = vec![range(0, 2), range(3, chunks - 3)];
         let only = Only { manifest_hash: ours.summary.manifest_hash, content_hash: ours.content() };
-        sim.with(|transfers, cx, _, _| {
+        sim.with(|transfers, cx| {
             transfers.take_over(cx, game("g"), only);
-            Vec::new()
         });
         assert!(sim.transfers.is_busy(&game("g")) && sim.transfers.holds_repairs());
         assert_eq!(code(sim.download("g")), ErrorCode::OperationInProgress);
         sim.run();
         assert!(sim.jobs.is_empty(), "nothing begins before the end of the verification is told");
-        sim.with(|transfers, cx, sources, local| transfers.begin_repairs(cx, sources, local));
+        sim.with(|transfers, _| transfers.begin_repairs());
         assert!(!sim.transfers.holds_repairs());
         sim.run();
         if is_there {
@@ -119,9 +117,8 @@ fn a_repair_that_was_not_begun_can_be_cancelled_and_ends_with_the_daemon() {
         let ours = offer("g", "1", &[MIB], 0);
         sim.peer(1, &ours);
         let only = Only { manifest_hash: ours.summary.manifest_hash, content_hash: ours.content() };
-        sim.with(|transfers, cx, _, _| {
+        sim.with(|transfers, cx| {
             transfers.take_over(cx, game("g"), only);
-            Vec::new()
         });
         if shutdown {
             sim.shutdown();

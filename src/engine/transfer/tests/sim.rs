@@ -2,15 +2,18 @@
 //!
 //! It counts landing buffers and written chunks on its own and panics when a rule of the contract is broken.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Effects, LocalView, TransferEffect, Transfers, Wish};
-use crate::api::{CommandResult, PeerEvent};
+use super::super::{Transfers, Wish};
+use crate::api::{CommandError, CommandResult, PeerEvent};
+use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::engine::context::{Cx, Ids, Source, SourceDirectory, Way};
+use crate::engine::core::Cx;
+use crate::engine::effect::Effect;
+use crate::engine::library::Library;
+use crate::engine::world::{Source, TransferCx, Way, World};
 use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure};
 use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
 use crate::types::{
@@ -181,56 +184,53 @@ pub(super) struct Local {
     pub(super) content: Option<ContentHash>,
 }
 
-impl LocalView for Local {
-    fn held(&self, game: &GameId) -> bool {
-        self.held.contains(game)
-    }
-    fn withdrawn(&self, game: &GameId) -> bool {
-        self.withdrawn.contains(game)
-    }
-    fn scanned(&self, game: &GameId) -> Option<Arc<ScannedGame>> {
-        self.scanned.get(game).cloned()
-    }
-    fn summary(&self, _: &GameId) -> Option<Arc<GameSummary>> {
-        None
-    }
-    fn listed_by_peers(&self, game: &GameId) -> bool {
-        self.listed.contains(game)
-    }
-    fn admits(&self, game: &GameId) -> bool {
-        !self.not_admitted.contains(game)
-    }
-    fn withheld(&self, game: &ScannedGame) -> Option<&'static str> {
-        (!self.admits(&game.id)).then_some("it is not in the catalog")
-    }
-    fn expected_version(&self, _: &GameId) -> Option<String> {
-        self.version.clone()
-    }
-    fn expected_content(&self, _: &GameId) -> Option<ContentHash> {
-        self.content
-    }
-    fn compare_versions(&self, _: &GameId, a: &str, b: &str) -> Ordering {
-        a.cmp(b)
+impl Local {
+    /// A catalog that demands this.
+    fn catalog(&self) -> Catalog {
+        if !self.not_admitted.is_empty() {
+            return Catalog::empty();
+        }
+        if self.version.is_none() && self.content.is_none() {
+            return Catalog::open_to_all();
+        }
+        let version = self.version.as_deref().unwrap_or("1");
+        let content = self.content.map_or("null".to_owned(), |content| format!("\"{content}\""));
+        let game = format!(r#"{{"id":"g","name":"g","version":"{version}","content_hash":{content}}}"#);
+        Catalog::parse(format!(r#"{{"format":1,"serial":1,"games":[{game}]}}"#).as_bytes()).unwrap()
     }
 }
 
-struct Directory<'a>(&'a BTreeMap<PeerId, Peer>);
+/// What is around the transfers.
+struct Around<'a> {
+    peers: &'a BTreeMap<PeerId, Peer>,
+    local: &'a Local,
+}
 
-impl SourceDirectory for Directory<'_> {
-    fn way(&self, conn: ConnId) -> Way {
-        self.0.values().find(|peer| peer.conn == Some(conn)).map_or_else(Way::default, |peer| peer.way)
-    }
-
-    fn swarm(&self) -> Vec<(PeerId, ConnId)> {
-        Vec::new()
-    }
-
+impl World for Around<'_> {
     fn sources(&self, game: &GameId) -> Vec<Source> {
         let source = |(peer_id, peer): (&PeerId, &Peer)| {
             let summary = peer.offers.get(game)?.summary.clone();
             Some(Source { peer_id: *peer_id, conn: peer.conn?, summary })
         };
-        self.0.iter().filter_map(source).collect()
+        self.peers.iter().filter_map(source).collect()
+    }
+    fn way(&self, conn: ConnId) -> Way {
+        self.peers.values().find(|peer| peer.conn == Some(conn)).map_or_else(Way::default, |peer| peer.way)
+    }
+    fn swarm(&self) -> Vec<(PeerId, ConnId)> {
+        Vec::new()
+    }
+    fn lists(&self, game: &GameId) -> bool {
+        self.local.listed.contains(game)
+    }
+    fn summary(&self, _: &GameId) -> Option<Arc<GameSummary>> {
+        None
+    }
+    fn holds(&self, game: &GameId) -> bool {
+        self.local.held.contains(game)
+    }
+    fn withdraws(&self, game: &GameId) -> bool {
+        self.local.withdrawn.contains(game)
     }
 }
 
@@ -240,8 +240,7 @@ pub(super) struct Sim {
     pub(super) transfers: Transfers,
     pub(super) peers: BTreeMap<PeerId, Peer>,
     pub(super) local: Local,
-    out: VecDeque<Output>,
-    ids: Ids,
+    cx: Cx,
     agenda: BTreeMap<(Instant, u64), Happening>,
     number: u64,
     fetches: BTreeMap<RequestId, (PeerId, usize)>,
@@ -258,7 +257,7 @@ pub(super) struct Sim {
     pub(super) kept: Vec<ChunkRange>,
     pub(super) keep_sends: bool,
     pub(super) log: Vec<PeerEvent>,
-    pub(super) effects: Effects,
+    pub(super) effects: Vec<Effect>,
     pub(super) replies: Vec<(CommandId, CommandResult)>,
     pub(super) answers: Vec<(InboundId, Answer)>,
     pub(super) jobs: Vec<Job>,
@@ -281,14 +280,16 @@ impl Sim {
     pub(super) fn new(seed: u64) -> Self {
         let config = Config::new("games".into(), "state".into());
         let now = Instant::now();
+        let announced = Library::new(config.game_dir.clone()).state();
+        let catalog = Arc::new(Catalog::open_to_all());
+        let cx = Cx::new(peer_id(0), Arc::new(config.clone()), catalog, announced, seed, now);
         Self {
             now,
             transfers: Transfers::new(&config),
             config,
             peers: BTreeMap::new(),
             local: Local::default(),
-            out: VecDeque::new(),
-            ids: Ids::new(seed),
+            cx,
             agenda: BTreeMap::new(),
             number: 0,
             fetches: BTreeMap::new(),
@@ -347,7 +348,7 @@ impl Sim {
             self.fetches.remove(&run.request);
         }
         self.fetches.retain(|_, (owner, _)| *owner != peer_id(n));
-        self.with(|transfers, cx, sources, local| transfers.connection_down(cx, sources, local, conn));
+        self.with(|transfers, cx| transfers.connection_down(cx, conn));
     }
 
     pub(super) fn connect(&mut self, n: u8) {
@@ -358,31 +359,36 @@ impl Sim {
     }
 
     pub(super) fn catalog_changed(&mut self) {
-        self.with(|transfers, cx, sources, local| transfers.catalog_changed(cx, sources, local));
+        self.with(|transfers, cx| transfers.catalog_changed(cx));
     }
 
     pub(super) fn sources_changed(&mut self) {
-        self.with(|transfers, cx, sources, local| transfers.sources_changed(cx, sources, local));
+        self.with(|transfers, _| transfers.sources_changed());
     }
 
     /// Hands in one input and does what comes of it.
-    pub(super) fn with(
-        &mut self,
-        input: impl FnOnce(&mut Transfers, &mut Cx<'_>, &dyn SourceDirectory, &dyn LocalView) -> Effects,
-    ) {
-        let mut cx = Cx { me: peer_id(0), now: self.now, config: &self.config, out: &mut self.out, ids: &mut self.ids };
-        let effects = input(&mut self.transfers, &mut cx, &Directory(&self.peers), &self.local);
-        while let Some(output) = self.out.pop_front() {
+    pub(super) fn with(&mut self, input: impl FnOnce(&mut Transfers, &mut TransferCx<'_>)) {
+        self.cx.now = self.now;
+        self.cx.config = Arc::new(self.config.clone());
+        self.cx.catalog = Arc::new(self.local.catalog());
+        let games: Vec<_> = self.local.scanned.values().cloned().collect();
+        self.cx.disk.open(&games, games.len());
+        let world = Around { peers: &self.peers, local: &self.local };
+        let mut cx = TransferCx { core: &mut self.cx, world: &world };
+        input(&mut self.transfers, &mut cx);
+        self.transfers.settle(&mut cx);
+        let effects = self.cx.take_effects();
+        while let Some(output) = self.cx.next_output() {
             self.perform(output);
         }
         for effect in effects {
-            if let TransferEffect::OperationEnded { game, scanned: Some(scanned) } = &effect {
+            if let Effect::OperationEnded { game, scanned: Some(scanned) } = &effect {
                 match scanned {
                     Some(scanned) => self.local.scanned.insert(game.clone(), scanned.clone()),
                     None => self.local.scanned.remove(game),
                 };
             }
-            if let TransferEffect::Event(event) = &effect {
+            if let Effect::End(event) = &effect {
                 self.log.push((**event).clone());
             }
             self.effects.push(effect);
@@ -397,11 +403,15 @@ impl Sim {
 
     fn command(
         &mut self,
-        run: impl FnOnce(&mut Transfers, &mut Cx<'_>, &dyn SourceDirectory, &dyn LocalView, CommandId) -> Effects,
+        run: impl FnOnce(&mut Transfers, &mut TransferCx<'_>, CommandId) -> Result<(), CommandError>,
     ) -> Option<CommandResult> {
         self.last_command += 1;
         let id = CommandId(self.last_command);
-        self.with(|transfers, cx, sources, local| run(transfers, cx, sources, local, id));
+        self.with(|transfers, cx| {
+            if let Err(error) = run(transfers, cx, id) {
+                cx.reply(id, Err(error));
+            }
+        });
         let at = self.replies.iter().position(|(other, _)| *other == id)?;
         Some(self.replies.remove(at).1)
     }
@@ -409,8 +419,7 @@ impl Sim {
     /// `download`, also over what is the user's own.
     pub(super) fn download_again(&mut self, id: &str) -> CommandResult {
         let (game, wish) = (game(id), Wish { install: false, again: true });
-        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game, wish))
-            .unwrap()
+        self.command(|t, cx, command| t.command_download(cx, command, game, wish)).unwrap()
     }
 
     pub(super) fn download(&mut self, id: &str) -> CommandResult {
@@ -420,26 +429,31 @@ impl Sim {
     /// `download`, with an installation or without.
     pub(super) fn download_then(&mut self, id: &str, install: bool) -> CommandResult {
         let (game, wish) = (game(id), Wish { install, again: false });
-        self.command(|t, cx, sources, local, command| t.command_download(cx, sources, local, command, game, wish))
-            .unwrap()
+        self.command(|t, cx, command| t.command_download(cx, command, game, wish)).unwrap()
     }
 
     pub(super) fn cancel(&mut self, id: &str) -> CommandResult {
-        self.command(|t, cx, sources, local, command| t.command_cancel(cx, sources, local, command, game(id))).unwrap()
+        self.command(|t, cx, command| t.command_cancel(cx, command, &game(id))).unwrap()
     }
 
     pub(super) fn prioritise(&mut self, id: &str) -> CommandResult {
-        self.command(|t, cx, sources, local, command| t.command_prioritise(cx, sources, local, command, game(id)))
-            .unwrap()
+        self.command(|t, cx, command| {
+            t.command_prioritise(cx, command, game(id));
+            Ok(())
+        })
+        .unwrap()
     }
 
     /// `None`: the answer comes later.
     pub(super) fn get_game(&mut self, id: &str) -> Option<CommandResult> {
-        self.command(|t, cx, sources, local, command| t.command_get_game(cx, sources, local, command, game(id)))
+        self.command(|t, cx, command| {
+            t.command_get_game(cx, command, game(id));
+            Ok(())
+        })
     }
 
     pub(super) fn shutdown(&mut self) {
-        self.with(|transfers, cx, sources, local| transfers.shutdown(cx, sources, local));
+        self.with(|transfers, cx| transfers.shutdown(cx));
     }
 
     /// Lets the next thing happen. False: nothing is left to happen.
@@ -454,7 +468,7 @@ impl Sim {
             }
             (_, Some(timeout)) => {
                 self.now = self.now.max(timeout);
-                self.with(|transfers, cx, sources, local| transfers.timeout(cx, sources, local));
+                self.with(|_, _| ());
                 let next = self.transfers.next_timeout();
                 assert!(next.is_none_or(|next| next > self.now), "a timeout changed nothing: it would spin");
             }
@@ -482,19 +496,16 @@ impl Sim {
 
     /// A peer asks for a chunk of a game that lies here.
     pub(super) fn ask_here(&mut self, from: InboundId, request: Request) {
-        self.with(|transfers, cx, _, local| {
-            match request {
-                Request::GetManifest(request) => transfers.request_get_manifest(cx, local, from, request),
-                Request::GetChunks(request) => transfers.request_get_chunks(cx, local, from, request),
-                other => panic!("{other:?}"),
-            }
-            Vec::new()
+        self.with(|transfers, cx| match request {
+            Request::GetManifest(request) => transfers.request_get_manifest(cx, from, request),
+            Request::GetChunks(request) => transfers.request_get_chunks(cx, from, request),
+            other => panic!("{other:?}"),
         });
     }
 
     pub(super) fn end_send(&mut self, to: InboundId, changed: bool) {
         self.sends.remove(&to);
-        self.with(|transfers, cx, sources, local| transfers.send_done(cx, sources, local, to, 7, changed));
+        self.with(|transfers, cx| transfers.send_done(cx, to, 7, changed));
     }
 
     pub(super) fn written(&self) -> usize {
@@ -637,7 +648,7 @@ impl Sim {
     /// A preparation is to be given up; every second one is at its end already.
     fn cancel_prepare(&mut self, game: &GameId) {
         self.cancelled_prepares.push(game.clone());
-        let mut too_late = self.ids.random().is_multiple_of(2);
+        let mut too_late = self.cx.ids.random().is_multiple_of(2);
         for happening in self.agenda.values_mut() {
             let Happening::Job(JobDone::DownloadPrepared { download, result }) = happening else { continue };
             if self.landings.get(download).is_some_and(|landing| landing.plan.game == *game)
@@ -664,13 +675,15 @@ impl Sim {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Answer(request, result) => {
-                if self.transfers.owns(request) {
-                    self.with(|transfers, cx, sources, local| transfers.answered(cx, sources, local, request, result));
+                if self.transfers.looks_up(request) {
+                    self.with(|transfers, cx| transfers.looked_up(cx, request, result));
+                } else if self.transfers.owns(request) {
+                    self.with(|transfers, cx| transfers.answered(cx, request, result));
                 }
             }
             Happening::Refuse(request, failure) => {
                 if self.fetches.remove(&request).is_some() {
-                    self.with(|t, cx, sources, local| t.run_done(cx, sources, local, request, Err(failure)));
+                    self.with(|t, cx| t.run_done(cx, request, Err(failure)));
                 }
             }
             Happening::Step(owner, token) if self.peers[&owner].token == token => self.land(owner),
@@ -683,23 +696,13 @@ impl Sim {
                     let was = std::mem::replace(&mut landing.written[chunk.0 as usize], true);
                     assert!(!was, "chunk {} was written twice", chunk.0);
                 }
-                self.with(|transfers, cx, sources, local| {
-                    transfers.batch_done(cx, sources, local, download, request, range, &bad, error)
-                });
+                self.with(|transfers, cx| transfers.batch_done(cx, download, request, range, &bad, error));
             }
-            Happening::Job(done) => self.with(|transfers, cx, sources, local| match done {
-                JobDone::DownloadPrepared { download, result } => {
-                    transfers.download_prepared(cx, sources, local, download, result)
-                }
-                JobDone::ContentLearned { download, result } => {
-                    transfers.content_learned(cx, sources, local, download, result)
-                }
-                JobDone::DownloadCommitted { download, result } => {
-                    transfers.download_committed(cx, sources, local, download, result)
-                }
-                JobDone::DownloadAbandoned { download, result } => {
-                    transfers.download_abandoned(cx, sources, local, download, result)
-                }
+            Happening::Job(done) => self.with(|transfers, cx| match done {
+                JobDone::DownloadPrepared { download, result } => transfers.download_prepared(cx, download, result),
+                JobDone::ContentLearned { download, result } => transfers.content_learned(cx, download, result),
+                JobDone::DownloadCommitted { download, result } => transfers.download_committed(cx, download, result),
+                JobDone::DownloadAbandoned { download, result } => transfers.download_abandoned(download, result),
                 other => panic!("{other:?}"),
             }),
             Happening::SendDone(to) => self.end_send(to, false),
@@ -728,9 +731,9 @@ impl Sim {
         self.disk_free_at = self.disk_free_at.max(self.now) + Duration::from_secs_f64(DISK_SECONDS_PER_BATCH);
         self.at(self.disk_free_at, Happening::Wrote { download, request, range, bad });
         self.begin(owner);
-        self.with(|transfers, cx, sources, local| transfers.batch_landed(cx, sources, local, request, range));
+        self.with(|transfers, cx| transfers.batch_landed(cx, request, range));
         if over {
-            self.with(|transfers, cx, sources, local| transfers.run_done(cx, sources, local, request, Ok(())));
+            self.with(|transfers, cx| transfers.run_done(cx, request, Ok(())));
         }
     }
 }

@@ -10,8 +10,10 @@ use super::super::planner::{Planner, Portion};
 use super::super::sources::Usable;
 use super::super::swarm::{Choice, Swarm};
 use super::sim::peer_id;
+use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::engine::context::{Cx, Ids};
+use crate::engine::core::{Cx, Ids};
+use crate::engine::library::Library;
 use crate::engine::{ConnId, Output, RequestId};
 use crate::proto::{HaveChunks, Notification};
 use crate::types::{
@@ -38,8 +40,7 @@ struct Node {
 
 struct Party {
     now: Instant,
-    config: Config,
-    ids: Ids,
+    cx: Cx,
     nodes: Vec<Node>,
     /// Said in this tick, heard in the next one.
     said: Vec<(usize, usize, HaveChunks)>,
@@ -77,10 +78,11 @@ impl Party {
             let (queue, seen, runs) = (VecDeque::new(), BTreeSet::new(), BTreeMap::new());
             Node { planner, swarm, queue, seen, runs, done_at: None, gone: false }
         };
+        let config = Arc::new(Config::new("/games".into(), "/state".into()));
+        let announced = Library::new(config.game_dir.clone()).state();
         Self {
             now,
-            config: Config::new("/games".into(), "/state".into()),
-            ids: Ids::new(seed),
+            cx: Cx::new(Self::id(0), config, Arc::new(Catalog::open_to_all()), announced, seed, now),
             nodes: (0..=nodes).map(node).collect(),
             said: Vec::new(),
             site: None,
@@ -95,11 +97,10 @@ impl Party {
         peer_id(n as u8)
     }
 
-    fn with<T>(&mut self, n: usize, f: impl FnOnce(&mut Node, &mut Cx<'_>) -> T) -> T {
-        let mut out = VecDeque::new();
-        let mut cx = Cx { me: Self::id(n), now: self.now, config: &self.config, out: &mut out, ids: &mut self.ids };
-        let result = f(&mut self.nodes[n], &mut cx);
-        for output in out {
+    fn with<T>(&mut self, n: usize, f: impl FnOnce(&mut Node, &mut Cx) -> T) -> T {
+        (self.cx.me, self.cx.now) = (Self::id(n), self.now);
+        let result = f(&mut self.nodes[n], &mut self.cx);
+        while let Some(output) = self.cx.next_output() {
             let Output::Notify { conn, body } = output else { panic!("{output:?}") };
             let Notification::HaveChunks(have) = *body else { panic!("{body:?}") };
             self.said.push((n, conn.0 as usize, have));

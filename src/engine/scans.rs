@@ -14,13 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Output;
 use super::arriving::Arrivals;
-use super::context::Cx;
-use super::library::Library;
+use super::core::Cx;
+use super::effect::Effect;
+use super::io::Output;
 use super::timers::TimerSet;
 use crate::api::{ErrorCode, PeerEvent};
-use crate::catalog::Catalog;
 use crate::types::{ContentHash, GameId, Job, JobError, JobErrorKind, ManifestHash, OpenedLibrary, ScannedGame};
 
 /// While every game is watched, the scan of everything is only for what a file system does not report, and comes so many times more
@@ -35,7 +34,7 @@ const MAX_HASH_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// Decides which games are watched, scanned and hashed, and when.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Scans {
     /// Whether new work may begin.
     open: bool,
     /// Games with a running scan; all others are idle.
@@ -123,7 +122,7 @@ enum Due {
     Hash,
 }
 
-impl Gate {
+impl Scans {
     pub(super) fn new() -> Self {
         Self {
             open: false,
@@ -142,7 +141,7 @@ impl Gate {
     }
 
     /// Some games are not watched, or all of them are again.
-    pub(super) fn set_polling(&mut self, cx: &mut Cx<'_>, polling: bool) {
+    pub(super) fn set_polling(&mut self, cx: &mut Cx, polling: bool) {
         self.polling = polling;
         if self.open {
             self.arm_fallback(cx);
@@ -150,45 +149,45 @@ impl Gate {
     }
 
     /// The next scan of everything though nothing was seen to change.
-    fn arm_fallback(&mut self, cx: &Cx<'_>) {
+    fn arm_fallback(&mut self, cx: &Cx) {
         let every = cx.config.timers.rescan_every;
         self.timers.set(Due::Fallback, cx.now + if self.polling { every } else { every * WATCHED_FACTOR });
     }
 
     /// A directory was opened that is to take the place of the one before: which of its games are still being copied.
-    pub(super) fn opened(&mut self, cx: &mut Cx<'_>, opened: &mut OpenedLibrary) {
+    pub(super) fn opened(&mut self, cx: &mut Cx, opened: &mut OpenedLibrary) {
         for (game, at) in self.arrivals.open(cx, opened) {
             self.timers.set(Due::Arrival(game), at);
         }
     }
 
     /// A directory is open: watch its games. One sweep follows, for what changed between its scan and its watches.
-    pub(super) fn open(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    pub(super) fn open(&mut self, cx: &mut Cx) {
         self.open = true;
         self.hash_check = true;
-        for game in library.games().keys() {
-            self.watch(cx, game);
+        for game in cx.disk.games().keys().cloned().collect::<Vec<_>>() {
+            self.watch(cx, &game);
         }
         self.timers.set(Due::Sweep, cx.now + cx.config.timers.fs_coalesce);
         self.arm_fallback(cx);
     }
 
-    /// Begins nothing new, so that the directory can be exchanged when [`Gate::is_quiet`].
-    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
+    /// Begins nothing new, so that the directory can be exchanged when [`Scans::is_quiet`].
+    pub(super) fn close(&mut self, cx: &mut Cx) {
         self.open = false;
         self.waiting.clear();
         self.stop_hashing(cx);
     }
 
-    /// Goes on with the same directory after [`Gate::close`].
-    pub(super) fn reopen(&mut self, cx: &mut Cx<'_>) {
+    /// Goes on with the same directory after [`Scans::close`].
+    pub(super) fn reopen(&mut self, cx: &mut Cx) {
         self.open = true;
         self.hash_check = true;
         self.timers.set(Due::Sweep, cx.now);
     }
 
-    /// Forgets a directory that is no longer in use. Only when [`Gate::is_quiet`].
-    pub(super) fn forget(&mut self, cx: &mut Cx<'_>) {
+    /// Forgets a directory that is no longer in use. Only when [`Scans::is_quiet`].
+    pub(super) fn forget(&mut self, cx: &mut Cx) {
         for game in std::mem::take(&mut self.watched) {
             cx.emit(Output::Unwatch { game });
         }
@@ -201,19 +200,19 @@ impl Gate {
     }
 
     /// Something changed in a game's folder.
-    pub(super) fn game_changed(&mut self, cx: &mut Cx<'_>, game: GameId) {
+    pub(super) fn game_changed(&mut self, cx: &mut Cx, game: GameId) {
         if !self.operating.contains(&game) {
             self.timers.set_if_idle(Due::Game(game), cx.now + cx.config.timers.fs_coalesce);
         }
     }
 
     /// Games may have come, gone or changed.
-    pub(super) fn directory_changed(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn directory_changed(&mut self, cx: &mut Cx) {
         self.timers.set_if_idle(Due::Sweep, cx.now + cx.config.timers.fs_coalesce);
     }
 
     /// Looks at one game as soon as possible; `forced`: at all its files, whatever the fingerprint says.
-    pub(super) fn scan(&mut self, cx: &mut Cx<'_>, library: &Library, game: GameId, forced: bool) {
+    pub(super) fn scan(&mut self, cx: &mut Cx, game: GameId, forced: bool) {
         self.timers.cancel(&Due::Game(game.clone()));
         if !self.open || self.operating.contains(&game) {
             return;
@@ -236,7 +235,7 @@ impl Gate {
             self.queue(game, forced);
             return;
         }
-        let known = if forced { None } else { library.games().get(&game).cloned() };
+        let known = if forced { None } else { cx.disk.get(&game).cloned() };
         cx.job(Job::ScanGame { game: game.clone(), known });
         self.scans.insert(game, Scan { forced, then: Then::Take });
     }
@@ -248,20 +247,19 @@ impl Gate {
         }
     }
 
-    /// Takes in the result of [`Job::ScanGame`]; gives it back when it is for [`Gate::look_after_operation`].
+    /// Takes in the result of [`Job::ScanGame`]; [`Effect::LookedAfter`] follows when it is for [`Scans::look_after_operation`].
     pub(super) fn game_scanned(
         &mut self,
-        cx: &mut Cx<'_>,
-        library: &mut Library,
+        cx: &mut Cx,
         game: &GameId,
         result: Result<Option<Arc<ScannedGame>>, JobError>,
-    ) -> Option<Result<Option<Arc<ScannedGame>>, JobError>> {
-        let scan = self.scans.remove(game)?;
-        let is_new = !library.games().contains_key(game);
+    ) {
+        let Some(scan) = self.scans.remove(game) else { return };
+        let is_new = !cx.disk.games().contains_key(game);
         match result {
             result if scan.then == Then::HandOut => {
-                self.pump(cx, library);
-                return Some(result);
+                self.pump(cx);
+                return cx.tell(Effect::LookedAfter { game: game.clone(), result });
             }
             _ if scan.then == Then::DropAndLook => self.look(cx, game),
             _ if scan.then == Then::Drop || self.operating.contains(game) => {}
@@ -275,8 +273,8 @@ impl Gate {
                 }
             }
             Ok(scanned) => {
-                self.take(cx, library, game, scanned, Look { forced: scan.forced, own: false });
-                if is_new && library.games().contains_key(game) {
+                self.take(cx, game, scanned, Look { forced: scan.forced, own: false });
+                if is_new && cx.disk.games().contains_key(game) {
                     // It may have changed between this scan and its watch.
                     self.game_changed(cx, game.clone());
                 }
@@ -285,17 +283,11 @@ impl Gate {
         if let Then::Again { forced } = scan.then {
             self.queue(game.clone(), forced);
         }
-        self.pump(cx, library);
-        None
+        self.pump(cx);
     }
 
     /// Takes in the result of [`Job::ScanAll`].
-    pub(super) fn all_scanned(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &mut Library,
-        result: Result<Vec<Arc<ScannedGame>>, JobError>,
-    ) {
+    pub(super) fn all_scanned(&mut self, cx: &mut Cx, result: Result<Vec<Arc<ScannedGame>>, JobError>) {
         let Sweep::Running { seen, again } = std::mem::replace(&mut self.sweep, Sweep::Idle) else { return };
         match result {
             Err(error) if error.kind == JobErrorKind::Cancelled => {}
@@ -303,14 +295,14 @@ impl Gate {
             Ok(games) => {
                 let mut found: BTreeMap<GameId, Arc<ScannedGame>> =
                     games.into_iter().map(|game| (game.id.clone(), game)).collect();
-                let ids: BTreeSet<GameId> = library.games().keys().chain(found.keys()).cloned().collect();
+                let ids: BTreeSet<GameId> = cx.disk.games().keys().chain(found.keys()).cloned().collect();
                 for id in ids {
                     if seen.contains(&id) || self.operating.contains(&id) {
                         continue;
                     }
-                    let is_new = !library.games().contains_key(&id);
+                    let is_new = !cx.disk.games().contains_key(&id);
                     let scanned = found.remove(&id);
-                    self.take(cx, library, &id, scanned, Look { forced: false, own: false });
+                    self.take(cx, &id, scanned, Look { forced: false, own: false });
                     if is_new {
                         self.game_changed(cx, id);
                     }
@@ -319,12 +311,12 @@ impl Gate {
         }
         self.arm_fallback(cx);
         if again && self.open {
-            self.sweep(cx, library);
+            self.sweep(cx);
         }
     }
 
     /// An operation begins. Whatever is known or seen of the game before it ends does not count.
-    pub(super) fn operation_started(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+    pub(super) fn operation_started(&mut self, cx: &mut Cx, game: &GameId) {
         if !self.operating.insert(game.clone()) {
             return;
         }
@@ -342,20 +334,14 @@ impl Gate {
     }
 
     /// One operation on a game gives way to another; `scanned` is what the first one left (`None`: nothing).
-    pub(super) fn operation_handed_over(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &mut Library,
-        game: &GameId,
-        scanned: Option<Arc<ScannedGame>>,
-    ) {
+    pub(super) fn operation_handed_over(&mut self, cx: &mut Cx, game: &GameId, scanned: Option<Arc<ScannedGame>>) {
         self.put_off.remove(game);
-        self.take(cx, library, game, scanned, Look::OWN);
+        self.take(cx, game, scanned, Look::OWN);
     }
 
-    /// Looks at all files of a game whose operation has done its work. The operation ends with the answer, which comes out of
-    /// [`Gate::game_scanned`].
-    pub(super) fn look_after_operation(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+    /// Looks at all files of a game whose operation has done its work. The operation ends with the answer,
+    /// [`Effect::LookedAfter`].
+    pub(super) fn look_after_operation(&mut self, cx: &mut Cx, game: &GameId) {
         match self.scans.get_mut(game) {
             // One that began before the operation did still runs.
             Some(scan) => scan.then = Then::DropAndLook,
@@ -363,19 +349,13 @@ impl Gate {
         }
     }
 
-    fn look(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+    fn look(&mut self, cx: &mut Cx, game: &GameId) {
         cx.job(Job::ScanGame { game: game.clone(), known: None });
         self.scans.insert(game.clone(), Scan { forced: true, then: Then::HandOut });
     }
 
     /// An operation ended; `scanned` is what it left, when it knows.
-    pub(super) fn operation_ended(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &mut Library,
-        game: &GameId,
-        scanned: Option<Option<Arc<ScannedGame>>>,
-    ) {
+    pub(super) fn operation_ended(&mut self, cx: &mut Cx, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>) {
         if !self.operating.remove(game) {
             return;
         }
@@ -384,11 +364,11 @@ impl Gate {
         self.put_off.remove(game);
         match scanned {
             Some(scanned) => {
-                self.take(cx, library, game, scanned, Look::OWN);
+                self.take(cx, game, scanned, Look::OWN);
                 // Between the operation's last step and the watch something may have changed.
                 self.game_changed(cx, game.clone());
             }
-            None => self.scan(cx, library, game.clone(), false),
+            None => self.scan(cx, game.clone(), false),
         }
     }
 
@@ -405,8 +385,7 @@ impl Gate {
     /// Takes in the result of [`Job::HashGame`].
     pub(super) fn game_hashed(
         &mut self,
-        cx: &mut Cx<'_>,
-        library: &mut Library,
+        cx: &mut Cx,
         game: GameId,
         manifest_hash: ManifestHash,
         result: Result<ContentHash, JobError>,
@@ -416,12 +395,12 @@ impl Gate {
         if hashing.game != game || hashing.cancelled || self.operating.contains(&game) {
             return;
         }
-        let current = library.games().get(&game).filter(|known| known.manifest_hash == manifest_hash).cloned();
+        let current = cx.disk.get(&game).filter(|known| known.manifest_hash == manifest_hash).cloned();
         match (result, current) {
             (Ok(content), Some(known)) => {
                 self.put_off.remove(&game);
                 let hashed = ScannedGame { content_hash: Some(content), ..(*known).clone() };
-                library.put(cx, &game, Some(Arc::new(hashed)));
+                cx.disk.put(&game, Some(Arc::new(hashed)), cx.config.limits.games_per_library);
                 if let Sweep::Running { seen, .. } = &mut self.sweep {
                     // The sweep was told the state without the hash and would bring it back.
                     seen.insert(game);
@@ -435,7 +414,7 @@ impl Gate {
                 let pause = (pause * 2).clamp(MIN_HASH_PAUSE, MAX_HASH_PAUSE);
                 self.put_off.insert(game.clone(), (cx.now + pause, pause));
                 if error.kind == JobErrorKind::Changed {
-                    self.scan(cx, library, game, true);
+                    self.scan(cx, game, true);
                 } else {
                     cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message });
                 }
@@ -449,28 +428,24 @@ impl Gate {
     }
 
     /// Games that wait to be hashed, in the order of their ids.
-    pub(super) fn unhashed<'a>(
-        &'a self,
-        library: &'a Library,
-        catalog: &'a Catalog,
-    ) -> impl Iterator<Item = &'a Arc<ScannedGame>> {
+    pub(super) fn unhashed<'a>(&'a self, cx: &'a Cx) -> impl Iterator<Item = &'a Arc<ScannedGame>> {
         // Games that are offered to nobody need no hash. One that is still being copied will.
         let wanted = |game: &ScannedGame| {
-            game.content_hash.is_none() && game.downloaded && game.unportable.is_none() && catalog.admits(&game.id)
+            game.content_hash.is_none() && game.downloaded && game.unportable.is_none() && cx.catalog.admits(&game.id)
         };
-        library.games().values().filter(move |game| wanted(game) && !self.operating.contains(&game.id))
+        cx.disk.games().values().filter(move |game| wanted(game) && !self.operating.contains(&game.id))
     }
 
     /// Begins to hash the next game unless one is being hashed, or an operation runs (it needs disk and cores more).
-    pub(super) fn hash_next(&mut self, cx: &mut Cx<'_>, library: &Library, catalog: &Catalog, operations_run: bool) {
+    pub(super) fn hash_next(&mut self, cx: &mut Cx, operations_run: bool) {
         if !self.open || !self.hash_check || self.hashing.is_some() || operations_run {
             return;
         }
         self.hash_check = false;
         let not_before = |game: &GameId| self.put_off.get(game).map(|(at, _)| *at);
         let is_due = |game: &&Arc<ScannedGame>| not_before(&game.id).is_none_or(|at| at <= cx.now);
-        let next = self.unhashed(library, catalog).filter(|game| !game.arriving).find(is_due).cloned();
-        let later = self.unhashed(library, catalog).filter_map(|game| not_before(&game.id)).min();
+        let next = self.unhashed(cx).filter(|game| !game.arriving).find(is_due).cloned();
+        let later = self.unhashed(cx).filter_map(|game| not_before(&game.id)).min();
         match (next, later) {
             (Some(game), _) => {
                 cx.job(Job::HashGame { game: game.id.clone(), manifest_hash: game.manifest_hash });
@@ -481,7 +456,7 @@ impl Gate {
         }
     }
 
-    fn stop_hashing(&mut self, cx: &mut Cx<'_>) {
+    fn stop_hashing(&mut self, cx: &mut Cx) {
         if let Some(hashing) = self.hashing.as_mut().filter(|hashing| !hashing.cancelled) {
             hashing.cancelled = true;
             cx.emit(Output::CancelHash { game: hashing.game.clone() });
@@ -494,55 +469,48 @@ impl Gate {
     }
 
     /// Fires what is due.
-    pub(super) fn timeout(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    pub(super) fn timeout(&mut self, cx: &mut Cx) {
         while self.open
             && let Some(due) = self.timers.pop_due(cx.now)
         {
             match due {
-                Due::Game(game) => self.scan(cx, library, game, false),
-                Due::Arrival(game) if self.arrivals.expects(&game) => self.scan(cx, library, game, true),
+                Due::Game(game) => self.scan(cx, game, false),
+                Due::Arrival(game) if self.arrivals.expects(&game) => self.scan(cx, game, true),
                 // There are too many of them.
                 Due::Arrival(_) => {}
-                Due::Sweep | Due::Fallback => self.sweep(cx, library),
+                Due::Sweep | Due::Fallback => self.sweep(cx),
                 // The caller asks for the next hash after every input.
                 Due::Hash => self.hash_check = true,
             }
         }
     }
 
-    fn sweep(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    fn sweep(&mut self, cx: &mut Cx) {
         match &mut self.sweep {
             Sweep::Running { again, .. } => *again = true,
             Sweep::Idle => {
                 self.arm_fallback(cx);
                 self.sweep = Sweep::Running { seen: BTreeSet::new(), again: false };
-                cx.job(Job::ScanAll { known: library.games().values().cloned().collect() });
+                cx.job(Job::ScanAll { known: cx.disk.games().values().cloned().collect() });
             }
         }
     }
 
-    fn pump(&mut self, cx: &mut Cx<'_>, library: &Library) {
+    fn pump(&mut self, cx: &mut Cx) {
         for _ in 0..self.waiting.len() {
             if self.scans.len() >= MAX_SCANS {
                 return;
             }
             if let Some((game, forced)) = self.waiting.pop_front() {
                 // A game whose outdated scan still runs goes to the end of the queue.
-                self.scan(cx, library, game, forced);
+                self.scan(cx, game, forced);
             }
         }
     }
 
     /// Takes in what lies on disk.
-    fn take(
-        &mut self,
-        cx: &mut Cx<'_>,
-        library: &mut Library,
-        game: &GameId,
-        scanned: Option<Arc<ScannedGame>>,
-        look: Look,
-    ) {
-        let scanned = match (library.games().get(game), scanned) {
+    fn take(&mut self, cx: &mut Cx, game: &GameId, scanned: Option<Arc<ScannedGame>>, look: Look) {
+        let scanned = match (cx.disk.get(game), scanned) {
             // The scan was given the state before the hash came in, and found nothing new.
             (Some(known), Some(new))
                 if !look.forced
@@ -554,13 +522,13 @@ impl Gate {
             }
             (_, new) => new,
         };
-        let scanned = self.judge(cx, library, game, scanned, look);
+        let scanned = self.judge(cx, game, scanned, look);
         if let Sweep::Running { seen, .. } = &mut self.sweep {
             seen.insert(game.clone());
         }
         let exists = scanned.is_some();
         self.hash_check = true;
-        library.put(cx, game, scanned);
+        cx.disk.put(game, scanned, cx.config.limits.games_per_library);
         if exists {
             self.watch(cx, game);
         } else if self.watched.remove(game) {
@@ -572,8 +540,7 @@ impl Gate {
     /// Whether it is still being copied, and when that is looked at again.
     fn judge(
         &mut self,
-        cx: &Cx<'_>,
-        library: &Library,
+        cx: &Cx,
         game: &GameId,
         scanned: Option<Arc<ScannedGame>>,
         look: Look,
@@ -583,7 +550,7 @@ impl Gate {
             self.timers.cancel(&Due::Arrival(game.clone()));
             return None;
         };
-        let before = library.games().get(game).map(Arc::as_ref);
+        let before = cx.disk.get(game).map(Arc::as_ref);
         let (judged, at) = match look.own {
             true => self.arrivals.made(cx, before, &scanned),
             false => self.arrivals.found(cx, before, &scanned),
@@ -595,7 +562,7 @@ impl Gate {
         Some(Arc::new(judged))
     }
 
-    fn watch(&mut self, cx: &mut Cx<'_>, game: &GameId) {
+    fn watch(&mut self, cx: &mut Cx, game: &GameId) {
         if !self.operating.contains(game) && self.watched.insert(game.clone()) {
             cx.emit(Output::Watch { game: game.clone() });
         }

@@ -1,0 +1,50 @@
+//! What lies in the game directory, as far as it was looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::types::{GameId, ScannedGame};
+
+/// Every game of the game directory.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    games: BTreeMap<GameId, Arc<ScannedGame>>,
+    /// Games that were found to be other than before, since [`Disk::take_changed`].
+    changed: BTreeSet<GameId>,
+}
+
+impl Disk {
+    /// Another directory was opened. Of too many games the last by name are left out.
+    pub(super) fn open(&mut self, games: &[Arc<ScannedGame>], limit: usize) {
+        self.games = games.iter().take(limit).map(|game| (game.id.clone(), game.clone())).collect();
+        self.changed.clear();
+    }
+
+    /// Ascending by id.
+    pub(super) fn games(&self) -> &BTreeMap<GameId, Arc<ScannedGame>> {
+        &self.games
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, game: &GameId) -> Option<&Arc<ScannedGame>> {
+        self.games.get(game)
+    }
+
+    /// Notes what lies there under this id now (`None`: nothing). One game more than the limit is left out.
+    pub(super) fn put(&mut self, game: &GameId, scanned: Option<Arc<ScannedGame>>, limit: usize) {
+        if self.games.get(game) == scanned.as_ref() {
+            return;
+        }
+        match scanned {
+            None => drop(self.games.remove(game)),
+            Some(_) if !self.games.contains_key(game) && self.games.len() >= limit => return,
+            Some(scanned) => drop(self.games.insert(game.clone(), scanned)),
+        }
+        self.changed.insert(game.clone());
+    }
+
+    /// The games that are other than at the last call.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<GameId> {
+        std::mem::take(&mut self.changed)
+    }
+}

@@ -1,0 +1,213 @@
+//! What is asked of all parts together, and changes none of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::core::Cx;
+use super::io::EngineLoad;
+use super::operations::Here;
+use super::transfer::{Transfers, is_other_content};
+use super::world::Parts;
+use crate::api::{CommandError, ErrorCode, GameRow, LimitState, Operation, OperationRow, Status, WatchState};
+use crate::types::{Availability, GameId, GameSummary, PeerId};
+
+/// Why a game that somebody writes is not offered.
+const ARRIVING: &str = "still being copied";
+
+/// All parts, to be looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Query<'a> {
+    pub(super) cx: &'a Cx,
+    pub(super) parts: &'a Parts,
+    pub(super) transfers: &'a Transfers,
+}
+
+impl Query<'_> {
+    /// What runs on a game, of whatever kind.
+    pub(super) fn operation(&self, game: &GameId) -> Option<Operation> {
+        self.transfers.operation(game).or_else(|| self.parts.operations.operation(game))
+    }
+
+    /// Everything that runs or waits, ascending by game.
+    pub(super) fn operation_rows(&self) -> Vec<OperationRow> {
+        let mut rows = self.transfers.operations();
+        rows.extend(self.parts.operations.rows());
+        rows.sort_by(|a, b| a.game.cmp(&b.game));
+        rows
+    }
+
+    /// Whether anything runs or waits on any game.
+    pub(super) fn operations_run(&self) -> bool {
+        !self.transfers.is_drained() || !self.parts.operations.is_empty()
+    }
+
+    /// A game on which nothing runs, as it lies here; `None`: only peers have it. Errors in this order: `operation-in-progress`,
+    /// `unknown-game`.
+    pub(super) fn free_game(&self, game: &GameId) -> Here {
+        if self.operation(game).is_some() {
+            let message = format!("an operation on {game} runs or waits already");
+            return Err(CommandError::new(ErrorCode::OperationInProgress, message));
+        }
+        let here = self.cx.disk.get(game).cloned();
+        if here.is_none() && !self.parts.peers.lists(game) {
+            let message = format!("neither this library nor any peer's lists {game}");
+            return Err(CommandError::new(ErrorCode::UnknownGame, message));
+        }
+        Ok(here)
+    }
+
+    /// For `metrics`.
+    pub(super) fn load(&self) -> EngineLoad {
+        EngineLoad { peers: self.parts.peers.connections(), ..self.transfers.load(&self.cx.config) }
+    }
+
+    /// For `status`. `watch`, `limits`, `sent_live`: what only the engine knows.
+    pub(super) fn status(&self, watch: WatchState, limits: LimitState, sent_live: u64) -> Status {
+        let state = self.cx.announced.state;
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            peer_id: self.cx.me,
+            listen_addrs: self.parts.peers.listen().to_vec(),
+            game_dir: self.parts.library.dir().to_owned(),
+            library_epoch: state.epoch,
+            library_rev: state.rev,
+            library_digest: state.digest,
+            games: state.game_count as usize,
+            peers_connected: self.parts.peers.connected(),
+            peers_incompatible: self.parts.peers.incompatible(),
+            peers_blocked: self.parts.peers.blocked(),
+            sources_banned: self.transfers.sources_banned(self.cx.now),
+            operations: self.operation_rows(),
+            watch,
+            bytes_received: self.transfers.bytes_received(),
+            // One counts finished sends, the other what moved so far; neither is ever ahead of the truth.
+            bytes_sent: self.transfers.bytes_sent().max(sent_live),
+            hash_queue: self.parts.scans.unhashed(self.cx).count(),
+            limits,
+            paused: self.transfers.is_paused(),
+            mirrors: self.parts.mirrors.rows(),
+        }
+    }
+
+    /// The rows of `list-games`: every game here or at a connected peer, ascending by id.
+    pub(super) fn game_rows(&self) -> Vec<GameRow> {
+        #[derive(Default)]
+        struct Offers {
+            newest: Option<Arc<GameSummary>>,
+            peer_count: usize,
+            other_content: usize,
+            sources: Vec<PeerId>,
+        }
+        let mut offers: BTreeMap<GameId, Offers> = BTreeMap::new();
+        for game in self.cx.disk.games().keys().cloned() {
+            offers.insert(game, Offers::default());
+        }
+        for operation in self.operation_rows() {
+            offers.entry(operation.game).or_default();
+        }
+        for (peer, _, library) in self.parts.peers.libraries() {
+            for game in library.games() {
+                let offer = match offers.get_mut(&game.id) {
+                    Some(offer) => offer,
+                    None => offers.entry(game.id.clone()).or_default(),
+                };
+                offer.peer_count += 1;
+                if game.availability == Availability::Ready && game.downloaded {
+                    offer.sources.push(peer);
+                    let here = self.cx.disk.get(&game.id);
+                    offer.other_content += usize::from(here.is_some_and(|here| is_other_content(here, game)));
+                }
+                if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
+                    offer.newest = Some(game.clone());
+                }
+            }
+        }
+        for (mirror, game) in self.parts.mirrors.games() {
+            let offer = offers.entry(game.id.clone()).or_default();
+            offer.sources.push(mirror);
+            if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
+                offer.newest = Some(game.clone());
+            }
+        }
+        // By what two ids that are one folder somewhere have in common.
+        let own: BTreeMap<String, &GameId> =
+            self.cx.disk.games().keys().map(|own| (own.collision_key(), own)).collect();
+        let row = |(id, offer): (GameId, Offers)| GameRow {
+            other_content_peers: offer.other_content,
+            unavailable_reason: own
+                .get(&id.collision_key())
+                .filter(|twin| **twin != &id)
+                .map(|twin| id.refusal_beside(twin.as_str())),
+            ..self.game_row(id, offer.newest, offer.peer_count, offer.sources)
+        };
+        offers.into_iter().map(row).collect()
+    }
+
+    /// Whether a peer's copy says more about what can be had than another: a ready one, then the newer version.
+    fn is_newer(&self, game: &GameSummary, than: &GameSummary) -> bool {
+        let ready = |game: &GameSummary| game.downloaded && game.availability == Availability::Ready;
+        match (ready(game), ready(than)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => match (&game.eti_version, &than.eti_version) {
+                (Some(a), Some(b)) => self.cx.catalog.compare_versions(&game.id, a, b).is_gt(),
+                (a, b) => a.is_some() && b.is_none(),
+            },
+        }
+    }
+
+    fn game_row(
+        &self,
+        id: GameId,
+        newest: Option<Arc<GameSummary>>,
+        peer_count: usize,
+        sources: Vec<PeerId>,
+    ) -> GameRow {
+        let local = self.cx.disk.get(&id);
+        let summary = self.parts.library.summary(&id);
+        // A running download has set the sentinel aside, whatever was seen before it began.
+        let here =
+            local.filter(|game| game.downloaded && self.transfers.operation(&id) != Some(Operation::Downloading));
+        let name = match (self.cx.catalog.entry(&id), &newest) {
+            (Some(entry), _) => entry.name.clone(),
+            (None, Some(newest)) => newest.name.clone(),
+            (None, None) => summary.map_or_else(|| id.to_string(), |summary| summary.name.clone()),
+        };
+        let (version, size, content_hash) = match (here, &newest, local) {
+            (Some(here), ..) => (here.eti_version.clone(), here.size, here.content_hash),
+            (None, Some(newest), _) => (newest.eti_version.clone(), newest.size, newest.content_hash),
+            (None, None, Some(local)) => (local.eti_version.clone(), local.size, local.content_hash),
+            (None, None, None) => (None, 0, None),
+        };
+        let local_only_reason = local.and_then(|game| match &game.unportable {
+            Some(reason) => Some(reason.clone()),
+            None if game.arriving => Some(ARRIVING.to_owned()),
+            None if !game.downloaded && self.cx.catalog.admits(&id) => None,
+            None => {
+                let withheld = self.cx.catalog.withholds(&id, game.eti_version.as_deref(), game.content_hash);
+                withheld.map(str::to_owned)
+            }
+        });
+        GameRow {
+            name,
+            version,
+            size,
+            downloaded: here.is_some(),
+            installed: local.is_some_and(|game| game.installed),
+            installed_by: local.and_then(|game| game.installed_by),
+            installs_by: here.and_then(|game| game.installs_by),
+            operation: self.operation(&id),
+            progress: self.transfers.progress(&id).or_else(|| self.parts.operations.progress(&id)),
+            local_only_reason,
+            arriving: local.is_some_and(|game| game.arriving),
+            other_content_peers: 0,
+            unavailable_reason: None,
+            changed: local.is_some_and(|game| game.is_changed()),
+            leaves_out: local.and_then(|game| game.leaves_out.clone()),
+            content_hash,
+            peer_count,
+            sources,
+            id,
+        }
+    }
+}
