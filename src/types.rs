@@ -39,5 +39,5 @@ pub use manifest::{
 };
 pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
 pub use packing::Packing;
-pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_reserved_at_root};
+pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_of_a_desktop, is_reserved_at_root};
 pub use text::{is_utf16, shortened, without_mark};

@@ -79,6 +79,28 @@ fn files(dir: &GameDir, game: &str) -> ServedManifest {
     dir.read_manifest(&id(game), scan(dir, game).manifest_hash).unwrap()
 }
 
+#[test]
+fn files_of_desktops_are_no_part_of_a_game() {
+    let disk = Disk::new();
+    disk.game("quake");
+    let (dir, _) = disk.open();
+    let before = scan(&dir, "quake");
+    for name in [".DS_Store", "data/.DS_Store", "Thumbs.db", "data/maps/desktop.ini", "._version.ini", ".directory"] {
+        disk.write(&format!("quake/{name}"), "of a desktop");
+    }
+    let after = scan(&dir, "quake");
+    assert_eq!((after.manifest_hash, after.size), (before.manifest_hash, before.size));
+    assert!(after.unportable.is_none());
+    disk.write("quake/data/.DS_Store.txt", "of the game");
+    assert_ne!(scan(&dir, "quake").manifest_hash, before.manifest_hash);
+    // One that holds nothing else is empty.
+    disk.write("doom/version.ini", "1.0");
+    disk.write("doom/saves/.DS_Store", "of a desktop");
+    let with = scan(&dir, "doom");
+    fs::remove_file(disk.path("doom/saves/.DS_Store")).unwrap();
+    assert_eq!(scan(&dir, "doom").manifest_hash, with.manifest_hash);
+}
+
 static RUN: AtomicBool = AtomicBool::new(false);
 
 #[test]

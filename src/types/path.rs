@@ -113,6 +113,13 @@ pub fn is_reserved_at_root(name: &str) -> bool {
         || name.starts_with(".version.ini.")
 }
 
+/// Whether a file of this name is put into every folder by the desktops of some system: it is no part of a game.
+pub fn is_of_a_desktop(name: &str) -> bool {
+    const IN_LOWER_CASE: [&str; 5] = [".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory"];
+    // What a Mac keeps of the file of that name where the file system cannot.
+    name.starts_with("._") || IN_LOWER_CASE.contains(&name.to_ascii_lowercase().as_str())
+}
+
 fn component_fault(component: &str) -> Option<&'static str> {
     if component.is_empty() {
         return Some("a component is empty");

@@ -135,14 +135,25 @@ impl Context {
         match (recorded, result) {
             (Some(mut error), _) => {
                 if matches!(error.kind, JobErrorKind::BadArchive | JobErrorKind::UnsafePath) {
-                    error.message = format!("cannot unpack {}: {}", set.name, error.message);
+                    error.message = format!("cannot unpack {}: {}{}", set.name, error.message, pieces(set));
                 }
                 Err(error)
             }
             (None, Ok(value)) => Ok(value),
             (None, Err(why)) => {
-                Err(JobError::new(JobErrorKind::BadArchive, format!("cannot unpack {}: {why}", set.name)))
+                let message = format!("cannot unpack {}: {why}{}", set.name, pieces(set));
+                Err(JobError::new(JobErrorKind::BadArchive, message))
             }
         }
+    }
+}
+
+/// Of an archive in pieces, what may be wrong with it: how many there must be is written nowhere.
+fn pieces(set: &ArchiveSet) -> String {
+    match set.files.last().filter(|_| set.is_cut) {
+        Some(last) => {
+            format!(" (it was cut into parts; {} were found, up to {}: is one missing?)", set.files.len(), last.name)
+        }
+        None => String::new(),
     }
 }

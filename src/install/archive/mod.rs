@@ -25,6 +25,7 @@ mod staging;
 mod tar;
 mod zip;
 
+use std::io;
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
@@ -189,6 +190,15 @@ fn unpack_sets(
 
 /// What a decoder or the staging says; the context may know a better reason.
 type Step<T> = Result<T, String>;
+
+/// An error of a decoder's input, which is mostly one of its bytes.
+fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it is damaged or cut off: it ends too early".to_owned(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => format!("it is damaged: {error}"),
+        _ => error.to_string(),
+    }
+}
 
 enum Opened {
     Rar(rar::Rar),

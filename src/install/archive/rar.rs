@@ -34,13 +34,18 @@ impl Rar {
         let headers = limits.max_entries.saturating_mul(2).saturating_add(1024);
         let options = ArchiveReadOptions::new().with_max_header_count(headers).with_max_header_bytes(MAX_HEADER_BYTES);
         let mut volumes = Vec::with_capacity(set.files.len());
-        for part in &set.files {
-            let source = Source::open(root, part, context).map_err(|e| e.to_string())?;
+        let sources: Vec<_> = if set.is_cut {
+            vec![Source::open_whole(root, set, context)]
+        } else {
+            set.files.iter().map(|part| Source::open(root, part, context)).collect()
+        };
+        for source in sources {
+            let source = source.map_err(|e| e.to_string())?;
             let len = source.len();
             let volume = ArchiveReader::read_reader_with_options(source, options).map_err(|e| words(&e))?;
             volumes.push((volume, len));
         }
-        complete(&volumes)?;
+        complete(&volumes, set)?;
         let volumes: Vec<Archive> = volumes.into_iter().map(|(volume, _)| volume).collect();
         let members = match volumes.as_slice() {
             [one] => one.members().collect(),
@@ -104,7 +109,7 @@ impl Rar {
 }
 
 /// Checks that no volume is missing, at the end neither: a file may end just where a volume does.
-fn complete(volumes: &[(Archive, u64)]) -> Step<()> {
+fn complete(volumes: &[(Archive, u64)], set: &ArchiveSet) -> Step<()> {
     for (at, (volume, len)) in volumes.iter().enumerate() {
         let last = at + 1 == volumes.len();
         let (encrypted, goes_on, in_order) = match volume {
@@ -133,7 +138,15 @@ fn complete(volumes: &[(Archive, u64)]) -> Step<()> {
         match (goes_on, in_order) {
             (None, _) => return Err("it is cut off".to_owned()),
             (Some(goes_on), true) if goes_on != last => {}
-            _ => return Err("a volume is missing".to_owned()),
+            (_, in_order) => {
+                let name = set.files.get(at).map_or("", |part| part.name.as_str());
+                let place = match (in_order, at) {
+                    (false, 0) => format!("the first one (before {name}, or an .exe instead of it)"),
+                    (false, _) => format!("the one before {name}"),
+                    (true, _) => format!("the one after {name}"),
+                };
+                return Err(format!("a volume is missing: {place}"));
+            }
         }
     }
     Ok(())

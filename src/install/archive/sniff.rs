@@ -1,11 +1,13 @@
 //! Which files are archives, and which of them belong together: by their first bytes.
 //!
 //! An `.eti` is an archive by definition. So one that begins otherwise is searched for an archive behind a program that
-//! unpacks itself, and is a bad one if there is none.
+//! unpacks itself, and is a bad one if there is none. So is an `.exe` where the other volumes of a set lack their first.
+//!
+//! What was cut into `x.001`, `x.002`, … is one archive, if its first part begins like one: the others begin like nothing.
 //!
 //! This runs in the daemon itself, so it decodes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fs::{Dir, EntryKind, File, FsError};
 use crate::types::{JobError, JobErrorKind, Packing, RelPath};
@@ -39,13 +41,15 @@ pub(super) enum Codec {
     Zstd,
 }
 
-/// One archive: a file, or the volumes of a RAR in their order.
+/// One archive: a file, the volumes of a RAR in their order, or the pieces that a file was cut into.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ArchiveSet {
     /// Of its first file.
     pub(super) name: RelPath,
     pub(super) files: Vec<Part>,
     pub(super) format: Format,
+    /// The files are the pieces of one.
+    pub(super) is_cut: bool,
     /// Of all its files.
     pub(super) bytes: u64,
 }
@@ -88,32 +92,120 @@ pub(super) fn is_archive(root: &Dir, name: &RelPath) -> Result<bool, FsError> {
 
 /// The archives directly in `root`, ascending by the name of their first file. `only_eti`: those called so.
 pub(super) fn sets(root: &Dir, only_eti: bool) -> Result<Vec<ArchiveSet>, JobError> {
+    let mut files = files(root)?;
+    files.retain(|(name, _)| !only_eti || Packing::unpacks_always(name));
     let mut sets = Vec::new();
-    let mut volumes: BTreeMap<String, Vec<(Position, Part, u64)>> = BTreeMap::new();
-    for (name, bytes) in files(root)? {
-        if only_eti && !Packing::unpacks_always(&name) {
-            continue;
-        }
-        let Some((head, start)) = look(root, &name)? else { continue };
+    let mut volumes = Volumes::of(&files);
+    for (name, bytes) in &files {
+        let Some((head, start)) = look(root, name)? else { continue };
         let part = Part { name: name.clone(), start };
         match head {
-            Head::Volume { number, numbered_names } => {
-                let (stem, by_name) = volume_name(name.as_str(), numbered_names);
-                volumes.entry(stem).or_default().push((number.unwrap_or(by_name), part, bytes));
+            Head::Volume { number, numbered_names } => volumes.add(number, numbered_names, part, *bytes),
+            Head::Whole(Format::Zip) if extension(name.as_str()).as_deref() == Some("z01") => {
+                return Err(cut_zip(name));
             }
-            Head::Whole(format) => sets.push(ArchiveSet { files: vec![part], name, format, bytes }),
+            Head::Whole(format) => {
+                let (pieces, bytes) = pieces(&files, part, *bytes)?;
+                sets.push(ArchiveSet { name: name.clone(), is_cut: pieces.len() > 1, files: pieces, format, bytes });
+            }
         }
     }
-    for mut set in volumes.into_values() {
-        set.sort();
-        let bytes = set.iter().map(|(_, _, bytes)| bytes).fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-        let files: Vec<Part> = set.into_iter().map(|(_, part, _)| part).collect();
-        if let Some(name) = files.first().map(|part| part.name.clone()) {
-            sets.push(ArchiveSet { name, files, format: Format::Rar, bytes });
-        }
-    }
+    sets.extend(volumes.sets(root, &files)?);
     sets.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(sets)
+}
+
+/// The pieces of a file whose first one is `first`, in order, and their bytes: `x.001`, `x.002`, …; any other file is its only
+/// piece.
+fn pieces(files: &[(RelPath, u64)], first: Part, bytes: u64) -> Result<(Vec<Part>, u64), JobError> {
+    let numbered = |name: &str| {
+        let (stem, number) = name.rsplit_once('.')?;
+        let is_number = number.len() >= 3 && number.bytes().all(|digit| digit.is_ascii_digit());
+        Some((stem.to_lowercase(), number.parse::<u64>().ok().filter(|_| is_number)?))
+    };
+    let Some((stem, 1)) = numbered(first.name.as_str()) else { return Ok((vec![first], bytes)) };
+    let of_it = files.iter().filter_map(|(name, bytes)| {
+        let (other, number) = numbered(name.as_str())?;
+        (other == stem && number > 1).then_some((number, name, *bytes))
+    });
+    let rest: BTreeMap<u64, (&RelPath, u64)> = of_it.map(|(number, name, bytes)| (number, (name, bytes))).collect();
+    let name = first.name.clone();
+    let (mut pieces, mut sum) = (vec![first], bytes);
+    for (expected, (number, (piece, bytes))) in (2..).zip(rest) {
+        if number != expected {
+            let message =
+                format!("cannot unpack {name}: it was cut into parts, and part {expected}, before {piece}, is missing");
+            return Err(JobError::new(JobErrorKind::BadArchive, message));
+        }
+        pieces.push(Part { name: piece.clone(), start: 0 });
+        sum = sum.saturating_add(bytes);
+    }
+    Ok((pieces, sum))
+}
+
+fn cut_zip(name: &RelPath) -> JobError {
+    let message = format!(
+        "cannot unpack {name}: it is the first part of a ZIP that was split into .z01, .z02, … and .zip, which is not read here; \
+         make one file of it (7-Zip: unpack and pack again; Info-ZIP: zip -s 0 SPLIT.zip --out WHOLE.zip)"
+    );
+    JobError::new(JobErrorKind::BadArchive, message)
+}
+
+/// The volumes of RARs, by set.
+struct Volumes {
+    /// What comes before `.r00`: the first volume is called `.rar` there, digits or not.
+    old_names: BTreeSet<String>,
+    sets: BTreeMap<String, Vec<(Position, Part, u64)>>,
+}
+
+impl Volumes {
+    fn of(files: &[(RelPath, u64)]) -> Self {
+        let lower = files.iter().map(|(name, _)| name.as_str().to_lowercase());
+        let old_names = lower.filter_map(|name| name.strip_suffix(".r00").map(str::to_owned)).collect();
+        Self { old_names, sets: BTreeMap::new() }
+    }
+
+    /// The set that a file belongs to by its name, and its place there.
+    fn place(&self, name: &str, numbered_names: bool) -> (String, Position) {
+        let lower = name.to_lowercase();
+        match lower.rsplit_once('.') {
+            Some((stem, "rar" | "exe")) if self.old_names.contains(stem) => (stem.to_owned(), 0),
+            _ => volume_name(&lower, numbered_names),
+        }
+    }
+
+    fn add(&mut self, number: Option<Position>, numbered_names: bool, part: Part, bytes: u64) {
+        let (stem, by_name) = self.place(part.name.as_str(), numbered_names);
+        self.sets.entry(stem).or_default().push((number.unwrap_or(by_name), part, bytes));
+    }
+
+    /// All sets; a first volume that is missing is looked for in the programs that unpack such sets.
+    fn sets(mut self, root: &Dir, files: &[(RelPath, u64)]) -> Result<Vec<ArchiveSet>, JobError> {
+        for (name, bytes) in files {
+            if extension(name.as_str()).as_deref() != Some("exe") {
+                continue;
+            }
+            let as_rar = format!("{}rar", name.as_str().strip_suffix("exe").unwrap_or(name.as_str()));
+            let lacks_first = |stem: &String| {
+                let set = self.sets.get(stem);
+                set.is_some_and(|set| set.iter().all(|(number, ..)| *number != 0))
+            };
+            let stems = [true, false].map(|numbered_names| self.place(&as_rar, numbered_names).0);
+            let Some(stem) = stems.into_iter().find(lacks_first) else { continue };
+            if let Some((Head::Volume { .. }, start)) = behind_stub(&root.open_read(name)?)? {
+                let part = Part { name: name.clone(), start };
+                self.sets.entry(stem).or_default().push((0, part, *bytes));
+            }
+        }
+        let set = |mut set: Vec<(Position, Part, u64)>| {
+            set.sort();
+            let bytes = set.iter().fold(0u64, |sum, (.., bytes)| sum.saturating_add(*bytes));
+            let files: Vec<Part> = set.into_iter().map(|(_, part, _)| part).collect();
+            let name = files.first()?.name.clone();
+            Some(ArchiveSet { name, files, format: Format::Rar, is_cut: false, bytes })
+        };
+        Ok(self.sets.into_values().filter_map(set).collect())
+    }
 }
 
 /// Formats that programs read as they are, though they are archives by their first bytes: a game that consists of such

@@ -11,11 +11,19 @@ use crate::fs::{Dir, File};
 const AHEAD: usize = 256 << 10;
 const AFTER_JUMP: usize = 4 << 10;
 
+/// A file of the archive.
+struct Piece {
+    file: File,
+    /// Where in the file the archive's bytes begin.
+    start: u64,
+    /// Which byte of the archive that is.
+    at: u64,
+}
+
 /// A buffered, seekable reader that counts, and stops when the unpacking is cancelled.
 pub(super) struct Source {
-    file: File,
-    /// Where in the file the archive begins. Everything else counts from there.
-    start: u64,
+    /// In order; never empty.
+    pieces: Vec<Piece>,
     len: u64,
     at: u64,
     /// What of the archive lies in `buffer`: from here, `held` bytes.
@@ -26,21 +34,28 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Of the only file of an archive that is in one.
-    pub(super) fn open_first(root: &Dir, set: &ArchiveSet, context: &Context) -> io::Result<Self> {
-        match set.files.first() {
-            Some(part) => Self::open(root, part, context),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
+    /// Of an archive that is one file, or was cut into several.
+    pub(super) fn open_whole(root: &Dir, set: &ArchiveSet, context: &Context) -> io::Result<Self> {
+        Self::of(root, &set.files, context)
     }
 
+    /// Of one volume.
     pub(super) fn open(root: &Dir, part: &Part, context: &Context) -> io::Result<Self> {
-        let opened = root.open_read(&part.name).and_then(|file| Ok((file.stat()?.size, file)));
-        let (size, file) = opened.map_err(|e| context.fail(e.into()))?;
-        file.advise_sequential();
-        let (start, len) = (part.start, size.saturating_sub(part.start));
+        Self::of(root, std::slice::from_ref(part), context)
+    }
+
+    fn of(root: &Dir, parts: &[Part], context: &Context) -> io::Result<Self> {
+        let (mut pieces, mut end) = (Vec::with_capacity(parts.len()), 0u64);
+        for part in parts {
+            let opened = root.open_read(&part.name).and_then(|file| Ok((file.stat()?.size, file)));
+            let (size, file) = opened.map_err(|e| context.fail(e.into()))?;
+            file.advise_sequential();
+            let len = size.saturating_sub(part.start);
+            pieces.push(Piece { file, start: part.start, at: end });
+            end = end.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
+        }
         let (buffer, context) = (AlignedBytes::zeroed(AHEAD), context.clone());
-        Ok(Self { file, start, len, at: 0, from: 0, held: 0, buffer, context })
+        Ok(Self { pieces, len: end, at: 0, from: 0, held: 0, buffer, context })
     }
 
     /// Of the archive, in bytes.
@@ -53,9 +68,15 @@ impl Source {
         let goes_on = self.at == self.from.saturating_add(self.held as u64);
         let want = if goes_on { AHEAD } else { AFTER_JUMP };
         self.held = 0;
-        let from = self.start.checked_add(self.at).ok_or(io::ErrorKind::InvalidInput)?;
-        let read = match self.buffer.get_mut(..want) {
-            Some(buffer) => self.file.read_at(buffer, from).map_err(|e| self.context.fail(e.into()))?,
+        // A read ends with its piece; the next one goes on in the next piece.
+        let behind = self.pieces.partition_point(|piece| piece.at <= self.at);
+        let end = self.pieces.get(behind).map_or(self.len, |next| next.at);
+        let left = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let piece =
+            behind.checked_sub(1).and_then(|place| self.pieces.get(place)).ok_or(io::ErrorKind::InvalidInput)?;
+        let from = piece.start.checked_add(self.at - piece.at).ok_or(io::ErrorKind::InvalidInput)?;
+        let read = match self.buffer.get_mut(..want.min(left)) {
+            Some(buffer) => piece.file.read_at(buffer, from).map_err(|e| self.context.fail(e.into()))?,
             None => 0,
         };
         self.from = self.at;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unicode_normalization::UnicodeNormalization;
 
 use super::context::Context;
-use super::{ArchiveLimits, Step};
+use super::{ArchiveLimits, Step, io_words};
 use crate::fs::{Dir, File};
 use crate::install::owner::NUMBER;
-use crate::types::{JobError, JobErrorKind, RelPath};
+use crate::types::{JobError, JobErrorKind, RelPath, is_of_a_desktop};
 
 /// Bytes are collected up to here before they are written.
 const BUFFER: usize = 256 << 10;
@@ -64,6 +64,8 @@ struct State {
     allowance: u64,
     stream_allowance: u64,
     open: Option<Open>,
+    /// What comes belongs to a file that is left out.
+    leaves_out: bool,
 }
 
 struct Known {
@@ -92,6 +94,7 @@ impl Staging {
             allowance: 0,
             stream_allowance: 0,
             open: None,
+            leaves_out: false,
         })))
     }
 
@@ -146,7 +149,7 @@ impl Staging {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(format!("{name}: {e}")),
+                Err(e) => return Err(format!("the entry {name:?}: {}", io_words(&e))),
             };
             self.write(buffer.get(..n).unwrap_or_default()).map_err(|e| format!("{name}: {e}"))?;
             copied += n as u64;
@@ -222,13 +225,19 @@ impl State {
 
     fn make_dir(&mut self, name: &str) -> Result<(), JobError> {
         self.count_entry()?;
-        let Some(path) = entry_path(name)? else { return Ok(()) };
-        self.enter_dir(&path).map(drop)
+        match entry_path(name)?.filter(|path| !is_left_out(path)) {
+            Some(path) => self.enter_dir(&path).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn begin_file(&mut self, name: &str, exec: bool) -> Result<(), JobError> {
         self.count_entry()?;
         let path = entry_path(name)?.ok_or_else(|| unsafe_entry(name, "it has no name"))?;
+        if is_left_out(&path) {
+            self.leaves_out = true;
+            return Ok(());
+        }
         let path = match path.parent() {
             None => path,
             Some(parent) => {
@@ -286,6 +295,9 @@ impl State {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), JobError> {
         self.allowance = self.allowance.checked_sub(bytes.len() as u64).ok_or_else(too_much)?;
+        if self.leaves_out {
+            return Ok(());
+        }
         let Some(open) = &mut self.open else {
             return Err(JobError::new(JobErrorKind::BadArchive, "it has bytes that belong to no file"));
         };
@@ -302,6 +314,7 @@ impl State {
     }
 
     fn end_file(&mut self) -> Result<(), JobError> {
+        self.leaves_out = false;
         match self.open.take() {
             None => Ok(()),
             Some(mut open) => open.flush(),
@@ -349,15 +362,12 @@ impl io::Read for FileReader {
 fn entry_path(name: &str) -> Result<Option<RelPath>, JobError> {
     // Archives of Windows separate by backslashes; those of Macs decompose accents.
     let path: String = name.chars().map(|c| if c == '\\' { '/' } else { c }).nfc().collect();
-    let mut path = path.as_str();
-    while let Some(rest) = path.strip_prefix("./") {
-        path = rest;
-    }
-    path = path.strip_suffix('/').unwrap_or(path);
-    if path.is_empty() && !name.starts_with(['/', '\\']) || path == "." {
+    // Every unpacker takes `/a//b` for `a/b` beneath its own directory.
+    let components: Vec<&str> = path.split('/').filter(|component| !matches!(*component, "" | ".")).collect();
+    if components.is_empty() {
         return Ok(None);
     }
-    let path = RelPath::parse_unreserved(path).map_err(|e| unsafe_entry(name, e.reason))?;
+    let path = RelPath::parse_unreserved(&components.join("/")).map_err(|e| unsafe_entry(name, e.reason))?;
     // Marks whose directory it is, under every spelling that some file system takes for it. But an archive that was made of an
     // installation is an archive all the same: the number in it is replaced.
     let key = path.collision_key();
@@ -365,6 +375,11 @@ fn entry_path(name: &str) -> Result<Option<RelPath>, JobError> {
         return Err(unsafe_entry(name, "its first component is reserved"));
     }
     Ok(Some(path))
+}
+
+/// Whether an entry is none of what was packed: what a Mac adds to archives, and what desktops put into every folder.
+fn is_left_out(path: &RelPath) -> bool {
+    path.components().any(|component| component == "__MACOSX") || is_of_a_desktop(path.file_name())
 }
 
 fn refuse_special(name: &str, kind: EntryType) -> Result<(), JobError> {

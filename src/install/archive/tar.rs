@@ -35,7 +35,7 @@ impl Tar {
         limits: &ArchiveLimits,
         context: &Context,
     ) -> Step<Self> {
-        let source = Source::open_first(root, set, context).map_err(|e| e.to_string())?;
+        let source = Source::open_whole(root, set, context).map_err(|e| e.to_string())?;
         let mut stream = decoder(source, codec, limits).map_err(|e| e.to_string())?;
         let mut head = Vec::new();
         stream.by_ref().take(BLOCK as u64).read_to_end(&mut head).map_err(|e| e.to_string())?;

@@ -3,12 +3,12 @@
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::Step;
 use super::context::Context;
 use super::names::CodePage;
 use super::sniff::ArchiveSet;
 use super::source::Source;
 use super::staging::{EntryType, Staging};
+use super::{Step, io_words};
 use crate::fs::Dir;
 
 pub(super) struct Zip {
@@ -18,8 +18,8 @@ pub(super) struct Zip {
 
 impl Zip {
     pub(super) fn open(root: &Dir, set: &ArchiveSet, context: &Context) -> Step<Self> {
-        let source = Source::open_first(root, set, context).map_err(|e| e.to_string())?;
-        let archive = ZipArchive::new(source).map_err(|e| e.to_string())?;
+        let source = Source::open_whole(root, set, context).map_err(|e| e.to_string())?;
+        let archive = ZipArchive::new(source).map_err(|e| words(&e))?;
         // The reader has put a name in Unicode in its place, where an entry has one with the right checksum.
         let page = CodePage::of(archive.file_names_raw());
         Ok(Self { archive, page })
@@ -36,11 +36,11 @@ impl Zip {
         if self.archive.has_duplicate_names() {
             return Err("two entries have the same name".to_owned());
         }
-        if self.archive.has_overlapping_files().map_err(|e| e.to_string())? {
+        if self.archive.has_overlapping_files().map_err(|e| words(&e))? {
             return Err("entries lie over one another".to_owned());
         }
         for at in 0..self.archive.len() {
-            let entry = self.archive.by_index_data(at).map_err(|e| e.to_string())?;
+            let entry = self.archive.by_index_data(at).map_err(|e| words(&e))?;
             let name = self.page.decode(entry.name_raw());
             let kind = EntryType::of_unix_mode(entry.unix_mode().unwrap_or(0), name.ends_with(['/', '\\']));
             staging.check(&name, kind)?;
@@ -48,7 +48,8 @@ impl Zip {
             let size = entry.size();
             match kind {
                 EntryType::File { exec } => {
-                    let mut from = self.archive.by_index(at).map_err(|e| words(&name, &e))?;
+                    let mut from =
+                        self.archive.by_index(at).map_err(|e| format!("the entry {name:?}: {}", words(&e)))?;
                     let copied = staging.copy_file(&name, exec, &mut from)?;
                     if copied != size {
                         return Err(format!("the entry {name:?} has {copied} bytes, and should have {size}"));
@@ -80,6 +81,14 @@ fn check_flags(name: &str, flags: u16) -> Step<()> {
     Ok(())
 }
 
-fn words(name: &str, error: &ZipError) -> String {
-    format!("the entry {name:?}: {error}")
+fn words(error: &ZipError) -> String {
+    match error {
+        ZipError::Io(error) => io_words(error),
+        ZipError::CompressionMethodNotSupported(method) => {
+            format!("it is packed with method {method}, which is not read here; pack it anew with Deflate")
+        }
+        ZipError::UnsupportedArchive(what) => format!("it is of a kind that is not read here: {what}"),
+        ZipError::InvalidArchive(what) => format!("it is damaged or cut off: {what}"),
+        error => error.to_string(),
+    }
 }
