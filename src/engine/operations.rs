@@ -182,7 +182,7 @@ impl Operations {
     /// did not come to its end is removed likewise.
     pub(super) fn remove(&mut self, cx: &mut Cx, id: CommandId, game: GameId, here: Here) {
         let kind = here.and_then(|here| match here {
-            Some(here) if !here.downloaded && here.size == 0 => Err(not_downloaded(&game)),
+            Some(here) if !here.downloaded && here.size == 0 => Err(not_downloaded(&game, Some(&here))),
             Some(here) if here.installed => {
                 let message = match here.installed_by {
                     Some(InstalledBy::SomebodyElse) => {
@@ -193,7 +193,7 @@ impl Operations {
                 Err(CommandError::new(ErrorCode::InUse, message))
             }
             Some(_) => Ok(Kind::Remove),
-            None => Err(not_downloaded(&game)),
+            None => Err(not_downloaded(&game, None)),
         });
         self.answer(cx, id, game, kind);
     }
@@ -446,18 +446,29 @@ impl Kind {
 }
 
 fn downloaded(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<Arc<ScannedGame>, CommandError> {
-    here.filter(|here| here.downloaded).ok_or_else(|| not_downloaded(game))
+    match here {
+        Some(here) if here.downloaded => Ok(here),
+        here => Err(not_downloaded(game, here.as_deref())),
+    }
 }
 
 fn installed(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<(), CommandError> {
     match here {
         Some(here) if here.installed || here.installed_by.is_some() => Ok(()),
-        _ => Err(CommandError::new(ErrorCode::NotInstalled, format!("{game} is not installed"))),
+        here => Err(CommandError::new(
+            ErrorCode::NotInstalled,
+            format!("{game} is not installed{}", fault(here.as_deref())),
+        )),
     }
 }
 
-fn not_downloaded(game: &GameId) -> CommandError {
-    CommandError::new(ErrorCode::NotDownloaded, format!("{game} is not downloaded"))
+fn not_downloaded(game: &GameId, here: Option<&ScannedGame>) -> CommandError {
+    CommandError::new(ErrorCode::NotDownloaded, format!("{game} is not downloaded{}", fault(here)))
+}
+
+/// What is wrong with a game as it lies here, for the end of a sentence.
+fn fault(here: Option<&ScannedGame>) -> String {
+    here.and_then(|here| here.unportable.as_ref()).map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 fn failed(error: JobError) -> End {

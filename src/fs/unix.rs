@@ -4,7 +4,7 @@
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -53,12 +53,21 @@ impl Handle {
     pub(super) fn open_write(&self, rel: &str, exec: bool) -> io::Result<File> {
         let mode = Mode::from_raw_mode(if exec { 0o777 } else { 0o666 });
         let flags = FILE_FLAGS | OFlags::WRONLY | OFlags::CREATE;
-        let file = File::from(self.open(rel, flags, mode)?);
+        let opened = match self.open(rel, flags, mode) {
+            Err(e) if is_denied(&e) && self.may_write_now(rel) => self.open(rel, flags, mode),
+            opened => opened,
+        };
+        let file = File::from(opened?);
         let meta = regular(&file)?;
         let is = meta.mode() & 0o7777;
         let should = if exec { is | ((is & 0o444) >> 2) } else { is & !0o111 };
         if (is & 0o111 != 0) != exec {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(should as RawMode))?;
+            match rustix::fs::fchmod(&file, Mode::from_raw_mode(should as RawMode)) {
+                // On a disk that another user mounted without rights of its own (exFAT, NTFS, a network drive), where every file has
+                // the same bits: the bit is a hint.
+                Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         Ok(file)
     }
@@ -71,7 +80,11 @@ impl Handle {
     /// Makes a new file in this directory; an error if there is something.
     pub(super) fn create_new(&self, name: &str) -> io::Result<File> {
         let flags = FILE_FLAGS | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        self.open(name, flags, Mode::from_raw_mode(0o666)).map(File::from)
+        let open = || self.open(name, flags, Mode::from_raw_mode(0o666)).map(File::from);
+        match open() {
+            Err(e) if is_denied(&e) && grant(&self.0, CHANGE_DIR) => open(),
+            opened => opened,
+        }
     }
 
     /// Opens or makes a lock file and tries to take its lock.
@@ -88,7 +101,7 @@ impl Handle {
 
     /// Makes a directory; its parent exists. Whether it was made: false when there was one.
     pub(super) fn make_dir(&self, rel: &str) -> io::Result<bool> {
-        self.in_parent(rel, |dir, name| match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
+        self.change_parent(rel, |dir, name| match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(e) => Err(e),
@@ -97,17 +110,17 @@ impl Handle {
 
     /// Removes a file (a link itself, never what it points at).
     pub(super) fn remove_file(&self, rel: &str) -> io::Result<()> {
-        self.in_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::empty()))
+        self.change_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::empty()))
     }
 
     /// Removes an empty directory.
     pub(super) fn remove_dir(&self, rel: &str) -> io::Result<()> {
-        self.in_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+        self.change_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
     }
 
     /// Renames within this directory, in place of what has the new name.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(retry_errno(|| rustix::fs::renameat(&self.0, from, &self.0, to))?)
+        change(&self.0, || rustix::fs::renameat(&self.0, from, &self.0, to))
     }
 
     /// What lies at `rel`; nothing also when its directory is missing.
@@ -172,12 +185,12 @@ impl Handle {
 
     /// Removes a file (a link itself) that lies directly in this directory.
     pub(super) fn remove_child_file(&self, name: &OsStr) -> io::Result<()> {
-        Ok(retry_errno(|| rustix::fs::unlinkat(&self.0, name, AtFlags::empty()))?)
+        change(&self.0, || rustix::fs::unlinkat(&self.0, name, AtFlags::empty()))
     }
 
     /// Removes an empty directory that lies directly in this one.
     pub(super) fn remove_child_dir(&self, name: &OsStr) -> io::Result<()> {
-        Ok(retry_errno(|| rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR))?)
+        change(&self.0, || rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR))
     }
 
     /// Makes the names in this directory durable.
@@ -214,6 +227,25 @@ impl Handle {
                 let parent = self.open_dir(parent)?;
                 Ok(retry_errno(|| act(&parent.0, name))?)
             }
+        }
+    }
+
+    /// The same for what changes the directory.
+    fn change_parent<T>(&self, rel: &str, mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Errno>) -> io::Result<T> {
+        match rel.rsplit_once('/') {
+            None => change(&self.0, || act(&self.0, rel)),
+            Some((parent, name)) => {
+                let parent = self.open_dir(parent)?;
+                change(&parent.0, || act(&parent.0, name))
+            }
+        }
+    }
+
+    /// Lets this user write a file that is his, or make it in a directory that is. False: that changed nothing.
+    fn may_write_now(&self, rel: &str) -> bool {
+        match self.open_read(rel) {
+            Ok(file) => grant(&file, Mode::WUSR),
+            Err(_) => self.change_parent(rel, |dir, _| Ok(grant(dir, CHANGE_DIR))).unwrap_or(false),
         }
     }
 
@@ -254,6 +286,29 @@ impl Handle {
         }
         step(dir.as_ref().unwrap_or(&self.0), last, flags, mode)
     }
+}
+
+/// What it takes to change the names in a directory.
+const CHANGE_DIR: Mode = Mode::WUSR.union(Mode::XUSR);
+
+/// Changes a directory; one that its owner cannot write is made writable for him first. Games come read-only from CDs and archives, and
+/// whoever may remove the whole may remove its parts.
+fn change<T>(dir: &OwnedFd, mut act: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+    match retry_errno(&mut act) {
+        Err(Errno::ACCESS) if grant(dir, CHANGE_DIR) => Ok(retry_errno(act)?),
+        other => Ok(other?),
+    }
+}
+
+/// Gives the owner of something a right to it. False: he has it, or this user is not he.
+fn grant(file: &impl AsFd, right: Mode) -> bool {
+    let Ok(stat) = rustix::fs::fstat(file) else { return false };
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    !mode.contains(right) && rustix::fs::fchmod(file, mode | right).is_ok()
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// What the system knows of an open file.

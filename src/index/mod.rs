@@ -62,6 +62,9 @@ const MAX_SET_ASIDE: u32 = 9;
 const MAX_REPORTED: usize = 1_000;
 /// Valid ids that are never games, when the game directory is the root of a drive.
 const NOT_GAMES: [&str; 4] = ["$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"];
+/// Why a link with a game's name is no game.
+const LINKED: &str = "its folder is a link, and links are not followed: move the folder itself here, or let --game-dir name the directory \
+                      that it lies in";
 /// A longer id cannot be a file name together with what an atomic replacement appends.
 const MAX_RECORD_NAME: usize = 200;
 
@@ -365,7 +368,8 @@ impl GameDir {
         let mut ids = Vec::new();
         for entry in self.dir.entries()? {
             let is_aside = |name: &str| name == META || NOT_GAMES.contains(&name);
-            if entry.kind != EntryKind::Dir || entry.name.to_str().is_some_and(is_aside) {
+            let may_be_game = matches!(entry.kind, EntryKind::Dir | EntryKind::Symlink);
+            if !may_be_game || entry.name.to_str().is_some_and(is_aside) {
                 continue;
             }
             let reason = match entry.name.to_str().map(str::parse::<GameId>) {
@@ -373,6 +377,7 @@ impl GameDir {
                     ids.push(id);
                     continue;
                 }
+                _ if entry.kind == EntryKind::Symlink => continue,
                 Some(Err(e)) => e.to_string(),
                 None => "its name is not Unicode".to_owned(),
             };
@@ -441,7 +446,9 @@ impl GameDir {
         sweep: Option<&mut Vec<String>>,
         has_record: impl FnOnce(&GameId) -> bool,
     ) -> Result<Look, FsError> {
-        let Some(mut root) = GameRoot::read(&self.dir, id, &self.directory_reads)? else { return Ok(Look::Gone) };
+        let Some(mut root) = GameRoot::read(&self.dir, id, &self.directory_reads)? else {
+            return self.look_at_link(id);
+        };
         if let Some(notices) = sweep {
             if let Err(e) = root.sweep() {
                 // They take space and nothing else: never restored, never listed.
@@ -473,6 +480,16 @@ impl GameDir {
             game.content_hash = self.known_content(id, manifest, &listing.mtimes_ns)?.map(|content| content.hash);
             game.installs_by = Some(root.packing(manifest)?);
         }
+        self.say_what_is_missing(&game);
+        Ok(Look::Scanned(Box::new(game)))
+    }
+
+    /// What has a game's name and is no folder: its owner may have linked one to here.
+    fn look_at_link(&self, id: &GameId) -> Result<Look, FsError> {
+        if self.dir.entry(id.as_str())?.is_none_or(|entry| entry.kind != EntryKind::Symlink) {
+            return Ok(Look::Gone);
+        }
+        let game = unreadable(id, LINKED.to_owned());
         self.say_what_is_missing(&game);
         Ok(Look::Scanned(Box::new(game)))
     }

@@ -40,6 +40,8 @@ pub(super) struct GameRoot {
     made_local: bool,
     /// What has the name of installations, in whatever spelling, and was not installed as far as the log says.
     own_local: Option<String>,
+    /// That is a link.
+    local_is_link: bool,
     /// Reserved names of which lanspread has no use: somebody else's.
     reserved: Vec<String>,
     /// The version in `local/`, as the log of installs remembers it.
@@ -114,6 +116,8 @@ impl GameRoot {
         };
         let leftovers = LEFTOVERS.into_iter().filter(|name| entries.iter().any(|entry| entry.name == *name)).collect();
         let (own_local, reserved) = reserved_of_others(&entries, made_local);
+        let is_link = |entry: &Entry| entry.kind == EntryKind::Symlink && entry.name.to_str() == own_local.as_deref();
+        let local_is_link = own_local.is_some() && entries.iter().any(is_link);
         entries.retain(|entry| !entry.name.to_str().is_some_and(is_reserved_at_root));
         if let Some(at) =
             entries.iter().position(|entry| entry.kind == EntryKind::File && entry.name == MIRROR_MANIFEST)
@@ -146,6 +150,7 @@ impl GameRoot {
             installed_by,
             made_local,
             own_local,
+            local_is_link,
             reserved,
             installed_version,
             needs_recovery,
@@ -237,7 +242,7 @@ impl GameRoot {
             && self.is_complete()
             && listing.brought.is_none()
         {
-            listing.manifest = Err(Unportable::new(local_reason(local), manifest.files()));
+            listing.manifest = Err(Unportable::new(local_reason(local, self.local_is_link), manifest.files()));
         }
         Ok(listing)
     }
@@ -455,8 +460,13 @@ fn reserved_of_others(entries: &[Entry], made_local: bool) -> (Option<String>, V
     (own_local, others)
 }
 
-fn local_reason(name: &str) -> String {
-    if name == INSTALL {
+fn local_reason(name: &str, is_link: bool) -> String {
+    if is_link {
+        format!(
+            "its {name:?} is a link, and links are not followed: delete the link; if it leads to an installation, move that here as \
+             \"local\" and adopt it"
+        )
+    } else if name == INSTALL {
         "its folder \"local\" was not installed by lanspread, and may be one of the game's own, which others would lack: move \
          it away, or adopt it if it is an installation"
             .to_owned()

@@ -101,6 +101,28 @@ fn files_of_desktops_are_no_part_of_a_game() {
     assert_eq!(scan(&dir, "doom").manifest_hash, with.manifest_hash);
 }
 
+#[cfg(unix)]
+#[test]
+fn links_are_listed_with_what_to_do_and_not_followed() {
+    use std::os::unix::fs::symlink;
+    let (disk, elsewhere) = (Disk::new(), Disk::new());
+    elsewhere.game("doom");
+    symlink(elsewhere.path("doom"), disk.path("doom")).unwrap();
+    symlink(elsewhere.path("nothing"), disk.path("not a game's name. ")).unwrap();
+    disk.game("quake");
+    symlink(elsewhere.path("doom"), disk.path("quake/local")).unwrap();
+    let (dir, opened) = disk.open();
+    assert_eq!(ids(&opened.games), ["doom", "quake"]);
+    for game in ["doom", "quake"] {
+        let reason = scan(&dir, game).unportable.clone().unwrap();
+        assert!(reason.contains("is a link, and links are not followed: "), "{reason}");
+    }
+    assert!(!scan(&dir, "doom").downloaded && scan(&dir, "quake").downloaded);
+    fs::remove_file(disk.path("doom")).unwrap();
+    assert_eq!(dir.scan_game(&id("doom"), None).unwrap(), None);
+    assert!(elsewhere.path("doom/version.ini").exists());
+}
+
 static RUN: AtomicBool = AtomicBool::new(false);
 
 #[test]
@@ -442,13 +464,13 @@ fn links_and_pipes_are_never_followed_nor_waited_for() {
     rustix::fs::mknodat(rustix::fs::CWD, disk.path("pipe/version.ini"), rustix::fs::FileType::Fifo, pipe, 0).unwrap();
 
     let (dir, opened) = disk.open();
-    assert_eq!(ids(&opened.games), ["dir", "in", "pipe", "sentinel"]);
-    assert_eq!(dir.scan_game(&id("root"), None).unwrap(), None);
+    assert_eq!(ids(&opened.games), ["dir", "in", "pipe", "root", "sentinel"]);
     assert!(dir.root(&id("root")).is_err());
     let reason = |at: usize| opened.games[at].unportable.clone().unwrap();
     assert!(reason(0).contains("data/link") && reason(1).contains("data/maps/link"));
-    assert!(reason(2).contains("version.ini") && reason(3).contains("version.ini"));
-    assert_eq!(opened.games.iter().map(|game| game.downloaded).collect::<Vec<_>>(), [true, true, false, false]);
+    assert!(reason(2).contains("version.ini") && reason(4).contains("version.ini"));
+    assert!(reason(3).contains("link") && opened.games[3].size == 0);
+    assert_eq!(opened.games.iter().map(|game| game.downloaded).collect::<Vec<_>>(), [true, true, false, false, false]);
     // Only what is really there counts: version.ini, .eti and the map.
     assert_eq!(opened.games[0].size, 3 + 30 + 3);
     let error = dir.read_manifest(&id("in"), opened.games[1].manifest_hash).unwrap_err();

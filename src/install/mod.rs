@@ -423,7 +423,10 @@ fn not_installed(game: &GameId) -> JobError {
 
 fn not_a_directory(root: &Dir) -> JobError {
     let local = root.path().join(INSTALL);
-    JobError::new(JobErrorKind::UnsafePath, format!("{} is not a directory: move it away", local.display()))
+    JobError::new(
+        JobErrorKind::UnsafePath,
+        format!("{} is not a directory (a link is none): move it away", local.display()),
+    )
 }
 
 fn new_op_id() -> Result<OpId, JobError> {

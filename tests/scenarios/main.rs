@@ -32,6 +32,7 @@ mod ownership;
 mod packing;
 mod recovery;
 mod reuse;
+mod rights;
 mod serving;
 mod sources;
 mod start;
