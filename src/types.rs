@@ -34,8 +34,8 @@ pub use interface::InterfaceKind;
 pub use job::{Job, JobDone, JobLane, VerifiedFiles};
 pub use library::{Fingerprint, InstalledBy, LeftOut, LibraryIndex, OpenedLibrary, ScannedGame, Seen, Times};
 pub use manifest::{
-    Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, MAX_ENTRIES, Manifest,
-    ManifestError, content_hash,
+    Batch, CHUNK_SIZE, Chunk, ChunkIndex, ChunkRange, FileEntry, MAX_BATCH_CHUNKS, MAX_ENTRIES, MAX_LIST_BYTES,
+    Manifest, ManifestError, content_hash,
 };
 pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
 pub use packing::Packing;

@@ -17,8 +17,8 @@ use crate::install::{
 };
 use crate::types::{
     ContentHash, DISCARDED_SENTINEL, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MAX_ENTRIES,
-    MAX_SENTINEL_BYTES, MIRROR_MANIFEST, Manifest, ManifestHash, NEW_SENTINEL, Packing, RelPath, SENTINEL, ScannedGame,
-    Seen, is_of_a_desktop, is_reserved_at_root,
+    MAX_LIST_BYTES, MAX_SENTINEL_BYTES, MIRROR_MANIFEST, Manifest, ManifestHash, NEW_SENTINEL, Packing, RelPath,
+    SENTINEL, ScannedGame, Seen, is_of_a_desktop, is_reserved_at_root,
 };
 
 /// What an interrupted write or download leaves; swept, never restored.
@@ -227,10 +227,16 @@ impl GameRoot {
         files.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
         let seen = clock.read(&files);
         let (files, mtimes_ns): (Vec<_>, Vec<_>) = files.into_iter().unzip();
-        let manifest = match fault {
-            None => Manifest::with_dirs(files.clone(), empty).map_err(|e| Unportable::new(e.to_string(), &files)),
-            Some(reason) => Err(Unportable::new(reason, &files)),
-        };
+        let manifest =
+            match fault {
+                None => Manifest::with_dirs(files.clone(), empty)
+                    .map_err(|e| e.to_string())
+                    .and_then(|manifest| {
+                        if manifest.list_bytes() > MAX_LIST_BYTES { Err(too_long(&manifest)) } else { Ok(manifest) }
+                    })
+                    .map_err(|reason| Unportable::new(reason, &files)),
+                Some(reason) => Err(Unportable::new(reason, &files)),
+            };
         Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out, seen })
     }
 
@@ -458,6 +464,14 @@ fn reserved_of_others(entries: &[Entry], made_local: bool) -> (Option<String>, V
     }
     others.sort_unstable();
     (own_local, others)
+}
+
+fn too_long(manifest: &Manifest) -> String {
+    format!(
+        "the list of its {} files is too long to be sent ({} MiB of names): pack them into an archive, or give them shorter names",
+        manifest.files().len(),
+        manifest.list_bytes() >> 20
+    )
 }
 
 fn local_reason(name: &str, is_link: bool) -> String {

@@ -218,6 +218,35 @@ fn the_largest_allowed_library_fits_in_a_frame() {
 }
 
 #[test]
+fn the_longest_allowed_list_of_files_fits_in_a_frame() {
+    use crate::types::{FileEntry, MAX_LIST_BYTES, Manifest, RelPath};
+    let deep = ["a", "b", "c", "d"].map(|name| name.repeat(215)).join("/");
+    let file = |n: usize| FileEntry {
+        path: RelPath::parse(&format!("{deep}/ü {n:06}")).unwrap(),
+        size: 1 << 20,
+        exec: n.is_multiple_of(2),
+    };
+    let dirs: Vec<RelPath> = (0..900).map(|n| RelPath::parse(&format!("{deep}/dir {n:04}")).unwrap()).collect();
+    let of = |files: usize| Manifest::with_dirs((0..files).map(file).collect(), dirs.clone()).unwrap();
+    let each = of(2).list_bytes() - of(1).list_bytes();
+    let files = (MAX_LIST_BYTES - of(0).list_bytes()) / each;
+    let manifest = of(files);
+    assert!(manifest.list_bytes() <= MAX_LIST_BYTES && of(files + 1).list_bytes() > MAX_LIST_BYTES);
+    let answer = Answer::Manifest(ManifestAnswer {
+        game_id: "quake".parse().unwrap(),
+        manifest_hash: manifest.hash(),
+        files: manifest.files().to_vec(),
+        dirs: manifest.dirs().to_vec(),
+        chunk_size: crate::types::CHUNK_SIZE,
+        chunk_count: manifest.chunk_count(),
+        content_hash: Some(crate::types::ContentHash([7; 32])),
+    });
+    let frame = encode(&answer, MAX_BULK_FRAME).unwrap();
+    // Close to it: nothing is refused that could be sent.
+    assert!(frame.len() > MAX_BULK_FRAME / 100 * 95, "{}", frame.len());
+}
+
+#[test]
 fn codes_keep_their_numbers() {
     for number in 0..14 {
         assert_eq!(CloseCode::from_number(number).map(CloseCode::number), Some(number));

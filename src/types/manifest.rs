@@ -13,6 +13,8 @@ pub const CHUNK_SIZE: u64 = 1 << 20;
 
 /// Most files and empty directories of one manifest.
 pub const MAX_ENTRIES: usize = 200_000;
+/// Most bytes of the list of a game's files as it travels: it has to fit in one frame.
+pub const MAX_LIST_BYTES: usize = (16 << 20) - 4_096;
 /// Largest game in bytes (64 TiB), so that sums cannot overflow and chunk numbers fit in 32 bits.
 const MAX_BYTES: u64 = 1 << 46;
 
@@ -145,6 +147,17 @@ impl Manifest {
     pub fn has_same_files(&self, other: &Self) -> bool {
         self.files.len() == other.files.len()
             && self.files.iter().zip(&other.files).all(|(a, b)| a.path == b.path && a.size == b.size)
+    }
+
+    /// Bytes of the list as it travels, at most: JSON, with every size as long and every flag as set as may be.
+    pub fn list_bytes(&self) -> usize {
+        /// `{"path":"","size":18446744073709551615,"exec":true},`; a directory is `"",`.
+        const FILE: usize = 52;
+        const DIR: usize = 3;
+        // No path has a character that JSON escapes.
+        let files = self.files.iter().map(|file| file.path.as_str().len() + FILE);
+        let dirs = self.dirs.iter().map(|dir| dir.as_str().len() + DIR);
+        files.chain(dirs).sum()
     }
 
     /// Sum of all sizes.
