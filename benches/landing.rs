@@ -99,7 +99,7 @@ fn hash_a_game(bencher: Bencher<'_, '_>) {
         (dir, workers)
     };
     bencher.counter(BytesCount::new(bytes.len())).with_inputs(strange).bench_local_values(|(dir, mut workers)| {
-        let job = Job::HashGame { game: plan.game.clone(), manifest_hash: plan.manifest_hash };
+        let job = Job::HashGame { game: plan.game.clone(), manifest_hash: plan.manifest_hash, anew: false };
         let JobDone::GameHashed { result: Ok(_), .. } = workers.job(job) else { panic!("not hashed") };
         (dir, workers)
     });

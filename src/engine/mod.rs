@@ -188,6 +188,11 @@ impl Engine {
                     self.transfer(|transfers, cx| transfers.have_chunks(cx, peer, conn, &have));
                 }
             }
+            Input::Notification { conn, notification: Notification::BadChunks { game_id, content_hash } } => {
+                if parts.peers.heard(conn, now).is_some() {
+                    parts.scans.doubt(cx, game_id, content_hash);
+                }
+            }
             Input::Notification { conn, notification } => parts.peers.notified(cx, conn, notification),
             Input::Answered { request, result } => {
                 if self.transfers.looks_up(request) {

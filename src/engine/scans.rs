@@ -29,6 +29,10 @@ const WATCHED_FACTOR: u32 = 12;
 const MAX_SCANS: usize = 4;
 /// First pause before a game is hashed again whose files would not keep still; doubles up to `MAX_HASH_PAUSE`.
 const MIN_HASH_PAUSE: Duration = Duration::from_secs(10);
+/// Between two doubts of others that are looked into: whoever is told of bad chunks by a stranger reads all of a game again.
+const DOUBT_PAUSE: Duration = Duration::from_secs(30);
+/// Between two of the same game.
+const SAME_DOUBT_PAUSE: Duration = Duration::from_secs(600);
 /// Longest such pause.
 const MAX_HASH_PAUSE: Duration = Duration::from_secs(3_600);
 
@@ -50,6 +54,10 @@ pub(super) struct Scans {
     hash_check: bool,
     /// Games whose hashing failed: not again before this time, and the pause that led to it.
     put_off: BTreeMap<GameId, (Instant, Duration)>,
+    /// Games to be hashed though their hashes are known: others got bytes that do not match them.
+    doubted: BTreeSet<GameId>,
+    /// When games were doubted last.
+    doubts: BTreeMap<GameId, Instant>,
     timers: TimerSet<Due>,
     arrivals: Arrivals,
     /// Some games are not watched: what changes in them only the scans see.
@@ -134,6 +142,8 @@ impl Scans {
             hashing: None,
             hash_check: false,
             put_off: BTreeMap::new(),
+            doubted: BTreeSet::new(),
+            doubts: BTreeMap::new(),
             timers: TimerSet::new(),
             arrivals: Arrivals::default(),
             polling: false,
@@ -382,6 +392,21 @@ impl Scans {
         }
     }
 
+    /// A peer got chunks that do not match the hashes of the game, which say that its content is this one. Files can be changed without
+    /// a new time: disk images, patchers that set the old one.
+    pub(super) fn doubt(&mut self, cx: &mut Cx, game: GameId, content: ContentHash) {
+        let is_offered = cx.disk.get(&game).is_some_and(|here| here.downloaded && here.content_hash == Some(content));
+        self.doubts.retain(|_, at| cx.now.saturating_duration_since(*at) < SAME_DOUBT_PAUSE);
+        let lately = |at: &Instant| cx.now.saturating_duration_since(*at) < DOUBT_PAUSE;
+        if !is_offered || self.doubts.contains_key(&game) || self.doubts.values().any(lately) {
+            return;
+        }
+        tracing::info!(%game, "a peer got chunks that do not match their hashes; the game is hashed anew");
+        self.doubts.insert(game.clone(), cx.now);
+        self.doubted.insert(game);
+        self.hash_check = true;
+    }
+
     /// Takes in the result of [`Job::HashGame`].
     pub(super) fn game_hashed(
         &mut self,
@@ -399,6 +424,15 @@ impl Scans {
         match (result, current) {
             (Ok(content), Some(known)) => {
                 self.put_off.remove(&game);
+                if known.content_hash.is_some_and(|before| before != content) {
+                    // Whatever is open, or on its way, has the old hashes.
+                    cx.emit(Output::StopSending { game: game.clone() });
+                    let message = format!(
+                        "the files of {game} were changed without a new time, and others got bytes that do not match; from now on what lies \
+                         there is offered (`lanspread verify {game}` says whether it is as the catalog wants it)"
+                    );
+                    cx.event(PeerEvent::RuntimeError { code: ErrorCode::VerificationFailed, message });
+                }
                 let hashed = ScannedGame { content_hash: Some(content), ..(*known).clone() };
                 cx.disk.put(&game, Some(Arc::new(hashed)), cx.config.limits.games_per_library);
                 if let Sweep::Running { seen, .. } = &mut self.sweep {
@@ -442,18 +476,34 @@ impl Scans {
             return;
         }
         self.hash_check = false;
+        if let Some(doubted) = self.next_doubted(cx) {
+            let (game, manifest_hash) = (doubted.id.clone(), doubted.manifest_hash);
+            self.hashing = Some(Hashing { game: game.clone(), cancelled: false });
+            return cx.job(Job::HashGame { game, manifest_hash, anew: true });
+        }
         let not_before = |game: &GameId| self.put_off.get(game).map(|(at, _)| *at);
         let is_due = |game: &&Arc<ScannedGame>| not_before(&game.id).is_none_or(|at| at <= cx.now);
         let next = self.unhashed(cx).filter(|game| !game.arriving).find(is_due).cloned();
         let later = self.unhashed(cx).filter_map(|game| not_before(&game.id)).min();
         match (next, later) {
             (Some(game), _) => {
-                cx.job(Job::HashGame { game: game.id.clone(), manifest_hash: game.manifest_hash });
+                cx.job(Job::HashGame { game: game.id.clone(), manifest_hash: game.manifest_hash, anew: false });
                 self.hashing = Some(Hashing { game: game.id.clone(), cancelled: false });
             }
             (None, Some(at)) => self.timers.set(Due::Hash, at),
             (None, None) => {}
         }
+    }
+
+    /// The next game that was doubted and still lies there with hashes.
+    fn next_doubted(&mut self, cx: &Cx) -> Option<Arc<ScannedGame>> {
+        while let Some(game) = self.doubted.pop_first() {
+            let here = cx.disk.get(&game).filter(|here| here.downloaded && here.content_hash.is_some());
+            if let Some(here) = here.filter(|_| !self.operating.contains(&game)) {
+                return Some(here.clone());
+            }
+        }
+        None
     }
 
     fn stop_hashing(&mut self, cx: &mut Cx) {

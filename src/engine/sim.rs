@@ -701,7 +701,7 @@ impl World {
                 let (at, life) = (self.now + self.delay(), self.nodes[n].life);
                 return self.at(at, Happening::Saved { node: n, life, index });
             }
-            Job::HashGame { game, manifest_hash } => {
+            Job::HashGame { game, manifest_hash, .. } => {
                 let found = node.disk.games.get(&game).cloned().filter(|game| game.manifest_hash == manifest_hash);
                 let result = found.as_ref().map(|game| content_hash_of(game.size));
                 if let Some(found) = found {

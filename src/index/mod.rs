@@ -238,9 +238,27 @@ impl GameDir {
         cancel: &AtomicBool,
     ) -> Result<ContentHash, JobError> {
         let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
-        if let Some(content) = served.content {
-            return Ok(content.hash);
+        match &served.content {
+            Some(content) => Ok(content.hash),
+            None => self.hash_files(game, served, cancel),
         }
+    }
+
+    /// The same whatever is known of the files as they are: somebody got other bytes.
+    ///
+    /// # Errors
+    /// As of [`hash_game`](Self::hash_game).
+    pub fn hash_game_anew(
+        &self,
+        game: &GameId,
+        manifest_hash: ManifestHash,
+        cancel: &AtomicBool,
+    ) -> Result<ContentHash, JobError> {
+        let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
+        self.hash_files(game, served, cancel)
+    }
+
+    fn hash_files(&self, game: &GameId, served: ServedManifest, cancel: &AtomicBool) -> Result<ContentHash, JobError> {
         let root = self.root(game)?;
         let content = hash::hash_files(game, &root, &served.manifest, &served.mtimes_ns, cancel)
             .inspect_err(|e| self.distrust_if_changed(game, e))?;

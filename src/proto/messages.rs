@@ -268,6 +268,13 @@ pub enum Notification {
     },
     /// What a peer that is still downloading can already serve (feature `swarm`).
     HaveChunks(HaveChunks),
+    /// Chunks of the receiver did not match the hashes that it has told itself: its files may have been changed unseen.
+    BadChunks {
+        /// The game.
+        game_id: GameId,
+        /// What it said its bytes are.
+        content_hash: ContentHash,
+    },
 }
 
 /// Chunks of a peer that is still downloading. Adds to what it said before over the same connection.

@@ -20,7 +20,7 @@ pub fn parse_request(json: &[u8]) -> Result<Parsed<Request>, FrameError> {
 
 /// Decodes a notification.
 pub fn parse_notification(json: &[u8]) -> Result<Parsed<Notification>, FrameError> {
-    parse(json, &["Goodbye", "LibrarySummary", "LibraryDelta", "HaveChunks"])
+    parse(json, &["Goodbye", "LibrarySummary", "LibraryDelta", "HaveChunks", "BadChunks"])
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8], known: &[&str]) -> Result<Parsed<T>, FrameError> {

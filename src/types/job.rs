@@ -48,6 +48,8 @@ pub enum Job {
         game: GameId,
         /// Only this list of files.
         manifest_hash: ManifestHash,
+        /// Also where its hashes are known: somebody got other bytes.
+        anew: bool,
     },
     /// Check the free space, set the old sentinel aside durably, find and keep what is on the disk already, make
     /// directories.

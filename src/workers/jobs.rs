@@ -57,8 +57,8 @@ impl Context {
                 let result = self.home().and_then(|home| home.save_index(&index));
                 JobDone::IndexSaved { stamp: index.stamp(), result }
             }
-            Job::HashGame { game, manifest_hash } => {
-                let result = self.hash_game(&game, manifest_hash);
+            Job::HashGame { game, manifest_hash, anew } => {
+                let result = self.hash_game(&game, manifest_hash, anew);
                 JobDone::GameHashed { game, manifest_hash, result }
             }
             Job::PrepareDownload { download, plan } => {
@@ -204,12 +204,15 @@ impl Context {
         Ok(opened)
     }
 
-    fn hash_game(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ContentHash, JobError> {
+    fn hash_game(&self, game: &GameId, manifest_hash: ManifestHash, anew: bool) -> Result<ContentHash, JobError> {
         let cancel = lock(&self.hashing).get(game).cloned().unwrap_or_default();
         let result = if cancel.load(Ordering::Relaxed) {
             Err(JobError::new(JobErrorKind::Cancelled, format!("hashing of {game} was cancelled")))
         } else {
-            self.home().and_then(|home| home.hash_game(game, manifest_hash, &cancel))
+            self.home().and_then(|home| match anew {
+                true => home.hash_game_anew(game, manifest_hash, &cancel),
+                false => home.hash_game(game, manifest_hash, &cancel),
+            })
         };
         let mut hashing = lock(&self.hashing);
         // Not the flag of a later job for the same game.

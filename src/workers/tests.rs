@@ -148,7 +148,7 @@ fn a_game_goes_from_one_directory_to_another_and_is_the_same_game_there() {
         assert_eq!(opened.games[0].manifest_hash, manifest.hash());
         assert!(receiver.open(to.path()).games.is_empty());
         if known {
-            let job = Job::HashGame { game: game.clone(), manifest_hash: manifest.hash() };
+            let job = Job::HashGame { game: game.clone(), manifest_hash: manifest.hash(), anew: false };
             let JobDone::GameHashed { result: Ok(_), .. } = sender.job(job) else { panic!() };
         }
         let served = sender.serve(&game, &manifest).unwrap();
@@ -382,7 +382,7 @@ fn a_hash_that_is_cancelled_before_it_begins_says_so() {
     else {
         panic!()
     };
-    let hash = || Job::HashGame { game: game.clone(), manifest_hash: manifest.hash() };
+    let hash = || Job::HashGame { game: game.clone(), manifest_hash: manifest.hash(), anew: false };
     let kind = |done| match done {
         JobDone::GameHashed { result, .. } => result.map(drop).map_err(|e| e.kind),
         other => panic!("{other:?}"),

@@ -38,6 +38,38 @@ fn has_no_sentinel(home: &Home) {
 }
 
 #[test]
+fn files_that_were_changed_under_their_old_time_are_found_out_by_whoever_fetches_them() {
+    let (home_a, home_b) = (Home::with(&[GameSpec::new("doom").file("disk.img", 4 * CHUNK)]), Home::new());
+    let (a, b) = (Daemon::start(&home_a, &Options::local()), Daemon::start(&home_b, &Options::local()));
+    let content = |daemon: &Daemon| daemon.games().remove("doom").unwrap()["content_hash"].clone();
+    a.wait_hashed();
+    let before = content(&a);
+    let path = home_a.game("doom").join("disk.img");
+    let mut file = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    file.seek(SeekFrom::Start(2 * CHUNK)).unwrap();
+    file.write_all(b"changed").unwrap();
+    file.set_modified(time).unwrap();
+    drop(file);
+    b.connect(&a);
+    let mark = b.begin_download("doom");
+    let failed = b.wait_download("doom", mark);
+    assert_eq!(
+        (&failed["event"], &failed["code"]),
+        (&json!("download-failed"), &json!("verification-failed")),
+        "{failed}"
+    );
+    assert!(failed["message"].as_str().unwrap().contains("try again"), "{failed}");
+    // The owner is told, looks, and offers what lies there.
+    let told = a.wait_record(0, "the owner's notice", 30, |record| record["code"] == "verification-failed");
+    assert!(told["message"].as_str().unwrap().contains("changed without a new time"), "{told}");
+    eventually("the owner offers the new content", 30, || (content(&a) != before).then_some(()));
+    eventually("and the other knows", 30, || (content(&b) == content(&a)).then_some(()));
+    b.download("doom");
+    assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
+}
+
+#[test]
 fn equal_sources_share_a_game_equally_and_every_chunk_comes_once() {
     if !available("equal_sources_share_a_game_equally_and_every_chunk_comes_once", &["netns"]) {
         return;

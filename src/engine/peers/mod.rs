@@ -284,7 +284,7 @@ impl Peers {
                 self.impostor(cx, conn)
             }
             // For the transfers: see `Engine::handle`.
-            Notification::HaveChunks(_) => {}
+            Notification::HaveChunks(_) | Notification::BadChunks { .. } => {}
         }
     }
 

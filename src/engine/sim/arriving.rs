@@ -170,7 +170,7 @@ fn games_are_listed_by_the_clock_for_ten_minutes_and_so_often_at_most() {
                 Job::ScanAll { known } => {
                     next.extend(solo.feed(Input::JobDone(JobDone::AllScanned(Ok(known.clone())))));
                 }
-                Job::HashGame { game, manifest_hash } => {
+                Job::HashGame { game, manifest_hash, .. } => {
                     let result = Ok(content_hash_of(5));
                     let done = JobDone::GameHashed { game: game.clone(), manifest_hash: *manifest_hash, result };
                     next.extend(solo.feed(Input::JobDone(done)));

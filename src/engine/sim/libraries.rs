@@ -60,6 +60,47 @@ fn an_equal_state_causes_no_request_and_a_return_costs_a_delta() {
 }
 
 #[test]
+fn doubts_of_others_are_looked_into_one_at_a_time_and_rarely() {
+    let content = |n: u8| ContentHash([n; 32]);
+    let games =
+        [("a", 1), ("b", 2)].map(|(id, n)| ScannedGame { content_hash: Some(content(n)), ..scanned(id, "1", 10) });
+    let mut solo = Solo::new(&games, None);
+    let (conn, _) = solo.accepted(1, empty());
+    let doubt = |solo: &mut Solo, game: &str, of: u8| {
+        let body = Notification::BadChunks { game_id: game.parse().unwrap(), content_hash: content(of) };
+        let outputs = solo.feed(Input::Notification { conn, notification: body });
+        let hashed = jobs(&outputs).into_iter().filter_map(|job| match job {
+            Job::HashGame { game, manifest_hash, anew: true } => Some((game.clone(), *manifest_hash)),
+            _ => None,
+        });
+        hashed.collect::<Vec<_>>()
+    };
+    assert_eq!(doubt(&mut solo, "a", 9), [], "of another content");
+    assert_eq!(doubt(&mut solo, "nobody-has-it", 1), []);
+    let first = doubt(&mut solo, "a", 1);
+    let [(game, manifest_hash)] = first.as_slice() else { panic!("{first:?}") };
+    // It was a lie: the content is what it was, nothing is revised.
+    let state = solo.status();
+    let done = JobDone::GameHashed { game: game.clone(), manifest_hash: *manifest_hash, result: Ok(content(1)) };
+    let outputs = solo.feed(Input::JobDone(done));
+    assert!(saves(&outputs).is_empty() && events(&outputs).is_empty(), "{outputs:?}");
+    assert_eq!(solo.status().library_rev, state.library_rev);
+    for pause in [0, 29] {
+        solo.now += Duration::from_secs(pause);
+        assert_eq!(doubt(&mut solo, "b", 2), [], "another one was looked into a moment ago");
+    }
+    solo.now += Duration::from_secs(2);
+    assert_eq!(doubt(&mut solo, "a", 1), [], "this one was");
+    let second = doubt(&mut solo, "b", 2);
+    let [(game, manifest_hash)] = second.as_slice() else { panic!("{second:?}") };
+    // It was true: others must not get what is open under the old name.
+    let done = JobDone::GameHashed { game: game.clone(), manifest_hash: *manifest_hash, result: Ok(content(3)) };
+    let outputs = solo.feed(Input::JobDone(done));
+    assert!(outputs.iter().any(|output| matches!(output, Output::StopSending { game } if game.as_str() == "b")));
+    assert!(matches!(events(&outputs)[..], [PeerEvent::RuntimeError { code: ErrorCode::VerificationFailed, .. }]));
+}
+
+#[test]
 fn a_snapshot_that_denies_its_own_digest_is_asked_for_twice_and_then_slowly() {
     let mut solo = Solo::new(&[], None);
     let lie = LibraryState { digest: LibraryDigest([9; 16]), ..state(5, &[]) };
@@ -227,7 +268,7 @@ fn games_are_hashed_one_at_a_time_and_a_hash_is_a_revision() {
     let mut outputs = found(&mut solo, "a", Some(scanned("a", "1", 1)));
     outputs.extend(found(&mut solo, "b", Some(scanned("b", "1", 1))));
     let hashing: Vec<_> = jobs(&outputs).into_iter().filter(|job| matches!(job, Job::HashGame { .. })).collect();
-    let [Job::HashGame { game, manifest_hash }] = hashing[..] else { panic!("{hashing:?}") };
+    let [Job::HashGame { game, manifest_hash, .. }] = hashing[..] else { panic!("{hashing:?}") };
     assert_eq!(game.as_str(), "a");
     let (game, manifest_hash, content) = (game.clone(), *manifest_hash, content_hash_of(1));
     solo.save_all(&outputs);

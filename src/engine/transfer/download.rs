@@ -42,7 +42,7 @@ use crate::engine::effect::Only;
 use crate::engine::io::{ConnId, Output, RequestId, RunFailure};
 use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
-use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request, StreamCode, WireErrorCode};
+use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Notification, Request, StreamCode, WireErrorCode};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, ManifestHash,
     PeerId, PreparedDownload, ScannedGame,
@@ -392,6 +392,9 @@ impl Download {
         if !matches!(self.phase, Phase::Fetching { .. }) {
             return;
         }
+        if !batch.bad.is_empty() {
+            self.tell_of_bad_chunks(cx, batch.source);
+        }
         if !batch.bad.is_empty() && self.roster.bad_chunks(batch.source, &batch.bad) {
             let chunk = batch.bad.first().copied();
             self.ban(cx, batch.source, Ban::Poison, "its chunks do not match their hashes", chunk);
@@ -677,7 +680,12 @@ impl Download {
         }
         let game = &self.game;
         let (code, message) = if banned == Some(Ban::Poison) || self.roster.any_poison() {
-            (ErrorCode::VerificationFailed, format!("what the sources of {game} sent does not match its hashes"))
+            (
+                ErrorCode::VerificationFailed,
+                format!(
+                    "what the sources of {game} sent does not match its hashes; they were told, and look at their files: try again in some minutes"
+                ),
+            )
         } else if begun && self.roster.content_changed() {
             (ErrorCode::SourceChanged, format!("the content of {game} changed at its sources; download it again"))
         } else {
@@ -766,6 +774,18 @@ impl Download {
             cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, url, reason, chunk });
             self.give_up_runs(cx, peer_id);
             self.forget_source(peer_id);
+        }
+    }
+
+    /// A source that sent bad chunks may not know that its files were changed. It is told once.
+    fn tell_of_bad_chunks(&mut self, cx: &mut Cx, peer_id: PeerId) {
+        let Phase::Fetching { pin, .. } = &self.phase else { return };
+        let (Some(content_hash), Some(conn)) = (pin.content_hash(), self.roster.first_bad_chunks(peer_id)) else {
+            return;
+        };
+        if conn.as_mirror().is_none() {
+            let body = Notification::BadChunks { game_id: self.game.clone(), content_hash };
+            cx.emit(Output::Notify { conn, body: Box::new(body) });
         }
     }
 

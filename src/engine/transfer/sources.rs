@@ -588,6 +588,12 @@ impl Roster {
         }
     }
 
+    /// The connection to a source that is known to have everything and has sent no bad chunk before.
+    pub(super) fn first_bad_chunks(&self, peer_id: PeerId) -> Option<ConnId> {
+        let member = self.members.get(&peer_id).filter(|member| member.listed && member.bad_chunks == 0)?;
+        member.conn
+    }
+
     /// Chunks of a source did not match. True: that was once too often, ban it.
     #[must_use]
     pub(super) fn bad_chunks(&mut self, peer_id: PeerId, bad: &[ChunkIndex]) -> bool {

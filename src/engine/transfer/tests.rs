@@ -369,7 +369,7 @@ fn one_of_five_sources_sends_wrong_bytes_and_is_named() {
     sim.download("g").unwrap();
     sim.run();
     assert!(finished(&sim).iter().all(|source| source.peer_id != peer_id(3)));
-    assert_eq!(banned(&sim), [peer_id(3)]);
+    assert_eq!((banned(&sim), &sim.told), (vec![peer_id(3)], &vec![peer_id(3)]), "and it is told itself, once");
     // It is known after the end, with a chunk that it sent wrong.
     let told = |event: &PeerEvent| match event {
         PeerEvent::DownloadSourceBanned { chunk, .. } => *chunk,

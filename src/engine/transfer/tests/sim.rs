@@ -15,7 +15,7 @@ use crate::engine::effect::Effect;
 use crate::engine::library::Library;
 use crate::engine::world::{Source, TransferCx, Way, World};
 use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure};
-use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
+use crate::proto::{Answer, GetManifest, ManifestAnswer, Notification, Request, WireError, WireErrorCode};
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
     Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, PreparedDownload,
@@ -262,6 +262,8 @@ pub(super) struct Sim {
     pub(super) answers: Vec<(InboundId, Answer)>,
     pub(super) jobs: Vec<Job>,
     pub(super) stops: Vec<GameId>,
+    /// Who was told that he sent bad chunks.
+    pub(super) told: Vec<PeerId>,
     pub(super) cancelled_prepares: Vec<GameId>,
     pub(super) most_buffers: usize,
     last_command: u64,
@@ -307,6 +309,7 @@ impl Sim {
             answers: Vec::new(),
             jobs: Vec::new(),
             stops: Vec::new(),
+            told: Vec::new(),
             cancelled_prepares: Vec::new(),
             most_buffers: 0,
             last_command: 0,
@@ -579,6 +582,10 @@ impl Sim {
             Output::Answer { to, body } => self.answers.push((to, *body)),
             Output::Reply { id, result } => self.replies.push((id, *result)),
             Output::Event(event) => self.log.push(*event),
+            Output::Notify { conn, body } => {
+                assert!(matches!(*body, Notification::BadChunks { .. }), "{body:?}");
+                self.told.extend(self.owner(conn));
+            }
             other => panic!("{other:?}"),
         }
     }
