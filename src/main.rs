@@ -32,8 +32,13 @@ const NOT_STARTED: u8 = 3;
 #[command(name = "lanspread", version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
+
+/// What to do first.
+const FIRST: &str = "Spreads games over a LAN. On every PC: lanspread run
+Then, in another terminal: lanspread games, and lanspread download GAME
+Everything else: lanspread help";
 
 #[derive(Subcommand)]
 enum Command {
@@ -58,7 +63,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let Some(command) = Cli::parse().command else {
+        println!("{FIRST}");
+        return ExitCode::SUCCESS;
+    };
+    let result = match command {
         Command::Run(args) => run(*args),
         Command::Client(command) => {
             return match client::run(command) {
@@ -96,6 +105,10 @@ fn run(args: RunArgs) -> Outcome {
     let not_started = |error: &dyn std::fmt::Display| (NOT_STARTED, error.to_string());
     let signals = Signals::catch().map_err(|error| not_started(&error))?;
     let state_dir = settings.config.state_dir.clone();
+    if settings.make_game_dir {
+        make_game_dir(&settings.config.game_dir, settings.is_default_game_dir)
+            .map_err(|message| (NOT_STARTED, message))?;
+    }
     let peer = Peer::start(settings.config).map_err(|error| not_started(&error))?;
     let sender = peer.commands();
     let commands = move |command: PeerCommand, reply: Reply| sender.send(command, reply).map_err(|_| Stopped);
@@ -128,6 +141,19 @@ fn run(args: RunArgs) -> Outcome {
         Ok(End::NotStarted(why)) => Err((NOT_STARTED, why)),
         Err(error) => Err((NOT_STARTED, format!("a thread could not be started: {error}"))),
     }
+}
+
+/// Makes the directory of games where it is missing, and says where it is if nobody named it.
+fn make_game_dir(dir: &Path, is_default: bool) -> Result<(), String> {
+    let is_new = !dir.exists();
+    std::fs::create_dir_all(dir).map_err(|error| {
+        format!("the game directory {} cannot be made: {error}; --game-dir names another one", dir.display())
+    })?;
+    if is_new || is_default {
+        let made = if is_new { " (made now)" } else { "" };
+        eprintln!("games are kept in {}{made}; --game-dir names another directory", dir.display());
+    }
+    Ok(())
 }
 
 /// Without a door, what a killed daemon left of its own must not lead anybody astray.

@@ -37,5 +37,8 @@ pub(crate) use process::in_own_group;
 pub(crate) use signals::SignalSource;
 pub(crate) use timer::Wakeup;
 
+/// The variable that names the user's home.
+pub(crate) const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+
 /// Whether names of interfaces that say nothing else are those of cables.
 pub(crate) const PLAIN_NAMES_ARE_WIRED: bool = cfg!(target_os = "linux");

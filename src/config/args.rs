@@ -6,9 +6,12 @@ use std::path::PathBuf;
 /// Flags of `lanspread run`; unset ones fall through to the configuration file, then to the defaults.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct RunArgs {
-    /// Directory of games: one folder for each
+    /// Directory of games: one folder for each [default: Games/lanspread in the user's home, made when it is missing]
     #[arg(long, value_name = "DIR", env = "LANSPREAD_GAME_DIR")]
     pub game_dir: Option<PathBuf>,
+    /// Make the directory of games when it is missing
+    #[arg(long, env = "LANSPREAD_CREATE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub create: bool,
     /// Directory of the identity [default: the platform's]
     #[arg(long, value_name = "DIR", env = "LANSPREAD_STATE_DIR")]
     pub state_dir: Option<PathBuf>,

@@ -14,6 +14,16 @@ pub fn default_state_dir(env: impl Fn(&str) -> Option<OsString>) -> Option<PathB
     sys::state_base(dir).map(|base| base.join("lanspread"))
 }
 
+/// Where games are kept when nobody says: `Games/lanspread` in the user's home. `None` when the environment names no home.
+pub(super) fn default_game_dir(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    home(env).map(|home| home.join("Games").join("lanspread"))
+}
+
+/// The user's home.
+pub(super) fn home(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    env(sys::HOME).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
 /// The PC's name, if it can be had without asking the network.
 pub(super) fn system_hostname(env: impl Fn(&str) -> Option<OsString>) -> Option<String> {
     let name = sys::hostname(env)?;

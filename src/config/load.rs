@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::defaults::{default_state_dir, system_hostname};
+use super::defaults::{default_game_dir, default_state_dir, home, system_hostname};
 use super::settings::SETTINGS;
 use super::{Config, Rates, RunArgs};
 use crate::types::{CatalogKey, CatalogSource, MAX_HOSTNAME_BYTES, MirrorUrl};
@@ -26,6 +26,10 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct RunSettings {
     /// For the daemon.
     pub config: Config,
+    /// Whether the game directory is to be made when it is missing.
+    pub make_game_dir: bool,
+    /// Whether nobody named the game directory.
+    pub is_default_game_dir: bool,
     /// Whether to speak JSON lines.
     pub jsonl: bool,
     /// Where the HTTP door listens, on loopback; `None`: there is none.
@@ -38,8 +42,14 @@ pub struct RunSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No directory of games.
-    #[error("no game directory: give --game-dir DIR, LANSPREAD_GAME_DIR, or game_dir in the configuration file")]
+    #[error(
+        "no game directory: give --game-dir DIR, LANSPREAD_GAME_DIR, or game_dir in the configuration file (the environment names no \
+         home, where it would be)"
+    )]
     NoGameDir,
+    /// A path begins with the sign for a home that nobody knows.
+    #[error("the path {0} begins with ~, and the environment names no home: give the whole path")]
+    NoHome(PathBuf),
     /// No state directory and no home.
     #[error("no state directory: give --state-dir DIR or LANSPREAD_STATE_DIR (the environment names no home)")]
     NoStateDir,
@@ -103,9 +113,25 @@ pub fn load(args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<Run
     {
         settings.read_toml(&path, &text)?;
     }
-    let jsonl = args.jsonl;
+    let (jsonl, create) = (args.jsonl, args.create);
     settings.read_flags(args)?;
-    settings.finish(default_state, system_hostname(env), jsonl)
+    let home = home(&env);
+    for dir in [&mut settings.game_dir, &mut settings.state_dir].into_iter().flatten() {
+        *dir = without_tilde(std::mem::take(dir), home.as_deref())?;
+    }
+    let is_default_game_dir = settings.game_dir.is_none();
+    settings.game_dir = settings.game_dir.or_else(|| default_game_dir(&env));
+    let mut settings = settings.finish(default_state, system_hostname(env), jsonl)?;
+    (settings.make_game_dir, settings.is_default_game_dir) = (create || is_default_game_dir, is_default_game_dir);
+    Ok(settings)
+}
+
+/// A path as a shell would give it: not every place where one is written has a shell.
+fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    match path.strip_prefix("~") {
+        Err(_) => Ok(path),
+        Ok(rest) => home.map(|home| home.join(rest)).ok_or_else(|| ConfigError::NoHome(path.clone())),
+    }
 }
 
 fn read(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigError> {
@@ -378,7 +404,7 @@ impl Draft {
         if timers.redial_max < timers.redial_min {
             timers.redial_max = timers.redial_min;
         }
-        Ok(RunSettings { config, jsonl, control, log })
+        Ok(RunSettings { config, make_game_dir: false, is_default_game_dir: false, jsonl, control, log })
     }
 }
 

@@ -78,7 +78,10 @@ impl Switch {
 pub(super) fn unusable(dir: &Path, error: &JobError) -> String {
     let advice = match error.kind {
         JobErrorKind::InUse => "stop the other daemon, or name another directory with --game-dir",
-        _ => "it must be an existing directory that this user may read and write; --game-dir names another one",
+        _ => {
+            "it must be an existing directory that this user may read and write; --game-dir names another one, and --create makes it where \
+              it is missing"
+        }
     };
     format!("the game directory {} cannot be used: {}; {advice}", dir.display(), error.message)
 }

@@ -80,8 +80,39 @@ fn a_game_directory_that_cannot_be_used_is_named_with_what_to_do() {
     for games in [missing, file] {
         let (event, said) = refused_start(&games, &home.state());
         assert!(said.contains(games.to_str().unwrap()) && said.contains("--game-dir"), "{said}");
+        assert!(said.contains("--create"), "{said}");
         assert_eq!(event.unwrap()["code"], "io");
     }
+}
+
+#[test]
+fn a_first_run_needs_no_arguments() {
+    let home = Home::new();
+    let binary = || {
+        let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+        let mut command = std::process::Command::new(binary);
+        command.env("HOME", home.path()).env_remove("XDG_STATE_HOME").stdin(std::process::Stdio::null());
+        command
+    };
+    let output = binary().output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.lines().count() == 3 && said.contains("lanspread run"), "{said}");
+    // The end of its stdin ends it.
+    let run = |more: &[&str]| {
+        let output =
+            binary().args(["run", "--jsonl", "--no-mdns", "--listen", "127.0.0.1:0"]).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let games = home.path().join("Games/lanspread");
+    for made in [true, false] {
+        let (code, said) = run(&[]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(games.to_str().unwrap()) && said.contains("(made now)") == made, "{said}");
+        assert!(games.is_dir());
+    }
+    let named = home.path().join("of my own");
+    let (code, said) = run(&["--create", "--game-dir", named.to_str().unwrap()]);
+    assert!(code == Some(0) && named.is_dir(), "{said}");
 }
 
 /// Starts a daemon that must end by itself, as one that could not start. Its event, if it came to that, and what it said on

@@ -204,3 +204,26 @@ fn mirrors_come_from_the_file_or_the_flags_each_once() {
         assert!(matches!(urls(Some(bad), &[]), Err(ConfigError::BadValue { .. })), "{bad}");
     }
 }
+
+#[test]
+fn games_are_kept_in_the_users_home_unless_somebody_says_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().to_owned();
+    let env = |name: &str| (name == crate::sys::HOME).then(|| home.clone().into_os_string());
+    let load_with = |line: &[&str], env: &dyn Fn(&str) -> Option<OsString>| {
+        let line = ["lanspread", "--state-dir", "/state"].iter().chain(line);
+        let settings = load(Cli::try_parse_from(line).unwrap().run, env)?;
+        Ok((settings.config.game_dir, settings.make_game_dir, settings.is_default_game_dir))
+    };
+    let of = |line: &[&str]| load_with(line, &env).map_err(|error: ConfigError| error.to_string()).unwrap();
+    assert_eq!(of(&[]), (home.join("Games/lanspread"), true, true));
+    assert_eq!(of(&["--game-dir", "/games"]), ("/games".into(), false, false));
+    assert_eq!(of(&["--game-dir", "/games", "--create"]), ("/games".into(), true, false));
+    // As a shell leaves it behind `=`, and as a service gets it.
+    assert_eq!(of(&["--game-dir=~/games"]), (home.join("games"), false, false));
+    assert_eq!(of(&["--game-dir=~"]).0, home);
+    assert_eq!(of(&["--game-dir=a~/b"]).0, Path::new("a~/b"));
+    let nowhere = |line: &[&str]| load_with(line, &no_env).unwrap_err().to_string();
+    assert!(nowhere(&[]).contains("--game-dir") && nowhere(&[]).contains("home"), "{}", nowhere(&[]));
+    assert!(nowhere(&["--game-dir=~/games"]).contains("~/games"), "{}", nowhere(&["--game-dir=~/games"]));
+}
