@@ -34,6 +34,8 @@ pub enum CloseCode {
     Internal = 12,
     /// The user blocked the peer.
     Blocked = 13,
+    /// Another PC with the same identity is connected, and the two replaced each other again and again.
+    SharedIdentity = 14,
 }
 
 /// Application error code of RESET_STREAM and STOP_SENDING.
@@ -107,6 +109,7 @@ numeric_code!(
     SelfConnect,
     Stale,
     Internal,
-    Blocked
+    Blocked,
+    SharedIdentity
 );
 numeric_code!(StreamCode, Cancelled, NotServed, Changed, Io, Busy);

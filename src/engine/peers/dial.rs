@@ -355,7 +355,14 @@ impl Peers {
                 } else {
                     ErrorCode::PeerRefused
                 };
-                let message = format!("no connection to {}: {reason}", dial.addr);
+                let message = match code {
+                    ErrorCode::SelfConnect if !self.listen.contains(&dial.addr) => format!(
+                        "no connection to {}: it has the same identity as this PC, or is this PC; if one was cloned, or its state directory \
+                         copied, delete identity.pem there and start it again",
+                        dial.addr
+                    ),
+                    _ => format!("no connection to {}: {reason}", dial.addr),
+                };
                 self.errand_failed(cx, errand, CommandError::new(code, message));
             }
         }

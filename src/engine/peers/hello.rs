@@ -146,6 +146,11 @@ impl Peers {
         if !self.prefers(cx, peer) {
             return self.close(cx, from.conn, CloseCode::Duplicate, "another connection is kept");
         }
+        let Some(remote) = self.conns.get(&from.conn).map(|conn| conn.remote) else { return };
+        if self.shares_identity(cx, peer, with_port(remote, hello.listen_addr.port())) {
+            let reason = "another PC with this identity is connected";
+            return self.close(cx, from.conn, CloseCode::SharedIdentity, reason);
+        }
         if let Some(greeting) = self.greetings.get(&peer).copied() {
             self.close(cx, greeting, CloseCode::Duplicate, "another connection is kept");
         }

@@ -17,6 +17,7 @@ mod dial;
 mod hello;
 mod liveness;
 mod party;
+mod shared;
 mod sync;
 mod wake;
 
@@ -70,6 +71,8 @@ pub(super) struct Peers {
     blocked: BTreeSet<PeerId>,
     /// Peers of which was said that the party key keeps them out.
     strangers: BTreeSet<PeerId>,
+    /// When it was said last that an identity is used twice.
+    shared_told: Option<Instant>,
     interner: Interner,
     timers: TimerSet<Due>,
     /// Goodbye was said: nothing begins any more.
@@ -101,6 +104,8 @@ struct Peer {
     dial_after: Option<Instant>,
     /// It waits in one of [`Peers::queues`].
     queued: bool,
+    /// Lately, when a connection from another address took the place of one that stood.
+    takeovers: Vec<Instant>,
 }
 
 #[derive(Debug)]
@@ -212,6 +217,7 @@ impl Peers {
             incompatible: BTreeMap::new(),
             blocked: BTreeSet::new(),
             strangers: BTreeSet::new(),
+            shared_told: None,
             interner: Interner::default(),
             timers: TimerSet::new(),
             leaving: false,
@@ -337,6 +343,9 @@ impl Peers {
             Stage::Proving { addr, .. } | Stage::Greeting { addr, .. } => {
                 if code == Some(CloseCode::PartyKey) {
                     self.refused_us(cx, conn.peer, addr);
+                }
+                if code == Some(CloseCode::SharedIdentity) {
+                    self.identity_is_shared(cx, conn.peer, addr);
                 }
                 self.greeting_failed(cx, conn.peer, addr, code, reason);
                 if code == Some(CloseCode::Duplicate) {
@@ -630,6 +639,7 @@ impl Peer {
             redials_left: 0,
             dial_after: None,
             queued: false,
+            takeovers: Vec::new(),
         }
     }
 }

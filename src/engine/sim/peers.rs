@@ -170,6 +170,62 @@ fn of_two_connections_the_one_dialled_by_the_lower_id_is_kept() {
     assert_eq!(closes(&outputs), [(ours, CloseCode::Duplicate)]);
 }
 
+/// A Hello of peer 1 that listens at this port; what comes of it.
+fn hello_from_port(solo: &mut Solo, port: u16) -> (ConnId, Vec<Output>) {
+    let conn = solo.incoming(peer(1), addr(1));
+    let mut hello = hello(1, empty());
+    hello.listen_addr.set_port(port);
+    let outputs = solo.ask(conn, Request::Hello(hello));
+    (conn, outputs)
+}
+
+#[test]
+fn two_pcs_with_one_identity_do_not_replace_each_other_for_ever() {
+    let mut solo = Solo::new(&[], None);
+    let mut before = hello_from_port(&mut solo, 5_000).0;
+    for turn in 1..=20 {
+        solo.pass(Duration::from_secs(1));
+        let (conn, outputs) = hello_from_port(&mut solo, 5_000 + turn % 2);
+        if turn <= 3 {
+            // Restarted, as far as anybody can see.
+            assert_eq!(closes(&outputs), [(before, CloseCode::Duplicate)], "{turn}");
+            before = conn;
+        } else {
+            // The one that is connected is the one at 5001: its own return is none of the other's.
+            let is_the_other = turn % 2 == 0;
+            let expected =
+                if is_the_other { (conn, CloseCode::SharedIdentity) } else { (before, CloseCode::Duplicate) };
+            assert_eq!(closes(&outputs), [expected], "{turn}");
+            before = if is_the_other { before } else { conn };
+        }
+        let said = |event: &&PeerEvent| matches!(event, PeerEvent::RuntimeError { message, .. } if message.contains("two PCs"));
+        assert_eq!(events(&outputs).into_iter().filter(said).count(), usize::from(turn == 4), "said once: {turn}");
+    }
+    assert_eq!(solo.status().peers_connected, 1);
+    // Once the other one is gone for a while, a restart is a restart.
+    solo.pass(Duration::from_secs(61));
+    let outputs = hello_from_port(&mut solo, 6_000).1;
+    assert!(matches!(answers(&outputs)[..], [Answer::HelloAck(_)]), "{outputs:?}");
+}
+
+#[test]
+fn whoever_is_not_let_in_for_his_identity_says_so_and_waits() {
+    let mut solo = Solo::new(&[], None);
+    let mut outputs = solo.feed(Input::Sighting(sighting(1, 1)));
+    outputs.extend(solo.pass(Duration::from_secs(1)));
+    let (dial, remote) = dials(&outputs)[0];
+    let conn = ConnId(500);
+    let (local, interface, party) = (addr(9), None, None);
+    solo.feed(Input::ConnectionUp { conn, peer_id: peer(1), remote, local, interface, dial: Some(dial), party });
+    let code = Some(CloseCode::SharedIdentity);
+    let outputs = solo.feed(Input::ConnectionDown { conn, code, reason: "another PC".to_owned() });
+    let [PeerEvent::RuntimeError { message, .. }] = events(&outputs)[..] else { panic!("{outputs:?}") };
+    assert!(
+        message.contains("same identity") && message.contains("identity.pem") && message.contains(&remote.to_string())
+    );
+    assert_eq!(dials(&solo.pass(Duration::from_secs(10))), [], "it waits");
+}
+
 #[test]
 fn a_static_peer_is_dialled_for_ever_but_not_when_it_is_this_daemon() {
     let mut solo = Solo::with(&[], None, |config| config.static_peers = vec!["10.0.0.1:4000".to_owned()]);
