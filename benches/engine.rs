@@ -51,6 +51,7 @@ fn summaries(count: usize, version: &str) -> Vec<Arc<GameSummary>> {
                 availability: Availability::Ready,
                 changed: false,
                 supersedes: Vec::new(),
+                not_shared: None,
             })
         })
         .collect()

@@ -106,6 +106,7 @@ fn digest_of_10000_games(bencher: Bencher) {
                 availability: Availability::Ready,
                 changed: false,
                 supersedes: Vec::new(),
+                not_shared: None,
             })
         })
         .collect();

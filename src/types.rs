@@ -22,8 +22,9 @@ pub use catalog::CatalogSource;
 pub use download::{DownloadId, DownloadPlan, KeptAside, KeptFiles, KnownContent, PreparedDownload};
 pub use error::{JobError, JobErrorKind};
 pub use game::{
-    Availability, DISCARDED_SENTINEL, Epoch, GameSummary, LibraryStamp, MAX_GAMES, MAX_NAME_BYTES, MAX_SENTINEL_BYTES,
-    MAX_SUPERSEDED, MAX_VERSION_BYTES, NEW_SENTINEL, Revision, SENTINEL, library_digest, superseded,
+    Availability, DISCARDED_SENTINEL, Epoch, GameSummary, LibraryStamp, MAX_GAMES, MAX_NAME_BYTES, MAX_REASON_BYTES,
+    MAX_SENTINEL_BYTES, MAX_SUPERSEDED, MAX_VERSION_BYTES, NEW_SENTINEL, Revision, SENTINEL, library_digest,
+    superseded,
 };
 pub use hash::{
     CatalogKey, CatalogSignature, ChunkHash, ContentHash, HashParseError, LibraryDigest, ManifestHash, PartyProof,

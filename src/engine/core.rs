@@ -14,7 +14,7 @@ use crate::api::{CommandData, CommandError, CommandResult, Done, ErrorCode, Peer
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::LibraryState;
-use crate::types::{ContentHash, DownloadId, GameId, Job, PeerId};
+use crate::types::{ContentHash, DownloadId, GameId, Job, PeerId, ScannedGame};
 
 /// The one context of an engine.
 #[derive(Debug)]
@@ -107,6 +107,18 @@ impl Cx {
     /// Refuses a command.
     pub(super) fn refuse(&mut self, id: CommandId, code: ErrorCode, message: &str) {
         self.reply(id, Err(CommandError::new(code, message)));
+    }
+
+    /// Why a game that lies here is not offered to others, but for a download that writes it.
+    pub(super) fn why_not_offered(&self, game: &ScannedGame) -> Option<String> {
+        match &game.unportable {
+            Some(reason) => Some(reason.clone()),
+            None if game.arriving => Some("still being copied".to_owned()),
+            None => {
+                let withheld = self.catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash);
+                withheld.map(str::to_owned)
+            }
+        }
     }
 
     /// The version of a game that the catalog demands.

@@ -20,7 +20,7 @@ use crate::api::{ErrorCode, PeerEvent};
 use crate::proto::{Delta, LibraryState, Snapshot};
 use crate::types::{
     Availability, Epoch, GameId, GameSummary, Job, JobError, LibraryDigest, LibraryIndex, LibraryStamp, MAX_NAME_BYTES,
-    MAX_VERSION_BYTES, OpenedLibrary, Revision, ScannedGame, library_digest, shortened,
+    MAX_REASON_BYTES, MAX_VERSION_BYTES, OpenedLibrary, Revision, ScannedGame, library_digest, shortened,
 };
 
 /// A delta with more changes than this is not pushed to everybody; a summary is, and who wants it asks.
@@ -429,15 +429,13 @@ impl Library {
 
     fn compose(&self, cx: &Cx, game: &ScannedGame) -> Arc<GameSummary> {
         let downloading = self.downloading.contains(&game.id);
-        let offered = game.downloaded
-            && game.unportable.is_none()
-            && !game.arriving
-            && cx.catalog.withholds(&game.id, game.eti_version.as_deref(), game.content_hash).is_none();
-        let availability = match (downloading, offered) {
+        let why_not = cx.why_not_offered(game);
+        let availability = match (downloading, game.downloaded && why_not.is_none()) {
             (true, _) => Availability::Downloading,
             (false, true) => Availability::Ready,
             (false, false) => Availability::LocalOnly,
         };
+        let not_shared = why_not.filter(|_| game.downloaded && !downloading);
         Arc::new(GameSummary {
             id: game.id.clone(),
             name: shortened(cx.catalog.name_of(&game.id), MAX_NAME_BYTES),
@@ -451,6 +449,7 @@ impl Library {
             availability,
             changed: game.is_changed(),
             supersedes: game.supersedes.clone(),
+            not_shared: not_shared.map(|reason| shortened(&reason, MAX_REASON_BYTES)),
         })
     }
 }

@@ -9,10 +9,7 @@ use super::operations::Here;
 use super::transfer::{Transfers, is_other_content};
 use super::world::Parts;
 use crate::api::{CommandError, ErrorCode, GameRow, LimitState, Operation, OperationRow, Status, WatchState};
-use crate::types::{Availability, GameId, GameSummary, PeerId};
-
-/// Why a game that somebody writes is not offered.
-const ARRIVING: &str = "still being copied";
+use crate::types::{Availability, GameId, GameSummary, PeerId, ScannedGame};
 
 /// All parts, to be looked at.
 #[derive(Clone, Copy)]
@@ -179,15 +176,10 @@ impl Query<'_> {
             (None, None, Some(local)) => (local.eti_version.clone(), local.size, local.content_hash),
             (None, None, None) => (None, 0, None),
         };
-        let local_only_reason = local.and_then(|game| match &game.unportable {
-            Some(reason) => Some(reason.clone()),
-            None if game.arriving => Some(ARRIVING.to_owned()),
-            None if !game.downloaded && self.cx.catalog.admits(&id) => None,
-            None => {
-                let withheld = self.cx.catalog.withholds(&id, game.eti_version.as_deref(), game.content_hash);
-                withheld.map(str::to_owned)
-            }
-        });
+        // One that is only not complete yet has no reason.
+        let is_fault = |game: &ScannedGame| game.downloaded || game.unportable.is_some() || game.arriving;
+        let has_reason = |game: &&Arc<ScannedGame>| is_fault(game) || !self.cx.catalog.admits(&id);
+        let local_only_reason = local.filter(has_reason).and_then(|game| self.cx.why_not_offered(game));
         GameRow {
             name,
             version,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::faults::{self, Bug};
 use crate::proto::{Delta, Snapshot};
 use crate::types::{
-    GameId, GameSummary, LibraryDigest, LibraryStamp, MAX_NAME_BYTES, MAX_SUPERSEDED, MAX_VERSION_BYTES, library_digest,
+    GameId, GameSummary, LibraryDigest, LibraryStamp, MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_SUPERSEDED,
+    MAX_VERSION_BYTES, library_digest,
 };
 
 /// One accepted state of a library.
@@ -126,6 +127,9 @@ fn check(game: &GameSummary) -> Result<(), Flaw> {
     if game.supersedes.len() > MAX_SUPERSEDED {
         return Err(Flaw::Malformed("a game supersedes more than 4 lists of files"));
     }
+    if game.not_shared.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
+        return Err(Flaw::Malformed("the reason why a game is not shared is longer than 256 bytes"));
+    }
     Ok(())
 }
 
@@ -179,6 +183,7 @@ mod tests {
             availability: Availability::Ready,
             changed: false,
             supersedes: Vec::new(),
+            not_shared: None,
         })
     }
 

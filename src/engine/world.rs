@@ -43,6 +43,8 @@ pub(super) trait World {
     fn swarm(&self) -> Vec<(PeerId, ConnId)>;
     /// Whether any peer's library lists the game, ready or not.
     fn lists(&self, game: &GameId) -> bool;
+    /// Who has a game and does not hand it out, and why, for the end of a sentence; empty when nobody has.
+    fn why_not(&self, game: &GameId) -> String;
     /// The game as this library announces it.
     fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>>;
     /// Whether an operation other than a download runs on the game.
@@ -105,6 +107,10 @@ impl World for Parts {
 
     fn lists(&self, game: &GameId) -> bool {
         self.peers.lists(game) || self.mirrors.lists(game)
+    }
+
+    fn why_not(&self, game: &GameId) -> String {
+        self.peers.why_not(game)
     }
 
     fn summary(&self, game: &GameId) -> Option<Arc<GameSummary>> {

@@ -109,6 +109,7 @@ impl GameRow {
             availability: Availability::Ready,
             changed: false,
             supersedes: Vec::new(),
+            not_shared: None,
         })
     }
 }

@@ -28,6 +28,7 @@ fn game() -> Arc<GameSummary> {
         availability: Availability::LocalOnly,
         changed: false,
         supersedes: Vec::new(),
+        not_shared: None,
     })
 }
 

@@ -129,8 +129,13 @@ pub struct GameSummary {
     /// [`MAX_SUPERSEDED`]: whoever fetched one of them has a part of it. No part of the digest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<ManifestHash>,
+    /// Why it is complete and cannot be fetched all the same, for people. At most [`MAX_REASON_BYTES`]. No part of the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_shared: Option<String>,
 }
 
+/// Longest [`GameSummary::not_shared`], in bytes.
+pub const MAX_REASON_BYTES: usize = 256;
 /// Most entries of [`GameSummary::supersedes`].
 pub const MAX_SUPERSEDED: usize = 4;
 

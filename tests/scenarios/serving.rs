@@ -150,3 +150,33 @@ fn a_game_is_not_served_while_it_is_being_downloaded() {
     let (availability, answer) = ask(&host_b);
     assert_eq!((availability.as_str(), &answer["type"]), ("ready", &json!("Manifest")));
 }
+
+#[test]
+fn whoever_cannot_fetch_a_game_hears_who_has_it_and_why_it_is_not_shared() {
+    let home_a = Home::with(&[GameSpec::small("doom"), GameSpec::small("quake")]);
+    fs::write(home_a.game("doom").join("readme: first.txt"), "not everywhere").unwrap();
+    let home_b = Home::new();
+    let (a, b) = (
+        Daemon::start(&home_a, &Options::local().arg("--hostname", "office-pc")),
+        Daemon::start(&home_b, &Options::local()),
+    );
+    eventually("the other game is hashed", 30, || {
+        a.games().remove("quake").filter(|row| row["content_hash"].is_string())
+    });
+    b.connect(&a);
+    let reason = eventually("the owner's reason", 30, || {
+        a.games().remove("doom").and_then(|row| row["local_only_reason"].as_str().map(str::to_owned))
+    });
+    for command in ["download", "get-game"] {
+        let message = eventually("the reason at the other PC", 30, || {
+            let refusal = b.command(json!({"cmd": command, "game": "doom"})).unwrap_err();
+            assert_eq!(refusal.code, "no-sources", "{}", refusal.message);
+            refusal.message.contains(&reason).then_some(refusal.message)
+        });
+        assert!(
+            message.contains("office-pc has it and does not share it") && message.contains("readme: first.txt"),
+            "{message}"
+        );
+    }
+    b.download("quake");
+}

@@ -479,6 +479,24 @@ impl Peers {
         self.libraries().any(|(_, _, library)| library.get(game).is_some())
     }
 
+    /// Who has a game and does not hand it out, and why, for the end of a sentence; of many the first ones.
+    pub(super) fn why_not(&self, game: &GameId) -> String {
+        const NAMED: usize = 3;
+        let held_back = self.libraries().filter_map(|(peer, _, library)| {
+            let summary = library.get(game).filter(|game| game.availability != Availability::Ready)?;
+            let hostname = self.rows.get(&peer).and_then(|row| row.hostname.clone());
+            let name = hostname.unwrap_or_else(|| peer.to_string());
+            Some(match (&summary.not_shared, summary.availability) {
+                (Some(reason), _) => format!("{name} has it and does not share it: {reason}"),
+                (None, Availability::Downloading) => format!("{name} is downloading it"),
+                (None, _) if summary.downloaded => format!("{name} has it and does not share it"),
+                (None, _) => format!("{name} has only a part of it"),
+            })
+        });
+        let words: Vec<String> = held_back.take(NAMED).collect();
+        if words.is_empty() { String::new() } else { format!(" ({})", words.join("; ")) }
+    }
+
     /// Tells everybody of a durable change of the local library.
     pub(super) fn announce(&mut self, cx: &mut Cx, announcement: &Announcement) {
         let me = self.me;

@@ -101,6 +101,7 @@ impl World {
             availability: crate::types::Availability::Ready,
             changed: false,
             supersedes: Vec::new(),
+            not_shared: None,
         };
         (0..TOO_MANY).map(|n| Arc::new(summary(n))).collect()
     }

@@ -29,6 +29,7 @@ fn summary(game: &str, version: &str) -> Arc<GameSummary> {
         availability: Availability::Ready,
         changed: false,
         supersedes: Vec::new(),
+        not_shared: None,
     })
 }
 

@@ -185,6 +185,7 @@ pub(super) fn summary(game: &str, size: u64) -> GameSummary {
         availability,
         changed: false,
         supersedes,
+        not_shared: None,
     }
 }
 

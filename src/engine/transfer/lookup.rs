@@ -82,7 +82,7 @@ impl Lookups {
                     Rejection::Lie(why) => {
                         CommandError::new(ErrorCode::VerificationFailed, format!("a source of {game} lies: {why}"))
                     }
-                    Rejection::Failed(_) => no_sources(&game),
+                    Rejection::Failed(_) => no_sources(cx, &game),
                 };
                 self.ask(cx, command, game, asked, Some(error));
             }
@@ -123,7 +123,8 @@ impl Lookups {
             if faults::is(Bug::NeverAnswered) {
                 return;
             }
-            return cx.reply(command, Err(last_error.unwrap_or_else(|| no_sources(&game))));
+            let error = last_error.unwrap_or_else(|| no_sources(cx, &game));
+            return cx.reply(command, Err(error));
         };
         asked.insert(source.peer_id);
         let request = cx.ids.request();
@@ -134,6 +135,7 @@ impl Lookups {
     }
 }
 
-fn no_sources(game: &GameId) -> CommandError {
-    CommandError::new(ErrorCode::NoSources, format!("no connected peer can hand out {game}"))
+fn no_sources(cx: &TransferCx<'_>, game: &GameId) -> CommandError {
+    let why_not = cx.world.why_not(game);
+    CommandError::new(ErrorCode::NoSources, format!("no connected peer can hand out {game}{why_not}"))
 }

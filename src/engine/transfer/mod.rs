@@ -555,7 +555,7 @@ impl Transfers {
                     format!("no connected peer can hand out {game} in version {version}, as the catalog demands")
                 }
                 None => format!("no connected peer can hand out {game}"),
-            };
+            } + &cx.world.why_not(game);
             return Err(CommandError::new(ErrorCode::NoSources, message));
         };
         sources::may_replace(cx, game, &pin, wish.again)?;

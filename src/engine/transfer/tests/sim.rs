@@ -52,6 +52,7 @@ pub(super) fn offer(id: &str, version: &str, sizes: &[u64], salt: u8) -> Offer {
         availability: Availability::Ready,
         changed: false,
         supersedes: Vec::new(),
+        not_shared: None,
     };
     Offer { summary: Arc::new(summary), manifest, chunks }
 }
@@ -222,6 +223,9 @@ impl World for Around<'_> {
     }
     fn lists(&self, game: &GameId) -> bool {
         self.local.listed.contains(game)
+    }
+    fn why_not(&self, _: &GameId) -> String {
+        String::new()
     }
     fn summary(&self, _: &GameId) -> Option<Arc<GameSummary>> {
         None
