@@ -21,7 +21,11 @@ const FILE_FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags:
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Handle(OwnedFd);
+pub(super) struct Handle {
+    fd: OwnedFd,
+    /// It lies beneath the one that the user named, whose own rights are his word: they are never changed.
+    is_beneath: bool,
+}
 
 /// The outcome of asking for a lock.
 pub(super) enum Locked {
@@ -33,13 +37,13 @@ pub(super) enum Locked {
 
 /// Opens a directory by a trusted path; links in it are followed.
 pub(super) fn open_root(path: &Path) -> io::Result<Handle> {
-    Ok(Handle(retry(|| rustix::fs::open(path, DIR_FLAGS, Mode::empty()))?))
+    Ok(Handle { fd: retry(|| rustix::fs::open(path, DIR_FLAGS, Mode::empty()))?, is_beneath: false })
 }
 
 impl Handle {
     /// Opens a directory beneath this one. `rel`: checked components, `/`-separated.
     pub(super) fn open_dir(&self, rel: &str) -> io::Result<Handle> {
-        self.open(rel, DIR_FLAGS, Mode::empty()).map(Handle)
+        Ok(Handle { fd: self.open(rel, DIR_FLAGS, Mode::empty())?, is_beneath: true })
     }
 
     /// Opens a regular file for reading.
@@ -82,7 +86,7 @@ impl Handle {
         let flags = FILE_FLAGS | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let open = || self.open(name, flags, Mode::from_raw_mode(0o666)).map(File::from);
         match open() {
-            Err(e) if is_denied(&e) && grant(&self.0, CHANGE_DIR) => open(),
+            Err(e) if is_denied(&e) && self.may_change_now() => open(),
             opened => opened,
         }
     }
@@ -120,7 +124,7 @@ impl Handle {
 
     /// Renames within this directory, in place of what has the new name.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        change(&self.0, || rustix::fs::renameat(&self.0, from, &self.0, to))
+        self.change(|| rustix::fs::renameat(&self.fd, from, &self.fd, to))
     }
 
     /// What lies at `rel`; nothing also when its directory is missing.
@@ -137,7 +141,7 @@ impl Handle {
 
     /// Everything in this directory; what vanishes meanwhile is left out.
     pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
-        self.each_name(|name| match retry_errno(|| rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        self.each_name(|name| match retry_errno(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => Ok(Some(entry(OsString::from_vec(name.to_bytes().to_vec()), &stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e.into()),
@@ -152,7 +156,7 @@ impl Handle {
     /// What `of` makes of each name in this directory.
     fn each_name<T>(&self, of: impl Fn(&CStr) -> io::Result<Option<T>>) -> io::Result<Vec<T>> {
         let mut out = Vec::new();
-        for item in rustix::fs::Dir::read_from(&self.0)? {
+        for item in rustix::fs::Dir::read_from(&self.fd)? {
             let item = item?;
             let name = item.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
@@ -168,34 +172,34 @@ impl Handle {
 
     /// Opens a directory that lies directly in this one, under whatever name.
     pub(super) fn open_child(&self, name: &OsStr) -> io::Result<Handle> {
-        match retry_errno(|| rustix::fs::openat(&self.0, name, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty())) {
+        match retry_errno(|| rustix::fs::openat(&self.fd, name, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty())) {
             // A link is reported as one or the other.
             Err(Errno::NOTDIR | Errno::LOOP) => Err(unsafe_path("it is not a directory")),
-            other => Ok(Handle(other?)),
+            other => Ok(Handle { fd: other?, is_beneath: true }),
         }
     }
 
     /// Opens a regular file that lies directly in this directory so that it can be flushed.
     pub(super) fn open_child_sync(&self, name: &OsStr) -> io::Result<File> {
         let flags = FILE_FLAGS | OFlags::RDONLY | OFlags::NOFOLLOW;
-        let file = File::from(retry_errno(|| rustix::fs::openat(&self.0, name, flags, Mode::empty()))?);
+        let file = File::from(retry_errno(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))?);
         regular(&file)?;
         Ok(file)
     }
 
     /// Removes a file (a link itself) that lies directly in this directory.
     pub(super) fn remove_child_file(&self, name: &OsStr) -> io::Result<()> {
-        change(&self.0, || rustix::fs::unlinkat(&self.0, name, AtFlags::empty()))
+        self.change(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))
     }
 
     /// Removes an empty directory that lies directly in this one.
     pub(super) fn remove_child_dir(&self, name: &OsStr) -> io::Result<()> {
-        change(&self.0, || rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR))
+        self.change(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR))
     }
 
     /// Makes the names in this directory durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        match retry_errno(|| rustix::fs::fsync(&self.0)) {
+        match retry_errno(|| rustix::fs::fsync(&self.fd)) {
             // Some file systems (FUSE, network) have no such thing for directories.
             Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
             Err(e) => Err(e.into()),
@@ -207,7 +211,7 @@ impl Handle {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             // Since Linux 5.8 this also reports write errors that happened since the handle was opened.
-            retry_errno(|| rustix::fs::syncfs(&self.0))?;
+            retry_errno(|| rustix::fs::syncfs(&self.fd))?;
             Ok(true)
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -216,16 +220,16 @@ impl Handle {
 
     /// Bytes that this user may still write.
     pub(super) fn free_bytes(&self) -> io::Result<u64> {
-        let stat = retry_errno(|| rustix::fs::fstatvfs(&self.0))?;
+        let stat = retry_errno(|| rustix::fs::fstatvfs(&self.fd))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     fn in_parent<T>(&self, rel: &str, mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Errno>) -> io::Result<T> {
         match rel.rsplit_once('/') {
-            None => Ok(retry_errno(|| act(&self.0, rel))?),
+            None => Ok(retry_errno(|| act(&self.fd, rel))?),
             Some((parent, name)) => {
                 let parent = self.open_dir(parent)?;
-                Ok(retry_errno(|| act(&parent.0, name))?)
+                Ok(retry_errno(|| act(&parent.fd, name))?)
             }
         }
     }
@@ -233,19 +237,36 @@ impl Handle {
     /// The same for what changes the directory.
     fn change_parent<T>(&self, rel: &str, mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Errno>) -> io::Result<T> {
         match rel.rsplit_once('/') {
-            None => change(&self.0, || act(&self.0, rel)),
+            None => self.change(|| act(&self.fd, rel)),
             Some((parent, name)) => {
                 let parent = self.open_dir(parent)?;
-                change(&parent.0, || act(&parent.0, name))
+                parent.change(|| act(&parent.fd, name))
             }
         }
+    }
+
+    /// Changes the names in this directory; one that its owner cannot write is made writable for him first. Games come read-only from
+    /// CDs and archives, and whoever may remove the whole may remove its parts.
+    fn change<T>(&self, mut act: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+        match retry_errno(&mut act) {
+            Err(Errno::ACCESS) if self.may_change_now() => Ok(retry_errno(act)?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Lets this user change the names in this directory, if it is his. False: that changed nothing.
+    fn may_change_now(&self) -> bool {
+        self.is_beneath && grant(&self.fd, CHANGE_DIR)
     }
 
     /// Lets this user write a file that is his, or make it in a directory that is. False: that changed nothing.
     fn may_write_now(&self, rel: &str) -> bool {
         match self.open_read(rel) {
             Ok(file) => grant(&file, Mode::WUSR),
-            Err(_) => self.change_parent(rel, |dir, _| Ok(grant(dir, CHANGE_DIR))).unwrap_or(false),
+            Err(_) => match rel.rsplit_once('/') {
+                None => self.may_change_now(),
+                Some((parent, _)) => self.open_dir(parent).is_ok_and(|parent| parent.may_change_now()),
+            },
         }
     }
 
@@ -254,7 +275,7 @@ impl Handle {
         {
             use rustix::fs::ResolveFlags;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match retry_errno(|| rustix::fs::openat2(&self.0, rel, flags, mode, resolve)) {
+            match retry_errno(|| rustix::fs::openat2(&self.fd, rel, flags, mode, resolve)) {
                 // Not in this kernel; refused by an old container sandbox; lost a race with a rename.
                 Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
                 other => return Ok(other?),
@@ -278,27 +299,18 @@ impl Handle {
             }
         };
         let Some((parents, last)) = rel.rsplit_once('/') else {
-            return step(&self.0, rel, flags, mode);
+            return step(&self.fd, rel, flags, mode);
         };
         let mut dir: Option<OwnedFd> = None;
         for name in parents.split('/') {
-            dir = Some(step(dir.as_ref().unwrap_or(&self.0), name, DIR_FLAGS, Mode::empty())?);
+            dir = Some(step(dir.as_ref().unwrap_or(&self.fd), name, DIR_FLAGS, Mode::empty())?);
         }
-        step(dir.as_ref().unwrap_or(&self.0), last, flags, mode)
+        step(dir.as_ref().unwrap_or(&self.fd), last, flags, mode)
     }
 }
 
 /// What it takes to change the names in a directory.
 const CHANGE_DIR: Mode = Mode::WUSR.union(Mode::XUSR);
-
-/// Changes a directory; one that its owner cannot write is made writable for him first. Games come read-only from CDs and archives, and
-/// whoever may remove the whole may remove its parts.
-fn change<T>(dir: &OwnedFd, mut act: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
-    match retry_errno(&mut act) {
-        Err(Errno::ACCESS) if grant(dir, CHANGE_DIR) => Ok(retry_errno(act)?),
-        other => Ok(other?),
-    }
-}
 
 /// Gives the owner of something a right to it. False: he has it, or this user is not he.
 fn grant(file: &impl AsFd, right: Mode) -> bool {

@@ -50,7 +50,7 @@ fn a_download_works_where_the_executable_bit_cannot_be_set() {
 fn what_is_read_only_is_updated_uninstalled_and_removed() {
     let newer = GameSpec::new("doom").version("2").file("doom.wad", CHUNK + 7).file("maps/one.wad", 300);
     let older = GameSpec::new("doom").version("1").file("doom.wad", CHUNK).file("maps/one.wad", 200);
-    let (home_a, home_b) = (Home::with(&[newer]), Home::with(&[older]));
+    let (home_a, home_b) = (Home::with(&[newer, GameSpec::small("quake")]), Home::with(&[older]));
     for file in ["version.ini", "doom.wad", "maps/one.wad"] {
         let file = home_b.games().join("doom").join(file);
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o444)).unwrap();
@@ -91,4 +91,10 @@ fn what_is_read_only_is_updated_uninstalled_and_removed() {
     assert!(
         left("doom").chain(left("doom/maps")).all(|name| name == "maps" || name.to_str().unwrap().contains(".mine"))
     );
+    // The directory that the user named has the rights that he gave it.
+    read_only(&home_b.games());
+    let failed = b.wait_download("quake", b.begin_download("quake"));
+    assert_eq!(failed["event"], "download-failed", "{failed}");
+    let mode = std::fs::metadata(home_b.games()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o555);
 }
