@@ -11,8 +11,9 @@ mod units;
 
 pub use args::RunArgs;
 pub use defaults::default_state_dir;
+pub(crate) use defaults::home;
 pub use load::{ConfigError, RunSettings, load};
-pub(crate) use load::{is_host_port, parse_catalog_key};
+pub(crate) use load::{is_host_port, parse_catalog_key, without_tilde};
 pub use units::{parse_duration, parse_rate, parse_size};
 
 use std::net::SocketAddr;

@@ -260,6 +260,37 @@ fn a_file_that_was_cut_into_parts_is_one_archive() {
 }
 
 #[test]
+fn archives_with_numbers_for_extensions_are_not_taken_for_parts() {
+    let place = Place::new();
+    place.put("disc.001", &zip_of(&[("one.dat", b"1".to_vec())]));
+    place.put("disc.002", &zip_of(&[("two.dat", b"2".to_vec())]));
+    place.put("disc.004", &seven(&[("four.dat", b"4".to_vec())]));
+    assert_eq!(place.unpack().unwrap().archives, 3);
+    place.assert_unpacked(&[("one.dat", b"1".to_vec()), ("two.dat", b"2".to_vec()), ("four.dat", b"4".to_vec())]);
+    // A tar may be cut just where an entry begins.
+    let tar = tar_of(&[("one.dat", noise(512)), ("two.dat", noise(512))]);
+    let place = Place::new();
+    tar.chunks(1_024).enumerate().for_each(|(at, part)| place.put(&format!("game.tar.{:03}", at + 1), part));
+    assert_eq!(place.unpack().unwrap().archives, 1);
+    place.assert_unpacked(&[("one.dat", noise(512)), ("two.dat", noise(512))]);
+}
+
+#[test]
+fn what_a_mac_keeps_beside_an_archive_is_none() {
+    let place = Place::new();
+    place.put("game.eti", &zip_of(&game()));
+    place.put("._game.eti", b"\x00\x05\x16\x07 of a Mac");
+    assert_eq!(place.unpack().unwrap().archives, 1);
+    place.assert_unpacked(&game());
+    // Nor is a copy of what is left out.
+    let place = Place::new();
+    let rar = Rar5::new().file("a/Thumbs.db", b"x", 0o100_644).redirection("b/Thumbs.db", 5, "a/Thumbs.db");
+    place.put("game.rar", &rar.file("a/x.dat", b"x", 0o100_644).end());
+    place.unpack().unwrap();
+    place.assert_unpacked(&[("a/x.dat", b"x".to_vec())]);
+}
+
+#[test]
 fn a_zip_that_was_split_in_its_own_way_is_refused_with_what_to_do() {
     let place = Place::new();
     place.put("game.z01", &[b"PK\x07\x08", &zip_of(&game())[..]].concat());
@@ -271,7 +302,7 @@ fn a_zip_that_was_split_in_its_own_way_is_refused_with_what_to_do() {
 #[test]
 fn the_first_volume_may_be_a_program_by_its_name_too() {
     let volumes = rar(ArchiveVersion::Rar50, false, true).volume_size(Some(60_000)).build_volumes(None).unwrap();
-    let old_name = |at: usize| if at == 0 { "exe".to_owned() } else { format!("r{:02}", at - 1) };
+    let old_name = |at: usize| if at == 0 { "EXE".to_owned() } else { format!("r{:02}", at - 1) };
     let new_name = |at: usize| format!("part{}.{}", at + 1, if at == 0 { "exe" } else { "rar" });
     let names: [&dyn Fn(usize) -> String; 2] = [&old_name, &new_name];
     for name in names {
@@ -287,7 +318,7 @@ fn the_first_volume_may_be_a_program_by_its_name_too() {
         std::fs::remove_file(place.base().join(format!("game/root/game2.{}", name(0)))).unwrap();
         let place_words = place.unpack().unwrap_err().message;
         assert!(place_words.contains("a volume is missing: the first one"), "{place_words}");
-        assert!(place_words.contains(".exe"), "{place_words}");
+        assert!(place_words.contains("an .exe instead"), "{place_words}");
     }
 }
 

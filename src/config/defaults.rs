@@ -20,7 +20,7 @@ pub(super) fn default_game_dir(env: impl Fn(&str) -> Option<OsString>) -> Option
 }
 
 /// The user's home.
-pub(super) fn home(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+pub(crate) fn home(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     env(sys::HOME).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 

@@ -101,7 +101,11 @@ pub enum ConfigError {
 
 /// Joins the flags (which carry the environment), the file and the defaults. `env` reads a variable; only the
 /// platform's directories and the PC's name are taken from it here.
-pub fn load(args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<RunSettings, ConfigError> {
+pub fn load(mut args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<RunSettings, ConfigError> {
+    let home = home(&env);
+    for path in [&mut args.game_dir, &mut args.state_dir, &mut args.config].into_iter().flatten() {
+        *path = without_tilde(std::mem::take(path), home.as_deref())?;
+    }
     let default_state = default_state_dir(&env);
     let (path, must_exist) = match (&args.config, args.state_dir.as_ref().or(default_state.as_ref())) {
         (Some(path), _) => (Some(path.clone()), true),
@@ -115,7 +119,6 @@ pub fn load(args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<Run
     }
     let (jsonl, create) = (args.jsonl, args.create);
     settings.read_flags(args)?;
-    let home = home(&env);
     for dir in [&mut settings.game_dir, &mut settings.state_dir].into_iter().flatten() {
         *dir = without_tilde(std::mem::take(dir), home.as_deref())?;
     }
@@ -127,7 +130,7 @@ pub fn load(args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<Run
 }
 
 /// A path as a shell would give it: not every place where one is written has a shell.
-fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, ConfigError> {
+pub(crate) fn without_tilde(path: PathBuf, home: Option<&Path>) -> Result<PathBuf, ConfigError> {
     match path.strip_prefix("~") {
         Err(_) => Ok(path),
         Ok(rest) => home.map(|home| home.join(rest)).ok_or_else(|| ConfigError::NoHome(path.clone())),
@@ -202,6 +205,7 @@ impl Draft {
         let given = || Given { origin, key, value: shown(value) };
         // A path in the file means the same wherever the daemon is started.
         let path = || match value.as_str() {
+            Some(text) if Path::new(text).starts_with("~") => Ok(PathBuf::from(text)),
             Some(text) if !text.is_empty() => Ok(file.parent().unwrap_or(Path::new("")).join(text)),
             _ => Err(given().bad("a path in quotes")),
         };

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::api::PeerCommand;
-use crate::config::{Rates, default_state_dir, is_host_port};
+use crate::config::{Rates, default_state_dir, home, is_host_port, without_tilde};
 use crate::types::{GameId, PeerId};
 
 use daemon::Daemon;
@@ -279,7 +279,9 @@ pub fn run(command: ClientCommand) -> Result<(), ClientError> {
 }
 
 fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError> {
-    let given = command.args().state_dir.clone();
+    let home = home(|name| std::env::var_os(name));
+    let given = command.args().state_dir.clone().map(|dir| without_tilde(dir, home.as_deref()));
+    let given = given.transpose().map_err(|_| ClientError::NoStateDir)?;
     let state_dir = given.or_else(|| default_state_dir(|name| std::env::var_os(name)));
     let daemon = Daemon::find(state_dir.ok_or(ClientError::NoStateDir)?)?;
     match command {

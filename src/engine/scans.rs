@@ -424,7 +424,15 @@ impl Scans {
         match (result, current) {
             (Ok(content), Some(known)) => {
                 self.put_off.remove(&game);
+                self.doubted.remove(&game);
                 if known.content_hash.is_some_and(|before| before != content) {
+                    if let Some(scan) = self.scans.get_mut(&game)
+                        && matches!(scan.then, Then::Take | Then::Again { .. })
+                    {
+                        // It was told the old hash and would bring it back.
+                        scan.then = Then::Drop;
+                        self.queue(game.clone(), true);
+                    }
                     // Whatever is open, or on its way, has the old hashes.
                     cx.emit(Output::StopSending { game: game.clone() });
                     let message = format!(
@@ -447,6 +455,10 @@ impl Scans {
                 let pause = self.put_off.get(&game).map_or(Duration::ZERO, |(_, pause)| *pause);
                 let pause = (pause * 2).clamp(MIN_HASH_PAUSE, MAX_HASH_PAUSE);
                 self.put_off.insert(game.clone(), (cx.now + pause, pause));
+                if self.doubted.remove(&game) {
+                    // Whoever comes next may say it again.
+                    self.doubts.remove(&game);
+                }
                 if error.kind == JobErrorKind::Changed {
                     self.scan(cx, game, true);
                 } else {
@@ -495,15 +507,11 @@ impl Scans {
         }
     }
 
-    /// The next game that was doubted and still lies there with hashes.
+    /// The next game that was doubted and still lies there with hashes. It stays doubted until it has been hashed.
     fn next_doubted(&mut self, cx: &Cx) -> Option<Arc<ScannedGame>> {
-        while let Some(game) = self.doubted.pop_first() {
-            let here = cx.disk.get(&game).filter(|here| here.downloaded && here.content_hash.is_some());
-            if let Some(here) = here.filter(|_| !self.operating.contains(&game)) {
-                return Some(here.clone());
-            }
-        }
-        None
+        let offered = |game: &GameId| cx.disk.get(game).filter(|here| here.downloaded && here.content_hash.is_some());
+        self.doubted.retain(|game| offered(game).is_some());
+        self.doubted.iter().filter(|game| !self.operating.contains(*game)).find_map(offered).cloned()
     }
 
     fn stop_hashing(&mut self, cx: &mut Cx) {

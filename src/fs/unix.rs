@@ -263,6 +263,7 @@ impl Handle {
     fn may_write_now(&self, rel: &str) -> bool {
         match self.open_read(rel) {
             Ok(file) => grant(&file, Mode::WUSR),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => false,
             Err(_) => match rel.rsplit_once('/') {
                 None => self.may_change_now(),
                 Some((parent, _)) => self.open_dir(parent).is_ok_and(|parent| parent.may_change_now()),

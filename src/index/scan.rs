@@ -213,7 +213,8 @@ impl GameRoot {
                 break;
             }
             match self.entries_of(&path, reads) {
-                Ok(entries) if entries.iter().all(is_put_there_by_a_desktop) => walk.empty(path),
+                Ok(entries) if entries.is_empty() => walk.empty(path),
+                Ok(entries) if walk.part.is_none() && entries.iter().all(is_put_there_by_a_desktop) => walk.empty(path),
                 Ok(mut entries) => {
                     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                     entries.iter().for_each(|entry| walk.visit(Some(&path), entry));

@@ -8,6 +8,7 @@ use crate::faults::{self, Bug};
 use crate::fs::{Dir, EntryKind, FsError};
 use crate::types::{
     DISCARDED_SENTINEL, GameId, JobError, JobErrorKind, MAX_ENTRIES, MIRROR_MANIFEST, Manifest, RelPath, SENTINEL,
+    is_of_a_desktop,
 };
 
 /// Removes the downloaded files of a game: first the intent is noted, then `version.ini` goes, durably, then every other
@@ -126,6 +127,7 @@ fn end(game_dir: &Dir, game: &GameId, root: Dir) -> Result<(), FsError> {
     }
     root.sync()?;
     root.remove_file(LOG)?;
+    forget_desktops(&root)?;
     root.sync()?;
     drop(root);
     if game_dir.remove_subdir_if_empty(game.as_str())? {
@@ -170,6 +172,11 @@ fn remove_files(root: &Dir, manifest: &Manifest, removed: &mut bool) -> Result<(
 /// it.
 pub(super) fn remove_empty(root: &Dir, dirs: &BTreeSet<RelPath>) -> Result<(), FsError> {
     for dir in dirs.iter().rev() {
+        match root.open_dir(dir) {
+            Ok(dir) => forget_desktops(&dir)?,
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e),
+        }
         if !root.remove_dir_if_empty(dir)? {
             match root.open_dir(dir) {
                 // Somebody else's files keep it.
@@ -178,6 +185,16 @@ pub(super) fn remove_empty(root: &Dir, dirs: &BTreeSet<RelPath>) -> Result<(), F
                 Err(e) => return Err(e),
             }
         }
+    }
+    Ok(())
+}
+
+/// What a desktop put into a folder that holds nothing else does not keep the folder.
+fn forget_desktops(dir: &Dir) -> Result<(), FsError> {
+    let entries = dir.entries()?;
+    let names = || entries.iter().map(|entry| entry.name.to_str().filter(|_| entry.kind == EntryKind::File));
+    if names().all(|name| name.is_some_and(is_of_a_desktop)) {
+        names().flatten().try_for_each(|name| dir.remove_file(name).map(drop))?;
     }
     Ok(())
 }

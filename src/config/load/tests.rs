@@ -223,6 +223,10 @@ fn games_are_kept_in_the_users_home_unless_somebody_says_otherwise() {
     assert_eq!(of(&["--game-dir=~/games"]), (home.join("games"), false, false));
     assert_eq!(of(&["--game-dir=~"]).0, home);
     assert_eq!(of(&["--game-dir=a~/b"]).0, Path::new("a~/b"));
+    // In a file, which no shell reads, and whose other paths count from where it lies.
+    std::io::Write::write_all(&mut std::fs::File::create(home.join("c.toml")).unwrap(), b"game_dir = '~/of-file'")
+        .unwrap();
+    assert_eq!(of(&["--config=~/c.toml"]), (home.join("of-file"), false, false));
     let nowhere = |line: &[&str]| load_with(line, &no_env).unwrap_err().to_string();
     assert!(nowhere(&[]).contains("--game-dir") && nowhere(&[]).contains("home"), "{}", nowhere(&[]));
     assert!(nowhere(&["--game-dir=~/games"]).contains("~/games"), "{}", nowhere(&["--game-dir=~/games"]));

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fs::{Dir, EntryKind, File, FsError};
-use crate::types::{JobError, JobErrorKind, Packing, RelPath};
+use crate::types::{JobError, JobErrorKind, Packing, RelPath, is_of_a_desktop};
 
 /// So much of a file is looked at; the magic of a tar lies at 257.
 const HEAD: usize = 512;
@@ -96,7 +96,11 @@ pub(super) fn sets(root: &Dir, only_eti: bool) -> Result<Vec<ArchiveSet>, JobErr
     files.retain(|(name, _)| !only_eti || Packing::unpacks_always(name));
     let mut sets = Vec::new();
     let mut volumes = Volumes::of(&files);
+    let mut taken: BTreeSet<RelPath> = BTreeSet::new();
     for (name, bytes) in &files {
+        if taken.contains(name) {
+            continue;
+        }
         let Some((head, start)) = look(root, name)? else { continue };
         let part = Part { name: name.clone(), start };
         match head {
@@ -105,7 +109,8 @@ pub(super) fn sets(root: &Dir, only_eti: bool) -> Result<Vec<ArchiveSet>, JobErr
                 return Err(cut_zip(name));
             }
             Head::Whole(format) => {
-                let (pieces, bytes) = pieces(&files, part, *bytes)?;
+                let (pieces, bytes) = pieces(root, &files, format, part, *bytes)?;
+                taken.extend(pieces.iter().map(|piece| piece.name.clone()));
                 sets.push(ArchiveSet { name: name.clone(), is_cut: pieces.len() > 1, files: pieces, format, bytes });
             }
         }
@@ -116,8 +121,14 @@ pub(super) fn sets(root: &Dir, only_eti: bool) -> Result<Vec<ArchiveSet>, JobErr
 }
 
 /// The pieces of a file whose first one is `first`, in order, and their bytes: `x.001`, `x.002`, …; any other file is its only
-/// piece.
-fn pieces(files: &[(RelPath, u64)], first: Part, bytes: u64) -> Result<(Vec<Part>, u64), JobError> {
+/// piece. Where a later one is an archive of its own, none is a piece of another.
+fn pieces(
+    root: &Dir,
+    files: &[(RelPath, u64)],
+    format: Format,
+    first: Part,
+    bytes: u64,
+) -> Result<(Vec<Part>, u64), JobError> {
     let numbered = |name: &str| {
         let (stem, number) = name.rsplit_once('.')?;
         let is_number = number.len() >= 3 && number.bytes().all(|digit| digit.is_ascii_digit());
@@ -129,6 +140,13 @@ fn pieces(files: &[(RelPath, u64)], first: Part, bytes: u64) -> Result<(Vec<Part
         (other == stem && number > 1).then_some((number, name, *bytes))
     });
     let rest: BTreeMap<u64, (&RelPath, u64)> = of_it.map(|(number, name, bytes)| (number, (name, bytes))).collect();
+    for (name, _) in rest.values() {
+        // A tar may be cut just where one of its entries begins.
+        let is_entry = |head: &Head| format == Format::Tar(Codec::Plain) && *head == Head::Whole(format);
+        if look(root, name)?.is_some_and(|(head, _)| !is_entry(&head)) {
+            return Ok((vec![first], bytes));
+        }
+    }
     let name = first.name.clone();
     let (mut pieces, mut sum) = (vec![first], bytes);
     for (expected, (number, (piece, bytes))) in (2..).zip(rest) {
@@ -185,7 +203,7 @@ impl Volumes {
             if extension(name.as_str()).as_deref() != Some("exe") {
                 continue;
             }
-            let as_rar = format!("{}rar", name.as_str().strip_suffix("exe").unwrap_or(name.as_str()));
+            let as_rar = name.as_str().rsplit_once('.').map_or(String::new(), |(stem, _)| format!("{stem}.rar"));
             let lacks_first = |stem: &String| {
                 let set = self.sets.get(stem);
                 set.is_some_and(|set| set.iter().all(|(number, ..)| *number != 0))
@@ -219,7 +237,7 @@ fn files(root: &Dir) -> Result<Vec<(RelPath, u64)>, JobError> {
     let entries = root.entries()?.into_iter().filter(|entry| entry.kind == EntryKind::File);
     let mut files: Vec<(RelPath, u64)> =
         entries.filter_map(|entry| Some((RelPath::parse(entry.name.to_str()?).ok()?, entry.size))).collect();
-    files.retain(|(name, _)| !is_read_packed(name.as_str()));
+    files.retain(|(name, _)| !is_read_packed(name.as_str()) && !is_of_a_desktop(name.as_str()));
     files.sort();
     Ok(files)
 }

@@ -162,6 +162,10 @@ impl Staging {
     pub(super) fn duplicate(&self, name: &str, exec: bool, of: &str) -> Step<()> {
         let file = {
             let mut state = self.state();
+            let path = entry_path(name).map_err(|error| state.refuse(error))?;
+            if path.is_some_and(|path| is_left_out(&path)) {
+                return state.count_entry().map_err(|error| state.refuse(error));
+            }
             let opened = state.end_file().and_then(|()| state.open_known(of));
             opened.map_err(|error| state.refuse(error))?
         };
