@@ -3,7 +3,7 @@
 //! Exit codes: 0 it went well, 1 it failed, 2 the command line or the configuration is wrong, 3 the daemon could not
 //! start, 4 no daemon runs, 128 + n ended by a signal n.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -63,38 +63,45 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Some(command) = Cli::parse().command else {
-        println!("{FIRST}");
-        return ExitCode::SUCCESS;
-    };
-    let result = match command {
-        Command::Run(args) => run(*args),
-        Command::Client(command) => {
-            return match client::run(command) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("lanspread: {error}");
-                    ExitCode::from(error.exit_code())
-                }
-            };
-        }
-        Command::Catalog(command) => catalog::run(command).map_err(|error| (FAILED, error.to_string())),
-        Command::Share(args) => share::run(&args).map_err(|error| (FAILED, error.to_string())),
-        Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
-        Command::Bench(args) => bench::run(&args).map_err(|error| (FAILED, error.to_string())),
-        Command::Version => {
-            println!("lanspread {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        Command::UnpackHelper => unpack_helper::run().map_err(|message| (FAILED, message)),
+    let result = match Cli::parse().command {
+        None => say(FIRST),
+        Some(command) => carry_out(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {
-            eprintln!("lanspread: {message}");
+            complain(&format!("lanspread: {message}"));
             ExitCode::from(code)
         }
     }
+}
+
+fn carry_out(command: Command) -> Outcome {
+    match command {
+        Command::Run(args) => run(*args),
+        Command::Client(command) => client::run(command).map_err(|error| (error.exit_code(), error.to_string())),
+        Command::Catalog(command) => catalog::run(command).map_err(|error| (FAILED, error.to_string())),
+        Command::Share(args) => share::run(&args).map_err(|error| (FAILED, error.to_string())),
+        Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
+        Command::Bench(args) => bench::run(&args).map_err(|error| (FAILED, error.to_string())),
+        Command::Version => say(concat!("lanspread ", env!("CARGO_PKG_VERSION"))),
+        Command::UnpackHelper => unpack_helper::run().map_err(|message| (FAILED, message)),
+    }
+}
+
+/// A line on stdout. Whoever closed it has what he wanted.
+fn say(line: &str) -> Outcome {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err((FAILED, format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line on stderr; where that is full or closed, the exit code has to do.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 type Outcome = Result<(), (u8, String)>;
@@ -151,7 +158,7 @@ fn make_game_dir(dir: &Path, is_default: bool) -> Result<(), String> {
     })?;
     if is_new || is_default {
         let made = if is_new { " (made now)" } else { "" };
-        eprintln!("games are kept in {}{made}; --game-dir names another directory", dir.display());
+        complain(&format!("games are kept in {}{made}; --game-dir names another directory", dir.display()));
     }
     Ok(())
 }

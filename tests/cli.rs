@@ -394,3 +394,51 @@ fn a_terminal_shows_a_bar_and_is_left_clean() {
     assert!(shown.contains('\u{1b}') && shown.contains(" % "), "a bar: {shown:?}");
     assert!(shown.contains("downloaded and verified") && shown.contains("doom: installed"), "{shown:?}");
 }
+
+#[test]
+fn an_output_that_takes_nothing_ends_every_command_in_words_and_never_in_a_panic() {
+    let home = Home::with(&[GameSpec::small("doom")]);
+    let daemon = Daemon::start(&home, &Options::local());
+    daemon.wait_hashed();
+    let catalog = home.path().join("catalog.json");
+    fs::write(&catalog, r#"{"format":1,"games":[{"id":"doom","name":"Doom","version":"1"}]}"#).unwrap();
+    let (catalog, key) = (catalog.to_str().unwrap(), home.path().join("key.pem"));
+    let with_daemon: [&[&str]; 8] = [
+        &["status"],
+        &["metrics"],
+        &["peers"],
+        &["games"],
+        &["games", "--json"],
+        &["limits"],
+        &["verify", "doom"],
+        &["status", "--json"],
+    ];
+    let alone: [&[&str]; 5] = [
+        &[],
+        &["version"],
+        &["catalog", "show", catalog],
+        &["catalog", "check", catalog],
+        &["catalog", "keygen", "--out", key.to_str().unwrap()],
+    ];
+    let commands = with_daemon.iter().map(|args| (args, true)).chain(alone.iter().map(|args| (args, false)));
+    for (args, needs_daemon) in commands {
+        let run = |stdout: Stdio, stderr: Stdio| {
+            let _ = fs::remove_file(&key);
+            let mut of_a_daemon = command(&home.state(), args);
+            let mut of_none = Command::new(binary());
+            let command = if needs_daemon { &mut of_a_daemon } else { clean(&mut of_none).args(*args) };
+            let output = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+        let (code, said) = run(full(), Stdio::piped());
+        assert!(code == Some(1) && said.contains("No space left"), "{args:?} on a full disk: {code:?} {said}");
+        let (code, _) = run(Stdio::null(), full());
+        assert_eq!(code, Some(0), "{args:?} with nowhere to complain");
+        // Whoever closes the pipe has what he wanted.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, said) = run(writer.into(), Stdio::piped());
+        assert!(code == Some(0) && said.is_empty(), "{args:?} into a closed pipe: {code:?} {said}");
+    }
+}
