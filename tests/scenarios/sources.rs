@@ -54,12 +54,13 @@ fn files_that_were_changed_under_their_old_time_are_found_out_by_whoever_fetches
     b.connect(&a);
     let mark = b.begin_download("doom");
     let failed = b.wait_download("doom", mark);
-    assert_eq!(
-        (&failed["event"], &failed["code"]),
-        (&json!("download-failed"), &json!("verification-failed")),
+    // The owner may have found it out before the download is over.
+    let code = failed["code"].as_str().unwrap_or_default();
+    assert!(
+        failed["event"] == "download-failed" && ["verification-failed", "source-changed"].contains(&code),
         "{failed}"
     );
-    assert!(failed["message"].as_str().unwrap().contains("try again"), "{failed}");
+    assert!(failed["message"].as_str().unwrap().contains("again"), "{failed}");
     // The owner is told, looks, and offers what lies there.
     let told = a.wait_record(0, "the owner's notice", 30, |record| record["code"] == "verification-failed");
     assert!(told["message"].as_str().unwrap().contains("changed without a new time"), "{told}");

@@ -104,8 +104,10 @@ struct Peer {
     dial_after: Option<Instant>,
     /// It waits in one of [`Peers::queues`].
     queued: bool,
-    /// Lately, when a connection from another address took the place of one that stood.
-    takeovers: Vec<Instant>,
+    /// Where it was, lately, when a connection from another address took the place of the one that stood.
+    displaced: Vec<(SocketAddr, Instant)>,
+    /// When it came back to one of these.
+    returns: Vec<Instant>,
 }
 
 #[derive(Debug)]
@@ -657,7 +659,8 @@ impl Peer {
             redials_left: 0,
             dial_after: None,
             queued: false,
-            takeovers: Vec::new(),
+            displaced: Vec::new(),
+            returns: Vec::new(),
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Two PCs with one identity: a cloned disk, a copied state directory.
 //!
-//! To everybody else they are one peer that is restarted again and again: each connection takes the place of the other's. After a few such
-//! changes the one that is connected stays, and the other is told why it is not let in, so that somebody can mend it.
+//! To everybody else they are one peer: each connection takes the place of the other's, and each is dialled again. A daemon that is
+//! restarted does the same, but it does not come back to an address at which it was displaced. After a few such returns the one that is connected
+//! stays, and the other is told why it is not let in, so that somebody can mend it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Peers, Presence};
 use crate::api::{ErrorCode, PeerEvent};
 use crate::engine::core::Cx;
 use crate::types::PeerId;
 
-/// Changes of the address within this time count together,
+/// Returns within this time count together,
 const SPAN: Duration = Duration::from_secs(60);
-/// and so many may be restarts.
-const RESTARTS: usize = 3;
+/// and so many are too many: a PC may change between its cable and its Wi-Fi.
+const RETURNS: usize = 3;
+/// Addresses of one peer that are remembered.
+const MAX_DISPLACED: usize = 8;
 /// Time between two words about it.
 const SAID: Duration = Duration::from_secs(600);
 /// What is to be done.
@@ -29,14 +32,21 @@ impl Peers {
         if !matches!(row.presence, Presence::Connected(_)) {
             return false;
         }
-        row.takeovers.retain(|at| cx.now.saturating_duration_since(*at) < SPAN);
-        if row.takeovers.len() > RESTARTS {
-            row.takeovers.remove(0);
+        let is_late = |at: &Instant| cx.now.saturating_duration_since(*at) >= SPAN;
+        row.displaced.retain(|(_, at)| !is_late(at));
+        row.returns.retain(|at| !is_late(at));
+        if let Some((_, at)) = row.displaced.iter_mut().find(|(displaced, _)| *displaced == addr) {
+            *at = cx.now;
+            row.returns.push(cx.now);
         }
-        row.takeovers.push(cx.now);
-        if row.takeovers.len() <= RESTARTS {
+        if row.returns.len() < RETURNS {
+            row.displaced.retain(|(displaced, _)| *displaced != stands);
+            row.displaced.push((stands, cx.now));
+            let surplus = row.displaced.len().saturating_sub(MAX_DISPLACED);
+            row.displaced.drain(..surplus);
             return false;
         }
+        row.returns.remove(0);
         self.say_shared(cx, format!("two PCs use the identity {peer}, at {stands} and at {addr}: {REMEDY}"));
         true
     }

@@ -209,6 +209,17 @@ fn two_pcs_with_one_identity_do_not_replace_each_other_for_ever() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_and_started_again_and_again_is_let_in() {
+    let mut solo = Solo::new(&[], None);
+    for turn in 0..30 {
+        // Each time at another port, and nobody said goodbye.
+        let (_, outputs) = hello_from_port(&mut solo, 5_000 + turn);
+        assert!(matches!(answers(&outputs)[..], [Answer::HelloAck(_)]), "{turn}: {outputs:?}");
+        solo.pass(Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn whoever_is_not_let_in_for_his_identity_says_so_and_waits() {
     let mut solo = Solo::new(&[], None);
     let mut outputs = solo.feed(Input::Sighting(sighting(1, 1)));
