@@ -45,7 +45,7 @@ use syncs::timed;
 pub use syncs::{SyncTimes, Synced, sync_times};
 pub use tree::MOST_SINGLE_SYNCS;
 
-use crate::types::RelPath;
+use crate::types::{RelPath, is_of_a_desktop};
 
 /// Most entries that are listed of one directory: bounds the memory that a listing takes.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -81,6 +81,13 @@ pub struct Entry {
     pub exec: bool,
     /// How many names (hard links) it has; 1 where that is unknown.
     pub links: u64,
+}
+
+impl Entry {
+    /// Whether a desktop put it there; see [`is_of_a_desktop`].
+    pub(crate) fn is_of_a_desktop(&self) -> bool {
+        self.kind == EntryKind::File && self.name.to_str().is_some_and(is_of_a_desktop)
+    }
 }
 
 /// An open directory. Cheap to clone; clones share the handle. Everything reached through it lies beneath it.

@@ -111,7 +111,7 @@ pub fn load(mut args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result
         (Some(path), _) => (Some(path.clone()), true),
         (None, state_dir) => (state_dir.map(|dir| dir.join("config.toml")), false),
     };
-    let mut settings = Draft::new();
+    let mut settings = Draft::new(home);
     if let Some(path) = path
         && let Some(text) = read(&path, must_exist)?
     {
@@ -119,14 +119,7 @@ pub fn load(mut args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result
     }
     let (jsonl, create) = (args.jsonl, args.create);
     settings.read_flags(args)?;
-    for dir in [&mut settings.game_dir, &mut settings.state_dir].into_iter().flatten() {
-        *dir = without_tilde(std::mem::take(dir), home.as_deref())?;
-    }
-    let is_default_game_dir = settings.game_dir.is_none();
-    settings.game_dir = settings.game_dir.or_else(|| default_game_dir(&env));
-    let mut settings = settings.finish(default_state, system_hostname(env), jsonl)?;
-    (settings.make_game_dir, settings.is_default_game_dir) = (create || is_default_game_dir, is_default_game_dir);
-    Ok(settings)
+    settings.finish(default_state, default_game_dir(&env), system_hostname(env), create, jsonl)
 }
 
 /// A path as a shell would give it: not every place where one is written has a shell.
@@ -150,6 +143,8 @@ fn read(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigError> {
 
 /// A configuration that may still lack its directories.
 struct Draft {
+    /// Of the user.
+    home: Option<PathBuf>,
     config: Config,
     game_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
@@ -172,8 +167,9 @@ impl Given<'_> {
 }
 
 impl Draft {
-    fn new() -> Self {
+    fn new(home: Option<PathBuf>) -> Self {
         Self {
+            home,
             config: Config::new(PathBuf::new(), PathBuf::new()),
             game_dir: None,
             state_dir: None,
@@ -205,8 +201,10 @@ impl Draft {
         let given = || Given { origin, key, value: shown(value) };
         // A path in the file means the same wherever the daemon is started.
         let path = || match value.as_str() {
-            Some(text) if Path::new(text).starts_with("~") => Ok(PathBuf::from(text)),
-            Some(text) if !text.is_empty() => Ok(file.parent().unwrap_or(Path::new("")).join(text)),
+            Some(text) if !text.is_empty() => {
+                let written = without_tilde(text.into(), self.home.as_deref())?;
+                Ok(file.parent().unwrap_or(Path::new("")).join(written))
+            }
             _ => Err(given().bad("a path in quotes")),
         };
         let list = || -> Option<Vec<&str>> { value.as_array()?.iter().map(toml::Value::as_str).collect() };
@@ -381,11 +379,14 @@ impl Draft {
     fn finish(
         self,
         state_dir: Option<PathBuf>,
+        default_game_dir: Option<PathBuf>,
         hostname: Option<String>,
+        create: bool,
         jsonl: bool,
     ) -> Result<RunSettings, ConfigError> {
-        let Self { mut config, game_dir, state_dir: given, log, control, ping_after_given } = self;
-        config.game_dir = game_dir.ok_or(ConfigError::NoGameDir)?;
+        let Self { mut config, game_dir, state_dir: given, log, control, ping_after_given, .. } = self;
+        let is_default_game_dir = game_dir.is_none();
+        config.game_dir = game_dir.or(default_game_dir).ok_or(ConfigError::NoGameDir)?;
         config.state_dir = given.or(state_dir).ok_or(ConfigError::NoStateDir)?;
         config.hostname = config.hostname.or(hostname);
         if config.catalog_key.is_some() && config.catalog.is_none() {
@@ -408,7 +409,8 @@ impl Draft {
         if timers.redial_max < timers.redial_min {
             timers.redial_max = timers.redial_min;
         }
-        Ok(RunSettings { config, make_game_dir: false, is_default_game_dir: false, jsonl, control, log })
+        let make_game_dir = create || is_default_game_dir;
+        Ok(RunSettings { config, make_game_dir, is_default_game_dir, jsonl, control, log })
     }
 }
 

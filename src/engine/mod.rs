@@ -79,7 +79,7 @@ use self::effect::{Announcement, Effect, Then, Wish};
 use self::library::Library;
 use self::lifecycle::{Phase, Switch, unusable};
 use self::mirrors::Mirrors;
-use self::operations::Operations;
+use self::operations::{Here, Operations};
 use self::peers::Peers;
 use self::queries::Query;
 use self::refresh::Refresh;
@@ -88,8 +88,7 @@ use self::scans::Scans;
 use self::transfer::{Transfers, can_be_had};
 use self::world::{Parts, TransferCx};
 use crate::api::{
-    CommandData, CommandError, Done, ErrorCode, GameList, LimitState, Operation, PeerCommand, PeerEvent, PeerList,
-    WatchState,
+    CommandData, CommandError, ErrorCode, GameList, LimitState, Operation, PeerCommand, PeerEvent, PeerList, WatchState,
 };
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -131,13 +130,14 @@ impl Engine {
     ) -> Self {
         let (config, catalog) = (config.into(), catalog.into());
         let library = Library::new(config.game_dir.clone());
+        let announced = library.state();
         Self {
             parts: Parts {
                 scans: Scans::new(),
                 peers: Peers::new(&config, &catalog, me),
                 mirrors: Mirrors::new(&config),
                 operations: Operations::default(),
-                library: Library::new(config.game_dir.clone()),
+                library,
             },
             transfers: Transfers::new(&config),
             commands: Commands::new(),
@@ -150,7 +150,7 @@ impl Engine {
             sent_live: 0,
             limits: LimitState { max_upload: config.rates.max_upload, max_download: config.rates.max_download },
             timeout: Cell::new(None),
-            cx: Cx::new(me, config, catalog, library.state(), seed, now),
+            cx: Cx::new(me, config, catalog, announced, seed, now),
         }
     }
 
@@ -568,27 +568,13 @@ impl Engine {
         if self.switch.is_on() {
             return self.refuse_switching(id);
         }
-        let here = |game: &GameId| self.query().free_game(game);
         match command {
-            PeerCommand::Install { game } => {
-                let here = here(&game);
-                self.parts.operations.install(&mut self.cx, id, game, here);
-            }
-            PeerCommand::Uninstall { game } => {
-                let here = here(&game);
-                self.parts.operations.uninstall(&mut self.cx, id, game, here);
-            }
-            PeerCommand::Adopt { game } => {
-                let here = here(&game);
-                self.parts.operations.adopt(&mut self.cx, id, game, here);
-            }
-            PeerCommand::Remove { game } => {
-                let here = here(&game);
-                self.parts.operations.remove(&mut self.cx, id, game, here);
-            }
+            PeerCommand::Install { game } => self.operate(id, game, Operations::install),
+            PeerCommand::Uninstall { game } => self.operate(id, game, Operations::uninstall),
+            PeerCommand::Adopt { game } => self.operate(id, game, Operations::adopt),
+            PeerCommand::Remove { game } => self.operate(id, game, Operations::remove),
             PeerCommand::Verify { game, repair } => {
-                let here = here(&game);
-                self.parts.operations.verify(&mut self.cx, id, game, here, repair);
+                self.operate(id, game, |operations, cx, id, game, here| operations.verify(cx, id, game, here, repair));
             }
             PeerCommand::Download { game, install, again } => {
                 self.after_mirrors(id, game, Then::Download(Wish { install, again }));
@@ -603,6 +589,17 @@ impl Engine {
             }
             _ => {}
         }
+    }
+
+    /// Begins an operation on a game as it lies here, or refuses it.
+    fn operate(
+        &mut self,
+        id: CommandId,
+        game: GameId,
+        begin: impl FnOnce(&mut Operations, &mut Cx, CommandId, GameId, Here),
+    ) {
+        let here = self.query().free_game(&game);
+        begin(&mut self.parts.operations, &mut self.cx, id, game, here);
     }
 
     /// Asks the mirrors for a game that they said nothing of lately; then the command is carried out. It does not wait for them
@@ -823,7 +820,7 @@ impl Engine {
         self.parts.peers.leave(&mut self.cx);
         if let Phase::Leaving { commands, .. } = std::mem::replace(&mut self.phase, Phase::Stopped) {
             for command in commands {
-                self.cx.reply(command, Ok(CommandData::Done(Done {})));
+                self.cx.reply_done(command);
             }
         }
         self.cx.emit(Output::Stopped { failure });

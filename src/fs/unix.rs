@@ -105,21 +105,23 @@ impl Handle {
 
     /// Makes a directory; its parent exists. Whether it was made: false when there was one.
     pub(super) fn make_dir(&self, rel: &str) -> io::Result<bool> {
-        self.change_parent(rel, |dir, name| match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(e) => Err(e),
+        self.beneath(rel, |dir, name| {
+            dir.change(|| match rustix::fs::mkdirat(&dir.fd, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) => Ok(true),
+                Err(Errno::EXIST) => Ok(false),
+                Err(e) => Err(e),
+            })
         })
     }
 
     /// Removes a file (a link itself, never what it points at).
     pub(super) fn remove_file(&self, rel: &str) -> io::Result<()> {
-        self.change_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::empty()))
+        self.beneath(rel, |dir, name| dir.change(|| rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty())))
     }
 
     /// Removes an empty directory.
     pub(super) fn remove_dir(&self, rel: &str) -> io::Result<()> {
-        self.change_parent(rel, |dir, name| rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR))
+        self.beneath(rel, |dir, name| dir.change(|| rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR)))
     }
 
     /// Renames within this directory, in place of what has the new name.
@@ -129,8 +131,9 @@ impl Handle {
 
     /// What lies at `rel`; nothing also when its directory is missing.
     pub(super) fn entry_beneath(&self, rel: &str) -> io::Result<Option<Entry>> {
-        let found = self.in_parent(rel, |dir, name| {
-            rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| entry(name.into(), &stat))
+        let found = self.beneath(rel, |dir, name| {
+            let stat = retry_errno(|| rustix::fs::statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW))?;
+            Ok(entry(name.into(), &stat))
         });
         match found {
             Ok(entry) => Ok(Some(entry)),
@@ -224,24 +227,11 @@ impl Handle {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    fn in_parent<T>(&self, rel: &str, mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Errno>) -> io::Result<T> {
+    /// Acts on a name in the directory that it lies in.
+    fn beneath<T>(&self, rel: &str, act: impl FnOnce(&Self, &str) -> io::Result<T>) -> io::Result<T> {
         match rel.rsplit_once('/') {
-            None => Ok(retry_errno(|| act(&self.fd, rel))?),
-            Some((parent, name)) => {
-                let parent = self.open_dir(parent)?;
-                Ok(retry_errno(|| act(&parent.fd, name))?)
-            }
-        }
-    }
-
-    /// The same for what changes the directory.
-    fn change_parent<T>(&self, rel: &str, mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Errno>) -> io::Result<T> {
-        match rel.rsplit_once('/') {
-            None => self.change(|| act(&self.fd, rel)),
-            Some((parent, name)) => {
-                let parent = self.open_dir(parent)?;
-                parent.change(|| act(&parent.fd, name))
-            }
+            None => act(self, rel),
+            Some((parent, name)) => act(&self.open_dir(parent)?, name),
         }
     }
 
@@ -264,10 +254,7 @@ impl Handle {
         match self.open_read(rel) {
             Ok(file) => grant(&file, Mode::WUSR),
             Err(e) if e.kind() != io::ErrorKind::NotFound => false,
-            Err(_) => match rel.rsplit_once('/') {
-                None => self.may_change_now(),
-                Some((parent, _)) => self.open_dir(parent).is_ok_and(|parent| parent.may_change_now()),
-            },
+            Err(_) => self.beneath(rel, |dir, _| Ok(dir.may_change_now())).unwrap_or(false),
         }
     }
 

@@ -237,7 +237,7 @@ impl GameDir {
         manifest_hash: ManifestHash,
         cancel: &AtomicBool,
     ) -> Result<ContentHash, JobError> {
-        let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
+        let served = self.list_exactly(game, manifest_hash)?;
         match &served.content {
             Some(content) => Ok(content.hash),
             None => self.hash_files(game, served, cancel),
@@ -254,8 +254,13 @@ impl GameDir {
         manifest_hash: ManifestHash,
         cancel: &AtomicBool,
     ) -> Result<ContentHash, JobError> {
-        let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
+        let served = self.list_exactly(game, manifest_hash)?;
         self.hash_files(game, served, cancel)
+    }
+
+    /// The files as they are now if they are those of `manifest_hash`; if not, the next look lists them all.
+    fn list_exactly(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ServedManifest, JobError> {
+        self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))
     }
 
     fn hash_files(&self, game: &GameId, served: ServedManifest, cancel: &AtomicBool) -> Result<ContentHash, JobError> {
@@ -272,7 +277,7 @@ impl GameDir {
     /// # Errors
     /// [`JobErrorKind::Changed`] when they are not those of `manifest_hash`; what the system says.
     pub fn read_manifest(&self, game: &GameId, manifest_hash: ManifestHash) -> Result<ServedManifest, JobError> {
-        let served = self.list_now(game, manifest_hash).inspect_err(|e| self.distrust_if_changed(game, e))?;
+        let served = self.list_exactly(game, manifest_hash)?;
         if served.content.is_none() {
             // If the library says otherwise, the next look puts it right.
             self.distrust(game);

@@ -18,7 +18,7 @@ use crate::install::{
 use crate::types::{
     ContentHash, DISCARDED_SENTINEL, FileEntry, Fingerprint, GameId, InstalledBy, JobErrorKind, LeftOut, MAX_ENTRIES,
     MAX_LIST_BYTES, MAX_SENTINEL_BYTES, MIRROR_MANIFEST, Manifest, ManifestHash, NEW_SENTINEL, Packing, RelPath,
-    SENTINEL, ScannedGame, Seen, is_of_a_desktop, is_reserved_at_root,
+    SENTINEL, ScannedGame, Seen, is_reserved_at_root,
 };
 
 /// What an interrupted write or download leaves; swept, never restored.
@@ -213,8 +213,9 @@ impl GameRoot {
                 break;
             }
             match self.entries_of(&path, reads) {
-                Ok(entries) if entries.is_empty() => walk.empty(path),
-                Ok(entries) if walk.part.is_none() && entries.iter().all(is_put_there_by_a_desktop) => walk.empty(path),
+                Ok(entries) if entries.iter().all(|entry| walk.part.is_none() && entry.is_of_a_desktop()) => {
+                    walk.empty(path);
+                }
                 Ok(mut entries) => {
                     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
                     entries.iter().for_each(|entry| walk.visit(Some(&path), entry));
@@ -389,7 +390,7 @@ fn fingerprint(
         hash.update(&(bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
-    for entry in entries.iter().filter(|entry| !is_put_there_by_a_desktop(entry)) {
+    for entry in entries.iter().filter(|entry| !entry.is_of_a_desktop()) {
         let kind = match entry.kind {
             EntryKind::File => 1,
             EntryKind::Dir => 2,
@@ -431,10 +432,6 @@ fn fingerprint(
         bytes(&mut hash, name.as_bytes());
     }
     Fingerprint(hash.digest128().to_be_bytes())
-}
-
-fn is_put_there_by_a_desktop(entry: &Entry) -> bool {
-    entry.kind == EntryKind::File && entry.name.to_str().is_some_and(is_of_a_desktop)
 }
 
 fn is_install_tree(entry: &Entry) -> bool {
@@ -533,7 +530,7 @@ impl Walk<'_> {
         };
         match entry.kind {
             EntryKind::File
-                if is_of_a_desktop(name) && !self.part.as_ref().is_some_and(|part| part.contains(&path)) => {}
+                if entry.is_of_a_desktop() && !self.part.as_ref().is_some_and(|part| part.contains(&path)) => {}
             EntryKind::File if self.part.as_ref().is_none_or(|part| part.contains(&path)) => {
                 self.files.push((FileEntry { path, size: entry.size, exec: entry.exec }, entry.mtime_ns));
             }

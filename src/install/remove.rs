@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use super::recover::{Found, LogState, Scratch};
 use super::{BACKUP, INSTALL, Intent, IntentLog, LOG, Local, STAGING, describes_mirror, new_op_id};
 use crate::faults::{self, Bug};
-use crate::fs::{Dir, EntryKind, FsError};
+use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::types::{
     DISCARDED_SENTINEL, GameId, JobError, JobErrorKind, MAX_ENTRIES, MIRROR_MANIFEST, Manifest, RelPath, SENTINEL,
-    is_of_a_desktop,
 };
 
 /// Removes the downloaded files of a game: first the intent is noted, then `version.ini` goes, durably, then every other
@@ -171,19 +170,19 @@ fn remove_files(root: &Dir, manifest: &Manifest, removed: &mut bool) -> Result<(
 /// Removes those of `dirs` that are empty, and makes durable what was removed from the others. With every directory come those above
 /// it.
 pub(super) fn remove_empty(root: &Dir, dirs: &BTreeSet<RelPath>) -> Result<(), FsError> {
-    for dir in dirs.iter().rev() {
-        match root.open_dir(dir) {
-            Ok(dir) => forget_desktops(&dir)?,
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e),
+    for path in dirs.iter().rev() {
+        if root.remove_dir_if_empty(path)? {
+            continue;
         }
-        if !root.remove_dir_if_empty(dir)? {
-            match root.open_dir(dir) {
-                // Somebody else's files keep it.
-                Ok(dir) => dir.sync()?,
-                Err(e) if e.is_not_found() => {}
-                Err(e) => return Err(e),
-            }
+        let dir = match root.open_dir(path) {
+            Ok(dir) => dir,
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e),
+        };
+        forget_desktops(&dir)?;
+        if !root.remove_dir_if_empty(path)? {
+            // Somebody else's files keep it.
+            dir.sync()?;
         }
     }
     Ok(())
@@ -192,9 +191,8 @@ pub(super) fn remove_empty(root: &Dir, dirs: &BTreeSet<RelPath>) -> Result<(), F
 /// What a desktop put into a folder that holds nothing else does not keep the folder.
 fn forget_desktops(dir: &Dir) -> Result<(), FsError> {
     let entries = dir.entries()?;
-    let names = || entries.iter().map(|entry| entry.name.to_str().filter(|_| entry.kind == EntryKind::File));
-    if names().all(|name| name.is_some_and(is_of_a_desktop)) {
-        names().flatten().try_for_each(|name| dir.remove_file(name).map(drop))?;
+    if entries.iter().all(Entry::is_of_a_desktop) {
+        entries.iter().filter_map(|entry| entry.name.to_str()).try_for_each(|name| dir.remove_file(name).map(drop))?;
     }
     Ok(())
 }

@@ -394,10 +394,10 @@ impl Download {
         }
         if !batch.bad.is_empty() {
             self.tell_of_bad_chunks(cx, batch.source);
-        }
-        if !batch.bad.is_empty() && self.roster.bad_chunks(batch.source, &batch.bad) {
-            let chunk = batch.bad.first().copied();
-            self.ban(cx, batch.source, Ban::Poison, "its chunks do not match their hashes", chunk);
+            if self.roster.bad_chunks(batch.source, &batch.bad) {
+                let chunk = batch.bad.first().copied();
+                self.ban(cx, batch.source, Ban::Poison, "its chunks do not match their hashes", chunk);
+            }
         }
         if let Some(error) = error {
             self.end(cx, disk_end(&error));

@@ -74,9 +74,7 @@ impl Seven {
             (None, result) => result.map_err(|e| words(&e)),
         }
     }
-}
 
-impl Seven {
     /// What 7-Zip makes when it is told to, and the reader does not know.
     fn unpack_deflate64(mut self, staging: &Staging) -> Step<()> {
         let is_filter = |coder: &Coder| coder.encoder_method_id() == EncoderMethod::ID_BCJ_X86;
@@ -95,20 +93,24 @@ impl Seven {
                 _ => staging.make_dir(&file.name)?,
             }
         }
-        let firsts = self.archive.stream_map.block_first_pack_stream_index();
-        for (block, first) in firsts.iter().enumerate() {
-            let sizes = self.archive.pack_sizes();
-            let before = sizes.iter().take(*first).fold(0u64, |sum, size| sum.saturating_add(*size));
-            let size = sizes.get(*first).copied().unwrap_or(0);
-            let start = SIGNATURE_HEADER.saturating_add(self.archive.pack_pos()).saturating_add(before);
+        let sizes = self.archive.pack_sizes();
+        let mut at = SIGNATURE_HEADER.saturating_add(self.archive.pack_pos());
+        let mut starts = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            starts.push(at);
+            at = at.saturating_add(*size);
+        }
+        // Files lie in the order of their blocks.
+        let of_blocks = self.archive.files.iter().zip(&self.archive.stream_map.file_block_index);
+        let mut files = of_blocks.filter(|(file, _)| file.has_stream).peekable();
+        for (block, first) in self.archive.stream_map.block_first_pack_stream_index().iter().enumerate() {
+            let Some((&start, &size)) = starts.get(*first).zip(sizes.get(*first)) else { break };
             self.source.seek(SeekFrom::Start(start)).map_err(|e| io_words(&e))?;
             let stream = deflate64::Deflate64Decoder::new((&mut self.source).take(size));
             let is_filtered = self.archive.blocks.get(block).is_some_and(|block| block.coders.iter().any(is_filter));
             let mut stream: Box<dyn Read> =
                 if is_filtered { Box::new(BcjReader::new_x86(stream, 0)) } else { Box::new(stream) };
-            let of_block = |at: &usize| self.archive.stream_map.file_block_index.get(*at) == Some(&Some(block));
-            let files = (0..self.archive.files.len()).filter(of_block).filter_map(|at| self.archive.files.get(at));
-            for file in files.filter(|file| file.has_stream) {
+            while let Some((file, _)) = files.next_if(|(_, of)| **of == Some(block)) {
                 let mut bytes = Summed { from: (&mut stream).take(file.size), crc: flate2::Crc::new() };
                 let exec = entry_type(file) == EntryType::File { exec: true };
                 let copied = staging.copy_file(&file.name, exec, &mut bytes)?;
@@ -117,7 +119,10 @@ impl Seven {
                 }
             }
         }
-        Ok(())
+        match files.next() {
+            None => Ok(()),
+            Some((file, _)) => Err(format!("it is damaged: it holds no bytes of the entry {:?}", file.name)),
+        }
     }
 }
 
