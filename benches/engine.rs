@@ -97,7 +97,14 @@ impl Party {
                 })
             })
             .collect();
-        let opened = OpenedLibrary { dir: PathBuf::from("/games"), index: None, notice: None, games, wall_ns: 0 };
+        let opened = OpenedLibrary {
+            dir: PathBuf::from("/games"),
+            index: None,
+            notice: None,
+            was_open: false,
+            games,
+            wall_ns: 0,
+        };
         let outputs = party.feed(Input::JobDone(JobDone::LibraryOpened(Ok(opened))));
         for output in outputs {
             if let Output::Job(Job::SaveIndex { index }) = output {

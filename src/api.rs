@@ -217,6 +217,8 @@ pub enum ErrorCode {
     Timeout,
     /// The game's content changed at every source meanwhile.
     SourceChanged,
+    /// The game directory is not there any more; the daemon looks for its return.
+    GameDirectoryGone,
     /// The operating system refused; the message says what.
     Io,
 }
@@ -249,6 +251,7 @@ impl From<JobErrorKind> for ErrorCode {
             JobErrorKind::Cancelled => Self::Cancelled,
             JobErrorKind::BadArchive => Self::BadArchive,
             JobErrorKind::NotOurs => Self::NotOurs,
+            JobErrorKind::DirectoryGone => Self::GameDirectoryGone,
             JobErrorKind::Io => Self::Io,
         }
     }
@@ -352,6 +355,9 @@ pub struct Status {
     pub listen_addrs: Vec<SocketAddr>,
     /// Its directory of games.
     pub game_dir: PathBuf,
+    /// Why that directory is not there, while it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub game_dir_gone: Option<String>,
     /// History of its library.
     pub library_epoch: Epoch,
     /// Durable revision of its library.
@@ -368,6 +374,9 @@ pub struct Status {
     pub peers_blocked: Vec<PeerId>,
     /// Sources that downloads gave up for good, the last 64, oldest first; also of downloads that have ended.
     pub sources_banned: Vec<BannedSource>,
+    /// Connected peers whose libraries are left out, because those of all peers together take too much memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub libraries_too_large: Vec<LibraryTooLarge>,
     /// Running and queued operations.
     pub operations: Vec<OperationRow>,
     /// How the game directory is watched: `watching`, or `polling` when the system has no watches left.
@@ -384,6 +393,21 @@ pub struct Status {
     pub paused: bool,
     /// Web servers that hand out games, in the order of their URLs.
     pub mirrors: Vec<MirrorRow>,
+}
+
+/// A peer whose library is left out because it takes too much memory.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct LibraryTooLarge {
+    /// Who.
+    pub peer_id: PeerId,
+    /// Name for people.
+    pub hostname: Option<String>,
+    /// Where.
+    pub addr: Option<SocketAddr>,
+    /// What it would take.
+    pub bytes: usize,
+    /// Games in it.
+    pub games: usize,
 }
 
 /// A web server that hands out games.
@@ -651,6 +675,21 @@ pub enum PeerEvent {
         epoch: Epoch,
         /// Revision.
         rev: Revision,
+        /// Number of games.
+        games: usize,
+    },
+    /// The game directory is not there any more: its games are not offered, what ran on them has ended, and the daemon looks for
+    /// its return.
+    GameDirectoryGone {
+        /// Where it was.
+        path: PathBuf,
+        /// In words: what was found in its place, and what to do.
+        reason: String,
+    },
+    /// It is there again, and its games are offered.
+    GameDirectoryBack {
+        /// Where.
+        path: PathBuf,
         /// Number of games.
         games: usize,
     },

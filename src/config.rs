@@ -128,6 +128,8 @@ pub struct Limits {
     pub dials: usize,
     /// Games in one peer's library.
     pub games_per_library: usize,
+    /// Bytes of memory that the libraries of all other peers may take together.
+    pub library_bytes: u64,
     /// Landing buffers of 1 MiB: batches requested and not yet written, over all downloads.
     pub landing_buffers: usize,
     /// Read buffers of 1 MiB: batches read and not yet sent, over all connections.
@@ -161,6 +163,7 @@ impl Default for Limits {
             peers: 2048,
             dials: 16,
             games_per_library: 20_000,
+            library_bytes: 64 << 20,
             landing_buffers: 24,
             read_buffers: 24,
             read_ahead: 4,

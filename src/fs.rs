@@ -126,6 +126,15 @@ impl Dir {
         &self.0.path
     }
 
+    /// Whether both are the same directory now, however they were reached.
+    ///
+    /// # Errors
+    /// Also when one of them is not there any more.
+    pub fn is_same(&self, other: &Self) -> Result<bool, FsError> {
+        let identity = |dir: &Self| dir.0.handle.identity().map_err(FsError::at("look at directory", dir.path()));
+        Ok(identity(self)? == identity(other)?)
+    }
+
     /// Opens the directory `name` (one component) in this one.
     pub fn subdir(&self, name: &str) -> Result<Self, FsError> {
         self.checked("open directory", name)?;

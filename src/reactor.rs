@@ -503,6 +503,7 @@ impl Reactor {
                 TaskDone::Computed(parsed) => streams.parsed_elsewhere(&mut shell, parsed),
             }
         }
+        self.inputs.extend(self.workers.take_lost().map(|reason| Input::DirectoryGone { reason }));
         let progress = self.workers.take_progress();
         self.inputs.extend(progress.into_iter().map(|(game, done, total)| Input::JobProgress { game, done, total }));
     }
@@ -514,6 +515,8 @@ impl Reactor {
             | JobDone::DownloadAbandoned { download, .. } => {
                 self.plans.remove(download);
             }
+            JobDone::LibraryClosed => self.watcher = None,
+            JobDone::LibraryOpened(Ok(opened)) if opened.was_open && self.watcher.is_some() => {}
             JobDone::LibraryOpened(Ok(opened)) => {
                 let wake = self.wake.clone();
                 let wake = Arc::new(move || wake.wake());

@@ -52,6 +52,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     count limits.peers;
     count limits.dials;
     count limits.games_per_library;
+    size limits.library_bytes;
     count limits.landing_buffers;
     count limits.read_buffers;
     count limits.read_ahead;

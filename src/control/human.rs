@@ -41,6 +41,10 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::LocalLibraryChanged { rev, games: count, .. } => {
             format!("library here: {} (revision {rev})", games(*count))
         }
+        PeerEvent::GameDirectoryGone { reason, .. } => reason.clone(),
+        PeerEvent::GameDirectoryBack { path, games: count } => {
+            format!("the game directory {} is there again, with {}", path.display(), games(*count))
+        }
         PeerEvent::ActiveOperationsChanged { operations } if operations.is_empty() => "nothing is running".into(),
         PeerEvent::ActiveOperationsChanged { operations } => {
             let running = operations.iter().map(|row| {

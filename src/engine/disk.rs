@@ -11,6 +11,8 @@ pub(super) struct Disk {
     games: BTreeMap<GameId, Arc<ScannedGame>>,
     /// Games that were found to be other than before, since [`Disk::take_changed`].
     changed: BTreeSet<GameId>,
+    /// No directory is there: whatever is still seen of it does not count.
+    closed: bool,
 }
 
 impl Disk {
@@ -18,6 +20,12 @@ impl Disk {
     pub(super) fn open(&mut self, games: &[Arc<ScannedGame>], limit: usize) {
         self.games = games.iter().take(limit).map(|game| (game.id.clone(), game.clone())).collect();
         self.changed.clear();
+        self.closed = false;
+    }
+
+    /// The directory is not there any more.
+    pub(super) fn close(&mut self) {
+        *self = Self { closed: true, ..Self::default() };
     }
 
     /// Ascending by id.
@@ -32,7 +40,7 @@ impl Disk {
 
     /// Notes what lies there under this id now (`None`: nothing). One game more than the limit is left out.
     pub(super) fn put(&mut self, game: &GameId, scanned: Option<Arc<ScannedGame>>, limit: usize) {
-        if self.games.get(game) == scanned.as_ref() {
+        if self.closed || self.games.get(game) == scanned.as_ref() {
             return;
         }
         match scanned {

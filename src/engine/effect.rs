@@ -22,7 +22,12 @@ pub(super) enum Effect {
     /// A new revision is durable.
     LibraryRevised(Announcement),
     /// The index could not be made durable; it is tried again.
-    LibraryNotSaved(JobError),
+    LibraryNotSaved {
+        /// What the system said.
+        error: JobError,
+        /// So it was the last time.
+        again: bool,
+    },
     /// The game is under this operation from now on. Comes again when `Queued` becomes `Downloading`.
     OperationStarted {
         /// On which game.

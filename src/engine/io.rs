@@ -258,6 +258,11 @@ pub enum Input {
         /// Which.
         game: GameId,
     },
+    /// Something failed because the game directory is not there any more.
+    DirectoryGone {
+        /// In words.
+        reason: String,
+    },
     /// Games may have come, gone or changed; events were lost or the game directory itself changed.
     FsRescan {
         /// Why, for the log.

@@ -73,6 +73,8 @@ enum EpochOrigin {
 enum Save {
     /// No directory is open yet.
     Closed,
+    /// The directory is not there any more: an empty library is announced, in a history of its own that no disk needs to know.
+    Withdrawn,
     /// The directory is open, its first state is not yet durable: nothing may be announced.
     Unannounced(Option<Saving>),
     /// As announced.
@@ -171,6 +173,17 @@ impl Library {
         self.publish(cx);
     }
 
+    /// The directory is not there any more: nothing is offered until it, or another one, is opened.
+    pub(super) fn withdraw(&mut self, cx: &mut Cx) {
+        let from = self.stamp;
+        *self = Self::new(std::mem::take(&mut self.dir));
+        self.stamp = LibraryStamp { epoch: Epoch(cx.ids.random()), rev: Revision(1) };
+        self.origin = EpochOrigin::Process;
+        self.save = Save::Withdrawn;
+        self.publish(cx);
+        cx.tell(Effect::LibraryOpened(self.announcement(from, None)));
+    }
+
     /// Lets the other parts know what is announced.
     fn publish(&self, cx: &mut Cx) {
         cx.announced = Announced { is_open: self.is_announced(), state: self.state() };
@@ -183,7 +196,7 @@ impl Library {
 
     /// Whether the state may be told to others.
     pub(super) fn is_announced(&self) -> bool {
-        matches!(self.save, Save::Settled | Save::Running(_))
+        matches!(self.save, Save::Withdrawn | Save::Settled | Save::Running(_))
     }
 
     /// A save is under way.
@@ -262,7 +275,7 @@ impl Library {
 
     /// The catalog is another one: any game may be offered now, or no longer, or have another name.
     pub(super) fn touch_all(&mut self, cx: &mut Cx) {
-        if !matches!(self.save, Save::Closed) {
+        if !matches!(self.save, Save::Closed | Save::Withdrawn) {
             self.touched.extend(cx.disk.games().keys().cloned());
             self.schedule(cx);
         }
@@ -347,10 +360,10 @@ impl Library {
         if let Err(error) = result {
             self.save = if first { Save::Unannounced(None) } else { Save::Settled };
             self.index_is_stale = true;
-            let timers = &cx.config.timers;
+            let (timers, again) = (&cx.config.timers, !self.retry_after.is_zero());
             self.retry_after = (self.retry_after * 2).clamp(timers.redial_min, timers.redial_max);
             self.flush_at = Some(cx.now + self.retry_after);
-            return Some(Effect::LibraryNotSaved(error));
+            return Some(Effect::LibraryNotSaved { error, again });
         }
         self.save = Save::Settled;
         self.retry_after = Duration::ZERO;
@@ -424,7 +437,9 @@ impl Library {
     }
 
     fn schedule(&mut self, cx: &Cx) {
-        self.flush_at.get_or_insert(cx.now + cx.config.timers.delta_coalesce);
+        if !matches!(self.save, Save::Withdrawn) {
+            self.flush_at.get_or_insert(cx.now + cx.config.timers.delta_coalesce);
+        }
     }
 
     fn compose(&self, cx: &Cx, game: &ScannedGame) -> Arc<GameSummary> {

@@ -34,17 +34,28 @@ impl Phase {
     }
 }
 
+/// What follows when nothing is at work on a game directory.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Another one is opened, as a command asks.
+    Open { command: CommandId, path: PathBuf },
+    /// It is closed, since it is gone.
+    Close,
+}
+
 /// The exchange of the game directory.
 #[derive(Debug)]
 pub(super) enum Switch {
     /// None is under way.
     No,
     /// Jobs on the old directory are coming to their ends: their results carry no directory.
-    Draining { command: CommandId, path: PathBuf },
-    /// The new one is being opened; the old one still counts.
-    Opening { command: CommandId },
+    Draining(Next),
+    /// The old one, which is gone, is being closed.
+    Closing,
+    /// The new one is being opened; the old one still counts, unless it is gone.
+    Opening { command: Option<CommandId> },
     /// The new one is in use, and is being made durable.
-    Saving { command: CommandId },
+    Saving { command: Option<CommandId> },
 }
 
 impl Switch {
@@ -61,8 +72,9 @@ impl Switch {
     /// The command that asked for it, if one is under way.
     pub(super) fn command(&self) -> Option<CommandId> {
         match *self {
-            Self::No => None,
-            Self::Draining { command, .. } | Self::Opening { command } | Self::Saving { command } => Some(command),
+            Self::No | Self::Draining(Next::Close) | Self::Closing => None,
+            Self::Draining(Next::Open { command, .. }) => Some(command),
+            Self::Opening { command } | Self::Saving { command } => command,
         }
     }
 
@@ -70,8 +82,17 @@ impl Switch {
     pub(super) fn end_saving(&mut self) -> Option<CommandId> {
         let Self::Saving { command } = *self else { return None };
         *self = Self::No;
-        Some(command)
+        command
     }
+}
+
+/// What became of this directory of games while the daemon was running, and what to do about it.
+pub(super) fn directory_gone(dir: &Path, reason: &str) -> String {
+    format!(
+        "the game directory {} is gone: {reason}; plug its drive in or mount it again, the daemon looks for it every few seconds (or name \
+         another directory with set-game-dir)",
+        dir.display()
+    )
 }
 
 /// Why the daemon cannot start with this directory of games, and what to do about it.

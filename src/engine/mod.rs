@@ -22,6 +22,7 @@
 //! | `operations` | what is done to a downloaded game: install, update, uninstall, adopt, remove, verify |
 //! | `commands` | which commands wait for others, and for how long |
 //! | `refresh` | when the catalog is looked at again |
+//! | `presence` | whether the game directory is there, and when that is looked at |
 //!
 //! # How they hang together
 //!
@@ -50,6 +51,7 @@ mod mirrors;
 mod operations;
 mod pace;
 mod peers;
+mod presence;
 mod queries;
 mod refresh;
 mod remote;
@@ -77,10 +79,11 @@ use self::commands::{Asked, Commands};
 use self::core::Cx;
 use self::effect::{Announcement, Effect, Then, Wish};
 use self::library::Library;
-use self::lifecycle::{Phase, Switch, unusable};
+use self::lifecycle::{Next, Phase, Switch, directory_gone, unusable};
 use self::mirrors::Mirrors;
 use self::operations::{Here, Operations};
 use self::peers::Peers;
+use self::presence::Presence;
 use self::queries::Query;
 use self::refresh::Refresh;
 use self::requests::GameRequest;
@@ -93,7 +96,9 @@ use crate::api::{
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::{Notification, Request};
-use crate::types::{GameId, Job, JobDone, JobError, MirrorAsk, MirrorFault, MirrorNews, OpenedLibrary, PeerId};
+use crate::types::{
+    GameId, Job, JobDone, JobError, JobErrorKind, MirrorAsk, MirrorFault, MirrorNews, OpenedLibrary, PeerId,
+};
 
 /// The state of one daemon.
 #[derive(Debug)]
@@ -105,6 +110,7 @@ pub struct Engine {
     refresh: Refresh,
     phase: Phase,
     switch: Switch,
+    presence: Presence,
     watch: WatchState,
     /// What peers did or said that concerns the transfers and commands: carried when the input is taken in.
     noticed: VecDeque<Effect>,
@@ -144,6 +150,7 @@ impl Engine {
             refresh: Refresh::default(),
             phase: Phase::New,
             switch: Switch::No,
+            presence: Presence::default(),
             watch: WatchState::Watching,
             noticed: VecDeque::new(),
             parked: VecDeque::new(),
@@ -225,6 +232,7 @@ impl Engine {
             Input::CatalogFetched { result } => self.catalog_fetched(result),
             Input::MirrorAnswered { mirror, ask, result } => self.mirror_answered(mirror, ask, result),
             Input::FsChanged { game } => parts.scans.game_changed(cx, game),
+            Input::DirectoryGone { reason } => self.directory_gone(&reason),
             Input::FsRescan { reason: _ } => parts.scans.directory_changed(cx),
             Input::WatchDegraded { message } => self.watch_degraded(message),
             Input::Timeout => self.timed_out(),
@@ -266,6 +274,7 @@ impl Engine {
         [
             leaving,
             self.refresh.next_timeout(),
+            self.presence.next_timeout(),
             self.parts.mirrors.next_timeout(),
             self.parts.library.next_timeout(),
             self.parts.scans.next_timeout(),
@@ -284,6 +293,7 @@ impl Engine {
         self.transfer(|_, _| ());
         self.commands.timeout(&mut self.cx, || self.parts.peers.in_step());
         self.carry();
+        self.presence.timeout(&mut self.cx, self.parts.library.dir());
         self.refresh.timeout(&mut self.cx);
         self.parts.mirrors.timeout(&mut self.cx);
     }
@@ -333,7 +343,7 @@ impl Engine {
             Effect::Disconnected(_) | Effect::SourcesChanged | Effect::Settled(_) => self.noticed.push_back(effect),
             Effect::LibraryOpened(announcement) => self.library_is_durable(&announcement),
             Effect::LibraryRevised(announcement) => self.announce(&announcement),
-            Effect::LibraryNotSaved(error) => self.library_not_saved(error),
+            Effect::LibraryNotSaved { error, again } => self.library_not_saved(error, again),
             Effect::OperationStarted { game, operation } => {
                 // A game that waits for its turn is still as it was, and is served and watched like any other.
                 if operation != Operation::Queued {
@@ -448,6 +458,8 @@ impl Engine {
         match done {
             JobDone::Resolved { token, result } => parts.peers.resolved(cx, token, result),
             JobDone::LibraryOpened(result) => self.library_opened(result),
+            JobDone::LibraryClosed => self.library_closed(),
+            JobDone::LibraryLookedFor(result) => self.library_looked_for(result.is_ok()),
             JobDone::GameScanned { game, result } => parts.scans.game_scanned(cx, &game, result),
             JobDone::AllScanned(result) => parts.scans.all_scanned(cx, result),
             JobDone::IndexSaved { stamp, result } => parts.library.saved(cx, stamp, result),
@@ -517,7 +529,8 @@ impl Engine {
         let Self { cx, parts, .. } = self;
         match command {
             PeerCommand::Status => {
-                let status = self.query().status(self.watch, self.limits, self.sent_live);
+                let gone = self.presence.gone();
+                let status = self.query().status(gone, self.watch, self.limits, self.sent_live);
                 self.cx.reply(id, Ok(CommandData::Status(Box::new(status))));
             }
             PeerCommand::Metrics => {
@@ -565,8 +578,8 @@ impl Engine {
 
     /// Commands that change what lies in the game directory.
     fn change(&mut self, id: CommandId, command: PeerCommand) {
-        if self.switch.is_on() {
-            return self.refuse_switching(id);
+        if let Err(error) = self.directory_is_usable() {
+            return self.cx.reply(id, Err(error));
         }
         match command {
             PeerCommand::Install { game } => self.operate(id, game, Operations::install),
@@ -617,10 +630,10 @@ impl Engine {
 
     fn carry_out(&mut self, id: CommandId, game: GameId, then: Then) {
         match then {
-            Then::Download(_) if self.switch.is_on() => self.refuse_switching(id),
-            Then::Download(wish) => {
-                self.command_transfers(id, |transfers, cx| transfers.command_download(cx, id, game, wish));
-            }
+            Then::Download(wish) => match self.directory_is_usable() {
+                Ok(()) => self.command_transfers(id, |transfers, cx| transfers.command_download(cx, id, game, wish)),
+                Err(error) => self.cx.reply(id, Err(error)),
+            },
             Then::GetGame => self.ask_transfers(|transfers, cx| transfers.command_get_game(cx, id, game)),
         }
     }
@@ -651,8 +664,17 @@ impl Engine {
         self.cx.reply_done(id);
     }
 
-    fn refuse_switching(&mut self, id: CommandId) {
-        self.cx.refuse(id, ErrorCode::OperationInProgress, "the game directory is being exchanged");
+    /// Whether an operation may begin: the game directory is there, and stays.
+    fn directory_is_usable(&self) -> Result<(), CommandError> {
+        if let Some(reason) = self.presence.gone() {
+            let message = directory_gone(self.parts.library.dir(), reason);
+            return Err(CommandError::new(ErrorCode::GameDirectoryGone, message));
+        }
+        if self.switch.is_on() {
+            let message = "the game directory is being exchanged";
+            return Err(CommandError::new(ErrorCode::OperationInProgress, message));
+        }
+        Ok(())
     }
 }
 
@@ -672,24 +694,25 @@ impl Engine {
     fn library_opened(&mut self, result: Result<OpenedLibrary, JobError>) {
         let Self { cx, parts, .. } = self;
         match (self.switch.take(), result) {
-            (Switch::Opening { command }, Ok(opened)) if opened.dir == parts.library.dir() => {
-                // The same directory by another name.
+            (Switch::Opening { command: Some(command) }, Ok(opened)) if opened.was_open => {
+                // By whatever name.
                 parts.scans.reopen(cx);
                 self.library_unchanged(command);
             }
             (Switch::Opening { command }, Ok(opened)) => {
                 // What is being sent lies in the old directory.
-                let downloaded = cx.disk.games().values().filter(|game| game.downloaded);
-                for game in downloaded.map(|game| game.id.clone()).collect::<Vec<_>>() {
-                    cx.emit(Output::StopSending { game });
-                }
-                parts.scans.forget(cx);
+                self.stop_sending_all();
+                self.parts.scans.forget(&mut self.cx);
                 self.switch = Switch::Saving { command };
                 self.open(opened);
             }
             (Switch::Opening { command }, Err(error)) => {
-                cx.reply(command, Err(error.into()));
-                parts.scans.reopen(cx);
+                if let Some(command) = command {
+                    cx.reply(command, Err(error.into()));
+                }
+                if self.presence.gone().is_none() {
+                    parts.scans.reopen(cx);
+                }
             }
             (_, Ok(opened)) if matches!(self.phase, Phase::Opening) => {
                 self.phase = Phase::Saving;
@@ -705,6 +728,56 @@ impl Engine {
         }
     }
 
+    /// The game directory is not there any more: nothing in it is offered from now on, what runs in it ends, then it is let go of.
+    fn directory_gone(&mut self, reason: &str) {
+        let is_open = matches!(self.phase, Phase::Saving | Phase::Running);
+        // What is about to take its place leads away from it, or finds it gone again.
+        let is_left = matches!(self.switch, Switch::Draining(_) | Switch::Closing | Switch::Opening { .. });
+        if !is_open || is_left || self.presence.gone().is_some() {
+            return;
+        }
+        let message = directory_gone(self.parts.library.dir(), reason);
+        if let Some(command) = self.switch.end_saving() {
+            self.cx.refuse(command, ErrorCode::GameDirectoryGone, &message);
+        }
+        self.presence.lost(&self.cx, reason.to_owned());
+        self.cx
+            .event(PeerEvent::GameDirectoryGone { path: self.parts.library.dir().to_owned(), reason: message.clone() });
+        self.switch = Switch::Draining(Next::Close);
+        self.stop_sending_all();
+        let Self { cx, parts, .. } = self;
+        parts.scans.close(cx);
+        cx.disk.close();
+        parts.library.withdraw(cx);
+        parts.operations.end_all(cx, ErrorCode::GameDirectoryGone, &message);
+        self.transfer(|transfers, cx| transfers.end_all(cx, ErrorCode::GameDirectoryGone, &message));
+    }
+
+    fn stop_sending_all(&mut self) {
+        let downloaded = self.cx.disk.games().values().filter(|game| game.downloaded);
+        for game in downloaded.map(|game| game.id.clone()).collect::<Vec<_>>() {
+            self.cx.emit(Output::StopSending { game });
+        }
+    }
+
+    /// The game directory that is gone was let go of.
+    fn library_closed(&mut self) {
+        if matches!(self.switch, Switch::Closing) {
+            self.switch = Switch::No;
+            self.parts.scans.forget(&mut self.cx);
+        }
+    }
+
+    /// A look at the game directory, or for it, has ended; that it is gone is told by [`Input::DirectoryGone`].
+    fn library_looked_for(&mut self, is_there: bool) {
+        self.presence.looked(&self.cx);
+        let is_back = is_there && self.presence.gone().is_some();
+        if is_back && matches!(self.phase, Phase::Running) && !self.switch.is_on() {
+            self.switch = Switch::Opening { command: None };
+            self.cx.job(Job::OpenLibrary { dir: self.parts.library.dir().to_owned() });
+        }
+    }
+
     /// The exchange of the game directory led to the same one: everybody is told, but nothing was revised.
     fn library_unchanged(&mut self, command: CommandId) {
         let state = self.cx.announced.state;
@@ -715,6 +788,7 @@ impl Engine {
 
     fn open(&mut self, mut opened: OpenedLibrary) {
         let Self { cx, parts, .. } = self;
+        self.presence.opened(cx);
         if let Some(message) = opened.notice.clone() {
             cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
         }
@@ -723,11 +797,15 @@ impl Engine {
         parts.scans.open(cx);
     }
 
-    fn library_not_saved(&mut self, error: JobError) {
+    fn library_not_saved(&mut self, error: JobError, again: bool) {
         if let Some(command) = self.switch.end_saving() {
             self.cx.reply(command, Err(error.clone().into()));
         }
         self.release_parked();
+        // The first time is told, and that the directory is gone is told for itself.
+        if again || error.kind == JobErrorKind::DirectoryGone {
+            return;
+        }
         let message = format!(
             "the library's index could not be saved, so its changes are not announced; it is tried again: {}",
             error.message
@@ -744,6 +822,10 @@ impl Engine {
             self.cx.event(PeerEvent::LocalPeerReady { peer_id: self.cx.me, listen_addr, control: None });
         }
         self.announce(announcement);
+        if self.presence.is_back() {
+            let (path, games) = (self.parts.library.dir().to_owned(), announcement.state.game_count as usize);
+            self.cx.event(PeerEvent::GameDirectoryBack { path, games });
+        }
         self.parts.peers.library_ready(&mut self.cx);
         if let Some(command) = self.switch.end_saving() {
             self.cx.reply_done(command);
@@ -765,20 +847,26 @@ impl Engine {
             let message = "an operation is under way; the game directory can be exchanged when all have ended";
             return self.cx.refuse(id, ErrorCode::OperationInProgress, message);
         }
-        if path == self.parts.library.dir() {
-            return self.library_unchanged(id);
-        }
         self.parts.scans.close(&mut self.cx);
-        self.switch = Switch::Draining { command: id, path };
+        self.switch = Switch::Draining(Next::Open { command: id, path });
     }
 
-    /// Opens the new directory once nothing is at work on the old one.
+    /// Opens the new directory, or closes the one that is gone, once nothing is at work on it.
     fn switch_if_quiet(&mut self) {
-        let Switch::Draining { command, path } = &mut self.switch else { return };
-        if self.parts.scans.is_quiet() && !self.parts.library.is_saving() {
-            let dir = std::mem::take(path);
-            self.switch = Switch::Opening { command: *command };
-            self.cx.job(Job::OpenLibrary { dir });
+        let is_quiet = self.parts.scans.is_quiet() && !self.parts.library.is_saving() && !self.query().operations_run();
+        let Switch::Draining(next) = &mut self.switch else { return };
+        if !is_quiet {
+            return;
+        }
+        match std::mem::replace(next, Next::Close) {
+            Next::Open { command, path } => {
+                self.switch = Switch::Opening { command: Some(command) };
+                self.cx.job(Job::OpenLibrary { dir: path });
+            }
+            Next::Close => {
+                self.switch = Switch::Closing;
+                self.cx.job(Job::CloseLibrary);
+            }
         }
     }
 

@@ -240,7 +240,14 @@ impl Operations {
     /// Gives up what runs on a game. Answered at once; the terminal event follows.
     pub(super) fn command_cancel(&mut self, cx: &mut Cx, id: CommandId, game: &GameId) {
         cx.reply_done(id);
-        self.end_early(cx, game, "cancelled by the user");
+        self.end_early(cx, game, ErrorCode::Cancelled, "cancelled by the user");
+    }
+
+    /// The game directory is gone: what runs in it comes to its end with that.
+    pub(super) fn end_all(&mut self, cx: &mut Cx, code: ErrorCode, why: &str) {
+        for game in self.active.keys().cloned().collect::<Vec<_>>() {
+            self.end_early(cx, &game, code, why);
+        }
     }
 
     /// The daemon stops: what takes long is given up, what is done in a moment is waited for.
@@ -253,13 +260,13 @@ impl Operations {
         };
         let games = self.active.iter().filter(|(_, active)| !brief(active)).map(|(game, _)| game.clone());
         for game in games.collect::<Vec<_>>() {
-            self.end_early(cx, &game, "the daemon stops");
+            self.end_early(cx, &game, ErrorCode::Cancelled, "the daemon stops");
         }
     }
 
-    fn end_early(&mut self, cx: &mut Cx, game: &GameId, why: &str) {
+    fn end_early(&mut self, cx: &mut Cx, game: &GameId, code: ErrorCode, why: &str) {
         if self.is_clearing(game) {
-            let end = End::Failed { code: ErrorCode::Cancelled, message: why.to_owned() };
+            let end = End::Failed { code, message: why.to_owned() };
             self.end(cx, game, None, end);
         } else {
             self.cancel(cx, game);

@@ -58,14 +58,15 @@ impl Query<'_> {
         EngineLoad { peers: self.parts.peers.connections(), ..self.transfers.load(&self.cx.config) }
     }
 
-    /// For `status`. `watch`, `limits`, `sent_live`: what only the engine knows.
-    pub(super) fn status(&self, watch: WatchState, limits: LimitState, sent_live: u64) -> Status {
+    /// For `status`. `gone`, `watch`, `limits`, `sent_live`: what only the engine knows.
+    pub(super) fn status(&self, gone: Option<&str>, watch: WatchState, limits: LimitState, sent_live: u64) -> Status {
         let state = self.cx.announced.state;
         Status {
             version: env!("CARGO_PKG_VERSION"),
             peer_id: self.cx.me,
             listen_addrs: self.parts.peers.listen().to_vec(),
             game_dir: self.parts.library.dir().to_owned(),
+            game_dir_gone: gone.map(str::to_owned),
             library_epoch: state.epoch,
             library_rev: state.rev,
             library_digest: state.digest,
@@ -74,6 +75,7 @@ impl Query<'_> {
             peers_incompatible: self.parts.peers.incompatible(),
             peers_blocked: self.parts.peers.blocked(),
             sources_banned: self.transfers.sources_banned(self.cx.now),
+            libraries_too_large: self.parts.peers.too_large(),
             operations: self.operation_rows(),
             watch,
             bytes_received: self.transfers.bytes_received(),

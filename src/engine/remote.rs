@@ -101,6 +101,18 @@ impl RemoteLibrary {
         self.digest
     }
 
+    /// Bytes of the list of its games, without what they say.
+    pub(super) fn list_bytes(&self) -> usize {
+        self.games.capacity() * size_of::<Arc<GameSummary>>()
+    }
+
+    /// The bytes that it costs: its list, and its part of each summary, which all libraries that have it share.
+    pub(super) fn charge(&self) -> usize {
+        // One holder is the interner.
+        let part = |game: &Arc<GameSummary>| bytes_of(game) / (Arc::strong_count(game) - 1).max(1);
+        self.list_bytes() + self.games.iter().map(part).sum::<usize>()
+    }
+
     /// Every game, ascending by id.
     pub(super) fn games(&self) -> &[Arc<GameSummary>] {
         &self.games
@@ -115,6 +127,17 @@ impl RemoteLibrary {
 
 fn digest_of(games: &[Arc<GameSummary>]) -> LibraryDigest {
     library_digest(games.iter().map(|game| &**game))
+}
+
+/// What a summary takes in memory, with its place among the known ones and what the allocator adds to each of its parts.
+fn bytes_of(game: &GameSummary) -> usize {
+    const COUNTS: usize = 2 * size_of::<usize>();
+    const PLACE: usize = 2 * size_of::<usize>();
+    const ALLOCATOR: usize = 16;
+    let texts = [Some(game.id.as_str()), Some(&game.name), game.eti_version.as_deref(), game.not_shared.as_deref()];
+    let texts: usize = texts.into_iter().flatten().map(|text| text.len() + ALLOCATOR).sum();
+    let supersedes = size_of_val(&game.supersedes[..]) + ALLOCATOR * usize::from(!game.supersedes.is_empty());
+    size_of::<GameSummary>() + COUNTS + PLACE + ALLOCATOR + texts + supersedes
 }
 
 fn check(game: &GameSummary) -> Result<(), Flaw> {
@@ -139,6 +162,8 @@ fn check(game: &GameSummary) -> Result<(), Flaw> {
 pub(super) struct Interner {
     /// Only looked up and filtered, never walked in an order that anything depends on.
     known: HashSet<Arc<GameSummary>>,
+    /// What they take.
+    bytes: usize,
     sweep_at: usize,
 }
 
@@ -152,11 +177,25 @@ impl Interner {
             return known.clone();
         }
         if self.known.len() >= self.sweep_at.max(Self::SMALLEST_SWEEP) {
-            self.known.retain(|game| Arc::strong_count(game) > 1);
-            self.sweep_at = self.known.len() * 2;
+            self.sweep();
         }
+        self.bytes += bytes_of(&game);
         self.known.insert(game.clone());
         game
+    }
+
+    /// Lets go of what nobody holds any more.
+    pub(super) fn sweep(&mut self) {
+        self.known.retain(|game| Arc::strong_count(game) > 1);
+        self.bytes = self.known.iter().map(|game| bytes_of(game)).sum();
+        self.sweep_at = self.known.len() * 2;
+        // A set that was large once would keep its room for ever.
+        self.known.shrink_to(self.sweep_at.max(Self::SMALLEST_SWEEP));
+    }
+
+    /// Bytes that the summaries take, each once.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     #[cfg(test)]

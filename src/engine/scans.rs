@@ -278,7 +278,7 @@ impl Scans {
                 if let Some(at) = self.arrivals.next_look(cx, game) {
                     self.timers.set(Due::Arrival(game.clone()), at);
                 }
-                if error.kind != JobErrorKind::Cancelled {
+                if is_news(&error) {
                     cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message });
                 }
             }
@@ -300,7 +300,7 @@ impl Scans {
     pub(super) fn all_scanned(&mut self, cx: &mut Cx, result: Result<Vec<Arc<ScannedGame>>, JobError>) {
         let Sweep::Running { seen, again } = std::mem::replace(&mut self.sweep, Sweep::Idle) else { return };
         match result {
-            Err(error) if error.kind == JobErrorKind::Cancelled => {}
+            Err(error) if !is_news(&error) => {}
             Err(error) => cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message }),
             Ok(games) => {
                 let mut found: BTreeMap<GameId, Arc<ScannedGame>> =
@@ -450,7 +450,7 @@ impl Scans {
             }
             // Its files are others by now; the scan that found them out has it hashed anew.
             (Ok(_), None) => {}
-            (Err(error), _) if error.kind == JobErrorKind::Cancelled => {}
+            (Err(error), _) if !is_news(&error) => {}
             (Err(error), _) => {
                 let pause = self.put_off.get(&game).map_or(Duration::ZERO, |(_, pause)| *pause);
                 let pause = (pause * 2).clamp(MIN_HASH_PAUSE, MAX_HASH_PAUSE);
@@ -625,4 +625,9 @@ impl Scans {
             cx.emit(Output::Watch { game: game.clone() });
         }
     }
+}
+
+/// Whether a look that failed is told: not one that was ended, and that the directory is gone is told once, for itself.
+fn is_news(error: &JobError) -> bool {
+    !matches!(error.kind, JobErrorKind::Cancelled | JobErrorKind::DirectoryGone)
 }

@@ -22,6 +22,7 @@ use crate::types::{
 
 mod arriving;
 mod audit;
+mod budget;
 mod catalog;
 mod commands;
 mod convergence;
@@ -33,6 +34,7 @@ mod operations;
 mod peers;
 mod solo;
 mod storm;
+mod unplugged;
 
 /// A world of daemons.
 pub(super) struct World {
@@ -77,6 +79,10 @@ pub(super) struct Node {
     pub(super) dir: PathBuf,
     /// Other game directories.
     shelf: BTreeMap<PathBuf, Disk>,
+    /// Directories whose drive is not there.
+    unplugged: BTreeSet<PathBuf>,
+    /// Whether the daemon has one open.
+    is_open: bool,
     /// How often it was changed.
     moves: u64,
     /// Downloads whose content became known while they were running.
@@ -183,6 +189,8 @@ impl World {
                 disk: Disk::default(),
                 dir: config.game_dir.clone(),
                 shelf: BTreeMap::new(),
+                unplugged: BTreeSet::new(),
+                is_open: false,
                 moves: 0,
                 learned: 0,
                 saving: 0,
@@ -278,6 +286,7 @@ impl World {
         node.sends.clear();
         node.at_work.clear();
         node.saving = 0;
+        node.is_open = false;
     }
 
     /// Breaks every connection between two nodes; both notice.
@@ -412,7 +421,9 @@ impl World {
                     self.nodes[node].saving -= 1;
                     let stamp = index.stamp();
                     let fails = self.random(100) < self.failing_saves;
-                    let result = if fails {
+                    let result = if self.is_unplugged(node) {
+                        Err(unplugged::gone())
+                    } else if fails {
                         Err(JobError::new(JobErrorKind::Io, "injected"))
                     } else {
                         self.nodes[node].disk.index = Some(index);
@@ -664,6 +675,9 @@ impl World {
     }
 
     fn job(&mut self, n: usize, job: Job) {
+        if let Some(done) = self.done_unplugged(n, &job) {
+            return self.fail_unplugged(n, done);
+        }
         let node = &mut self.nodes[n];
         let done = match job {
             Job::Resolve { token, host } => {
@@ -676,7 +690,14 @@ impl World {
             Job::OpenLibrary { dir } if dir.ends_with("missing") => {
                 JobDone::LibraryOpened(Err(JobError::new(JobErrorKind::Io, "no such directory")))
             }
+            Job::CloseLibrary => {
+                node.let_go();
+                JobDone::LibraryClosed
+            }
+            Job::LookForLibrary { .. } => JobDone::LibraryLookedFor(Ok(())),
             Job::OpenLibrary { dir } => {
+                let was_open = dir == node.dir && node.is_open;
+                node.is_open = true;
                 node.change_dir(&dir);
                 if dir.ends_with("other") {
                     node.disk = Disk::default();
@@ -688,6 +709,7 @@ impl World {
                     dir,
                     index: node.disk.index.clone(),
                     notice: None,
+                    was_open,
                     games,
                     wall_ns: 0,
                 }))
@@ -743,6 +765,9 @@ impl World {
 
     /// A job is done with the disk, or failed without having changed it.
     fn worked(&mut self, n: usize, job: Job) {
+        if let Some(done) = self.done_unplugged(n, &job) {
+            return self.fail_unplugged(n, done);
+        }
         if matches!(
             job,
             Job::PrepareDownload { .. }

@@ -46,6 +46,13 @@ impl Handle {
         Ok(Handle { fd: self.open(rel, DIR_FLAGS, Mode::empty())?, is_beneath: true })
     }
 
+    /// Which file system it lies on, and its number there.
+    #[allow(clippy::unnecessary_cast, reason = "not every Unix counts its devices in 64 bits")]
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = retry_errno(|| rustix::fs::fstat(&self.fd))?;
+        Ok((stat.st_dev as u64, stat.st_ino as u64))
+    }
+
     /// Opens a regular file for reading.
     pub(super) fn open_read(&self, rel: &str) -> io::Result<File> {
         let file = File::from(self.open(rel, FILE_FLAGS | OFlags::RDONLY, Mode::empty())?);

@@ -17,6 +17,11 @@ use super::{Entry, EntryKind, MAX_ENTRIES, Stat};
 /// `FILE_SHARE_READ`: others may read the lock file, to learn who holds it, but not open it for writing.
 const SHARE_READ: u32 = 1;
 
+/// `BY_HANDLE_FILE_INFORMATION` in words of 32 bits, and where its fields begin.
+const FILE_INFORMATION_WORDS: usize = 13;
+const VOLUME_SERIAL_NUMBER: usize = 7;
+const FILE_INDEX_HIGH: usize = 11;
+
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct Handle(Dir);
@@ -38,6 +43,18 @@ impl Handle {
     /// Opens a directory beneath this one. `rel`: checked components, `/`-separated.
     pub(super) fn open_dir(&self, rel: &str) -> io::Result<Handle> {
         self.in_parent(rel, |dir, name| step(dir, name)).map(Handle)
+    }
+
+    /// Which volume it lies on, and its number there.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let mut about = [0u32; FILE_INFORMATION_WORDS];
+        // SAFETY: the handle is open for the length of the call, and `about` is as long as BY_HANDLE_FILE_INFORMATION.
+        let done = unsafe { GetFileInformationByHandle(self.0.as_raw_handle(), about.as_mut_ptr()) };
+        if done == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let number = u64::from(about[FILE_INDEX_HIGH]) << 32 | u64::from(about[FILE_INDEX_HIGH + 1]);
+        Ok((u64::from(about[VOLUME_SERIAL_NUMBER]), number))
     }
 
     /// Opens a regular file for reading.
@@ -298,6 +315,7 @@ fn final_path(dir: &Dir) -> io::Result<Vec<u16>> {
 #[link(name = "kernel32")]
 unsafe extern "system" {
     fn GetDiskFreeSpaceExW(directory: *const u16, available: *mut u64, total: *mut u64, free: *mut u64) -> i32;
+    fn GetFileInformationByHandle(file: std::os::windows::io::RawHandle, information: *mut u32) -> i32;
     fn GetFinalPathNameByHandleW(
         file: std::os::windows::io::RawHandle,
         path: *mut u16,

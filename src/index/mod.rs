@@ -18,6 +18,7 @@
 mod content;
 mod hash;
 mod ownership;
+mod presence;
 mod scan;
 mod seen;
 mod store;
@@ -40,6 +41,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use self::content::{ContentRecord, HEADER_BYTES, Header, decode_head};
 pub use self::ownership::{Ownership, Records};
+pub use self::presence::look_for;
 use self::scan::{GameRoot, Listing, is_exhaustion, unreadable};
 pub use self::seen::wall_ns;
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
@@ -54,6 +56,8 @@ use crate::types::{
 /// Directory for everything that is not a game.
 const META: &str = ".lanspread";
 const LOCK: &str = "lock";
+/// Written and removed to see whether the disk still takes anything.
+const PROBE: &str = "probe";
 const INDEX: &str = "index.json";
 const CONTENT: &str = "content";
 /// Unreadable indexes that are kept for whoever wants to know; the last one is then written over.
@@ -163,7 +167,7 @@ impl GameDir {
         let games = game_dir.look_at_all(known, Leftovers::Sweep, &mut notices)?;
         let notice = (!notices.is_empty()).then(|| notices.join("; "));
         let dir = game_dir.dir.path().to_owned();
-        let opened = OpenedLibrary { dir, index, notice, games, wall_ns: wall_ns() };
+        let opened = OpenedLibrary { dir, index, notice, was_open: false, games, wall_ns: wall_ns() };
         Ok((game_dir, opened))
     }
 

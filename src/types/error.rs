@@ -19,6 +19,8 @@ pub enum JobErrorKind {
     BadArchive,
     /// It is the user's: nothing proves that lanspread made it.
     NotOurs,
+    /// The game directory is not there any more: its drive was pulled, its file system ended by an error.
+    DirectoryGone,
     /// Everything else that the operating system refuses.
     Io,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    ChunkIndex, ContentHash, DownloadId, DownloadPlan, GameId, JobError, KeptFiles, KnownContent, LibraryIndex,
+    ChunkIndex, ContentHash, DownloadId, DownloadPlan, Epoch, GameId, JobError, KeptFiles, KnownContent, LibraryIndex,
     LibraryStamp, ManifestHash, OpenedLibrary, PreparedDownload, RelPath, ScannedGame,
 };
 
@@ -24,6 +24,16 @@ pub enum Job {
     OpenLibrary {
         /// The directory.
         dir: PathBuf,
+    },
+    /// Close the game directory that is in use: locks and handles go.
+    CloseLibrary,
+    /// Whether the game directory that is in use is still the one at its path; where none is in use, whether one that may be used
+    /// lies at `dir`.
+    LookForLibrary {
+        /// Where it is, or was.
+        dir: PathBuf,
+        /// The history of the library that was there: a directory without games is taken only if it has it.
+        epoch: Epoch,
     },
     /// Look at one game; its files are listed again only when the fingerprint differs from `known`.
     ScanGame {
@@ -137,6 +147,8 @@ impl Job {
             | Self::VerifyFiles { .. } => JobLane::Local,
             Self::PrepareDownload { .. } => JobLane::Prepare,
             Self::OpenLibrary { .. }
+            | Self::CloseLibrary
+            | Self::LookForLibrary { .. }
             | Self::ScanGame { .. }
             | Self::ScanAll { .. }
             | Self::SaveIndex { .. }
@@ -148,6 +160,23 @@ impl Job {
 }
 
 impl JobDone {
+    /// The error of the game directory that it ended in, if it did.
+    pub fn error_mut(&mut self) -> Option<&mut JobError> {
+        match self {
+            // A name, or another directory.
+            Self::Resolved { .. } | Self::LibraryOpened(_) | Self::LibraryClosed => None,
+            Self::LibraryLookedFor(result) | Self::IndexSaved { result, .. } => result.as_mut().err(),
+            Self::GameScanned { result, .. } | Self::FilesChanged { result, .. } => result.as_mut().err(),
+            Self::AllScanned(result) => result.as_mut().err(),
+            Self::GameHashed { result, .. } => result.as_mut().err(),
+            Self::ContentLearned { result, .. } => result.as_mut().err(),
+            Self::DownloadPrepared { result, .. } => result.as_mut().err(),
+            Self::DownloadCommitted { result, .. } => result.as_mut().err(),
+            Self::FilesVerified { result, .. } => result.as_mut().err(),
+            Self::DownloadAbandoned { result, .. } => result.as_mut().err(),
+        }
+    }
+
     /// Where it was done: that of its job.
     pub fn lane(&self) -> JobLane {
         match self {
@@ -156,6 +185,8 @@ impl JobDone {
             Self::FilesChanged { .. } | Self::FilesVerified { .. } => JobLane::Local,
             Self::DownloadPrepared { .. } => JobLane::Prepare,
             Self::LibraryOpened(_)
+            | Self::LibraryClosed
+            | Self::LibraryLookedFor(_)
             | Self::GameScanned { .. }
             | Self::AllScanned(_)
             | Self::IndexSaved { .. }
@@ -191,6 +222,10 @@ pub enum JobDone {
     },
     /// To [`Job::OpenLibrary`].
     LibraryOpened(Result<OpenedLibrary, JobError>),
+    /// To [`Job::CloseLibrary`].
+    LibraryClosed,
+    /// To [`Job::LookForLibrary`]; why it is not there, in words.
+    LibraryLookedFor(Result<(), JobError>),
     /// To [`Job::ScanGame`]; `None`: the game is gone.
     GameScanned {
         /// Which.

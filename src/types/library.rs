@@ -172,6 +172,8 @@ pub struct OpenedLibrary {
     pub index: Option<LibraryIndex>,
     /// What to tell the user about the index (set aside because …).
     pub notice: Option<String>,
+    /// It is the directory that was in use already, which was only looked at again.
+    pub was_open: bool,
     /// What lies on disk now, ascending by id.
     pub games: Vec<Arc<ScannedGame>>,
     /// The time of day then, in nanoseconds since 1970, for comparison with the times of files.

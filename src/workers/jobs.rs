@@ -11,10 +11,10 @@ use super::local::{self, Archives};
 use super::serve::ServedGame;
 use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
 use crate::fs::SpaceLedger;
-use crate::index::{GameDir, wall_ns};
+use crate::index::{GameDir, look_for, wall_ns};
 use crate::types::{
-    ContentHash, DownloadId, DownloadPlan, GameId, Job, JobDone, JobError, JobErrorKind, KeptFiles, ManifestHash,
-    OpenedLibrary, PreparedDownload, ScannedGame,
+    ContentHash, DownloadId, DownloadPlan, Epoch, GameId, Job, JobDone, JobError, JobErrorKind, KeptFiles,
+    ManifestHash, OpenedLibrary, PreparedDownload, ScannedGame,
 };
 
 /// Most addresses of one name that are tried.
@@ -24,7 +24,7 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Default)]
 pub(super) struct Context {
     /// The game directory that is in use.
-    game_dir: Mutex<Option<Arc<GameDir>>>,
+    home: Mutex<Home>,
     downloads: Mutex<HashMap<DownloadId, Arc<Download>>>,
     /// What running downloads and installs will still write.
     space: SpaceLedger,
@@ -32,6 +32,25 @@ pub(super) struct Context {
     hashing: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
     /// Set to end the local operation on a game, or the preparation of its download, under way or queued.
     operations: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
+}
+
+/// The game directory that is in use, as long as it is there.
+#[derive(Default)]
+struct Home {
+    dir: Option<Arc<GameDir>>,
+    /// Why it is not there any more, in words; nothing is begun in it then.
+    gone: Option<String>,
+    /// The same, until the user of the workers has asked.
+    untold: Option<String>,
+}
+
+impl Home {
+    /// What whatever was begun in a directory that is gone ends with.
+    fn gone_error(&self) -> Option<JobError> {
+        let (reason, dir) = (self.gone.as_ref()?, self.dir.as_ref()?);
+        let message = format!("the game directory {} is gone: {reason}", dir.dir().path().display());
+        Some(JobError::new(JobErrorKind::DirectoryGone, message))
+    }
 }
 
 /// Is told which bytes of a job on a game are done, of how many.
@@ -44,15 +63,29 @@ struct Download {
 }
 
 impl Context {
+    /// What an error means is judged here: where the directory is gone, that is what went wrong.
     pub(super) fn job(&self, job: Job, report: Report<'_>) -> JobDone {
+        let mut done = self.run(job, report);
+        if let Some(error) = done.error_mut() {
+            self.judge(error);
+        }
+        done
+    }
+
+    fn run(&self, job: Job, report: Report<'_>) -> JobDone {
         match job {
             Job::Resolve { token, host } => JobDone::Resolved { token, result: resolve(&host) },
             Job::OpenLibrary { dir } => JobDone::LibraryOpened(self.open_library(&dir)),
+            Job::CloseLibrary => {
+                *lock(&self.home) = Home::default();
+                JobDone::LibraryClosed
+            }
+            Job::LookForLibrary { dir, epoch } => JobDone::LibraryLookedFor(self.look_for_library(&dir, epoch)),
             Job::ScanGame { game, known } => {
-                let result = self.home().and_then(|home| home.scan_game(&game, known.as_deref()));
+                let result = self.present().and_then(|home| home.scan_game(&game, known.as_deref()));
                 JobDone::GameScanned { game, result }
             }
-            Job::ScanAll { known } => JobDone::AllScanned(self.home().and_then(|home| home.scan_all(&known))),
+            Job::ScanAll { known } => JobDone::AllScanned(self.present().and_then(|home| home.scan_all(&known))),
             Job::SaveIndex { index } => {
                 let result = self.home().and_then(|home| home.save_index(&index));
                 JobDone::IndexSaved { stamp: index.stamp(), result }
@@ -108,7 +141,7 @@ impl Context {
     pub(super) fn write(&self, task: WriteBatch) -> Written {
         let WriteBatch { token, download, batch, buf, hashes } = task;
         let written = self.download(download).and_then(|to| to.landing.write(batch, &buf, hashes.as_deref()));
-        let (bad, error) = match written {
+        let (bad, error) = match self.judged(written) {
             Ok(bad) => (bad, None),
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -127,12 +160,12 @@ impl Context {
                 Ok(Arc::new(ServedGame::new(game.clone(), home.root(&game)?, listed)))
             }),
         };
-        Opened { token, game, result }
+        Opened { token, game, result: self.judged(result) }
     }
 
     pub(super) fn read(&self, task: ReadBatch) -> ReadDone {
         let ReadBatch { token, game, batch, mut buf, hash } = task;
-        let read = game.read_batch(batch, &mut buf, hash);
+        let read = self.judged(game.read_batch(batch, &mut buf, hash));
         if let (Err(JobError { kind: JobErrorKind::Changed, .. }), Ok(home)) = (&read, self.home()) {
             // A change deep in the tree does not show in the fingerprint.
             home.distrust(game.game());
@@ -181,7 +214,7 @@ impl Context {
         let result = if cancel.load(Ordering::Relaxed) {
             Err(JobError::new(JobErrorKind::Cancelled, format!("the operation on {game} was cancelled")))
         } else {
-            self.home().and_then(|home| run(&home, &cancel))
+            self.present().and_then(|home| run(&home, &cancel))
         };
         let mut operations = lock(&self.operations);
         // Not the flag of a later operation on the same game.
@@ -192,16 +225,63 @@ impl Context {
     }
 
     fn open_library(&self, path: &Path) -> Result<OpenedLibrary, JobError> {
-        let current = lock(&self.game_dir).clone();
+        let current = lock(&self.home).dir.clone();
         if let Some(open) = current.filter(|open| same_dir(open.dir().path(), path)) {
-            // It would be found locked, by ourselves; and what lies there is under way, not interrupted.
-            let games = open.scan_all(&[])?;
-            let dir = open.dir().path().to_owned();
-            return Ok(OpenedLibrary { dir, index: None, notice: None, games, wall_ns: wall_ns() });
+            if open.check_present().is_ok() {
+                // It would be found locked, by ourselves; and what lies there is under way, not interrupted.
+                let games = open.scan_all(&[])?;
+                let dir = open.dir().path().to_owned();
+                return Ok(OpenedLibrary { dir, index: None, notice: None, was_open: true, games, wall_ns: wall_ns() });
+            }
+            // Its lock may be on the same disk.
+            lock(&self.home).dir = None;
         }
         let (game_dir, opened) = GameDir::open(path)?;
-        *lock(&self.game_dir) = Some(Arc::new(game_dir));
+        *lock(&self.home) = Home { dir: Some(Arc::new(game_dir)), ..Home::default() };
         Ok(opened)
+    }
+
+    fn look_for_library(&self, path: &Path, epoch: Epoch) -> Result<(), JobError> {
+        let open = lock(&self.home).dir.clone();
+        match open {
+            Some(_) => self.present().map(drop),
+            None => look_for(path, epoch).map_err(|reason| JobError::new(JobErrorKind::DirectoryGone, reason)),
+        }
+    }
+
+    /// An error of the disk, or of an operation that was ended, may mean that the game directory is gone: then it says so.
+    fn judge(&self, error: &mut JobError) {
+        if !matches!(error.kind, JobErrorKind::Io | JobErrorKind::Cancelled) {
+            return;
+        }
+        let open = lock(&self.home).dir.clone();
+        let dead = open.filter(|_| error.kind == JobErrorKind::Io).and_then(|open| open.check_alive().err());
+        if let Some(reason) = dead {
+            self.lost(reason);
+        }
+        let gone = lock(&self.home).gone_error();
+        if let Some(gone) = gone {
+            *error = gone;
+        }
+    }
+
+    fn judged<T>(&self, result: Result<T, JobError>) -> Result<T, JobError> {
+        result.map_err(|mut error| {
+            self.judge(&mut error);
+            error
+        })
+    }
+
+    /// The game directory is not there any more.
+    fn lost(&self, reason: String) {
+        let mut home = lock(&self.home);
+        home.untold = Some(reason.clone());
+        home.gone.get_or_insert(reason);
+    }
+
+    /// Why the game directory is gone, when that was found out since the last call.
+    pub(super) fn take_lost(&self) -> Option<String> {
+        lock(&self.home).untold.take()
     }
 
     fn hash_game(&self, game: &GameId, manifest_hash: ManifestHash, anew: bool) -> Result<ContentHash, JobError> {
@@ -269,9 +349,22 @@ impl Context {
         found.ok_or_else(|| JobError::new(JobErrorKind::Cancelled, format!("there is no download {}", id.0)))
     }
 
+    /// The game directory, if it is still the one at its path: what begins now must not go below a drive that was mounted over it.
+    fn present(&self) -> Result<Arc<GameDir>, JobError> {
+        let home = self.home()?;
+        if let Err(reason) = home.check_present() {
+            self.lost(reason);
+        }
+        self.home()
+    }
+
     fn home(&self) -> Result<Arc<GameDir>, JobError> {
-        let open = lock(&self.game_dir).clone();
-        open.ok_or_else(|| JobError::new(JobErrorKind::Io, "no game directory is open"))
+        let home = lock(&self.home);
+        match (home.gone_error(), &home.dir) {
+            (Some(error), _) => Err(error),
+            (None, Some(dir)) => Ok(Arc::clone(dir)),
+            (None, None) => Err(JobError::new(JobErrorKind::Io, "no game directory is open")),
+        }
     }
 }
 

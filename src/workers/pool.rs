@@ -226,6 +226,12 @@ impl<C: Send + 'static> Workers<C> {
         taken.into_iter().map(|(game, (done, total))| (game, done, total)).collect()
     }
 
+    /// Why the game directory is gone, in words, when that was found out since the last call. To be asked as
+    /// [`take_progress`](Self::take_progress).
+    pub fn take_lost(&mut self) -> Option<String> {
+        self.shared.context.take_lost()
+    }
+
     /// Each lane: its name, its tasks that are queued, running, or done and not yet fetched, and how many there may be.
     pub fn lanes(&self) -> impl Iterator<Item = (&'static str, usize, usize)> {
         Kind::ALL.iter().zip(&self.lanes).map(|(kind, lane)| (kind.name(), lane.outstanding, MAX_OUTSTANDING))

@@ -142,3 +142,53 @@ fn a_storm_of_deltas_passes() {
     still_well(&daemon);
     still_serves(&home, &daemon);
 }
+
+/// A stranger who has 20,000 games with long names that nobody else has.
+fn hoarder(daemon: &Daemon, n: u32) -> Stranger {
+    let long = |i: u32| {
+        let mut game = row(&format!("{n}-{i:06}-{}", "x".repeat(180)));
+        game["name"] = json!("n".repeat(200));
+        game
+    };
+    let mut stranger = Stranger::connect(daemon.addr);
+    let bytes = snapshot(&stranger.peer_id, (0..20_000).map(long).collect());
+    stranger.on_request(move |message| {
+        let is_asked = message["type"].as_str().is_some_and(|kind| kind.starts_with("GetLibrary"));
+        is_asked.then(|| bytes.clone())
+    });
+    let mut hello = stranger.hello_message();
+    hello["library_digest"] = json!("00112233445566778899aabbccddeeff");
+    // Of another history than what it will say, which counts.
+    hello["library_epoch"] = json!("00000000000000ab");
+    stranger.request(&hello).unwrap();
+    stranger
+}
+
+#[test]
+fn many_identities_with_long_libraries_take_no_more_memory_than_they_may() {
+    const BUDGET: u64 = 16 << 20;
+    let options = Options::local().set("limits.library_bytes", "16MiB");
+    let (home, daemon) = daemon(GameSpec::small("doom"), &options);
+    let before = memory(&daemon);
+    let left_out = || daemon.status()["libraries_too_large"].as_array().cloned().unwrap_or_default();
+    let mut strangers = Vec::new();
+    for n in 0..6 {
+        let mut stranger = hoarder(&daemon, n);
+        eventually("its library is taken in, or left out", 60, || {
+            let until = Instant::now() + Duration::from_millis(500);
+            stranger.drive("half a second", |_| (Instant::now() >= until).then_some(())).unwrap();
+            let is_taken =
+                daemon.peers().iter().any(|row| row["peer_id"] == stranger.peer_id && row["game_count"] == 20_000);
+            let is_left_out = left_out().iter().any(|row| row["peer_id"] == stranger.peer_id);
+            (is_taken || is_left_out).then_some(())
+        });
+        strangers.push(stranger);
+    }
+    let left_out = left_out();
+    assert!(left_out.len() >= 5 && left_out.iter().all(|row| row["games"] == 20_000), "{left_out:?}");
+    let grown = memory(&daemon).saturating_sub(before);
+    eprintln!("grown by {} MiB", grown >> 20);
+    assert!(grown < 6 * BUDGET, "{grown}");
+    still_well(&daemon);
+    still_serves(&home, &daemon);
+}

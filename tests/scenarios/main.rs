@@ -23,6 +23,7 @@ mod counts;
 mod dirs;
 mod discovery;
 mod download;
+mod gone;
 mod guard;
 mod harness;
 mod library;

@@ -109,6 +109,7 @@ pub(super) fn status(status: &Value) -> String {
         Some("polling") => " (the system has no file watches left: changes are seen by scans)",
         _ => "",
     };
+    let gone = status["game_dir_gone"].as_str().map(|reason| format!(" is gone: {reason}")).unwrap_or_default();
     let banned: Vec<String> = rows(status, "sources_banned").map(banned).collect();
     let paused = if status["paused"] == true { "; transfers are paused" } else { "" };
     let running = if operations.is_empty() { "nothing".into() } else { operations.join(", ") } + paused;
@@ -116,7 +117,7 @@ pub(super) fn status(status: &Value) -> String {
         ("version", text(&status["version"])),
         ("peer", text(&status["peer_id"])),
         ("listening on", list("listen_addrs")),
-        ("game directory", text(&status["game_dir"])),
+        ("game directory", text(&status["game_dir"]) + &gone),
         ("games", format!("{}, revision {}{watch}", text(&status["games"]), text(&status["library_rev"]))),
         ("to be hashed", text(&status["hash_queue"])),
         ("peers", peers),
@@ -126,11 +127,19 @@ pub(super) fn status(status: &Value) -> String {
         ("running", running),
     ];
     lines.extend(banned.into_iter().map(|banned| ("banned", banned)));
+    lines.extend(rows(status, "libraries_too_large").map(|row| ("left out", too_large(row))));
     lines.extend(rows(status, "mirrors").map(|row| {
         let state = if row["reachable"] == true { "reachable" } else { "not reachable" };
         ("mirror", format!("{}, {state}, {} games, {}", text(&row["url"]), text(&row["games"]), text(&row["peer_id"])))
     }));
     lines.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect()
+}
+
+/// A library that takes too much memory.
+fn too_large(row: &Value) -> String {
+    let who = row["hostname"].as_str().map_or_else(|| text(&row["peer_id"]), str::to_owned);
+    let (games, bytes) = (text(&row["games"]), size(number(&row["bytes"])));
+    format!("the library of {who} at {}: its {games} games would take {bytes} of memory", text(&row["addr"]))
 }
 
 /// One source that a download gave up.

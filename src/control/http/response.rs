@@ -70,6 +70,7 @@ fn status_of(code: ErrorCode) -> u16 {
         | ErrorCode::SourceChanged => 409,
         ErrorCode::BadArchive | ErrorCode::UnsafePath | ErrorCode::VerificationFailed => 422,
         ErrorCode::PeerRefused => 502,
+        ErrorCode::GameDirectoryGone => 503,
         ErrorCode::Timeout => 504,
         ErrorCode::DiskFull => 507,
         ErrorCode::Io => 500,

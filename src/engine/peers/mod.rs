@@ -13,6 +13,7 @@
 //! [`Peers::conns`] only. `dial` opens connections, `hello` turns them into sessions, `sync` keeps the library of each
 //! session in step, `liveness` notices who is gone.
 
+mod budget;
 mod dial;
 mod hello;
 mod liveness;
@@ -98,6 +99,8 @@ struct Peer {
     sighted: Option<LibraryStamp>,
     /// The last accepted state of its library. Outlives the session, so that a return costs a delta at most.
     library: Option<RemoteLibrary>,
+    /// It was let go, or not taken in, because it takes too much memory.
+    too_large: Option<budget::TooLarge>,
     /// Dials left before an unlisted peer is forgotten.
     redials_left: u32,
     /// Its next address is not dialled before this.
@@ -656,6 +659,7 @@ impl Peer {
             heard: None,
             sighted: None,
             library: None,
+            too_large: None,
             redials_left: 0,
             dial_after: None,
             queued: false,

@@ -23,10 +23,6 @@ use crate::engine::remote::{Flaw, RemoteLibrary};
 use crate::proto::{Answer, CloseCode, Delta, LibraryState, Notification, Request, Snapshot, WireErrorCode};
 use crate::types::{LibraryDigest, LibraryStamp, PeerId};
 
-/// Games of all peers' libraries together, counted once per library. Far above any party; bounds what many hostile
-/// peers with libraries of the largest allowed size can occupy.
-const MAX_REMOTE_GAMES: usize = 2_000_000;
-
 /// Where one session's library stands.
 #[derive(Debug)]
 pub(super) struct Sync {
@@ -94,11 +90,13 @@ impl Peers {
 
     fn aim(&mut self, cx: &mut Cx, peer: PeerId, target: Target) {
         let resting = self.timers.due(&Due::Resync(peer)).is_some();
+        let is_put_aside = self.is_put_aside(&peer);
         let Some(sync) = self.sync_mut(&peer) else { return };
         let is_new = sync.target != Some(target);
         sync.target = Some(target);
         match sync.phase {
             Phase::Asking { .. } => {}
+            Phase::Waiting if is_put_aside => {}
             Phase::Waiting if !is_new && resting => {}
             Phase::InStep | Phase::Waiting => self.steer(cx, peer),
         }
@@ -202,6 +200,7 @@ impl Peers {
         let target = Target { stamp: LibraryStamp { epoch: delta.epoch, rev: delta.to_rev }, digest: delta.to_digest };
         let known = self.known(&peer);
         match known {
+            _ if self.is_put_aside(&peer) => self.aim(cx, peer, target),
             Some(known) if known.stamp.epoch == delta.epoch && delta.to_rev <= known.stamp.rev => {}
             Some(known) if known.stamp.epoch == delta.epoch && delta.from_rev == known.stamp.rev => {
                 self.take_delta(cx, peer, &delta, None);
@@ -220,6 +219,9 @@ impl Peers {
         match library.after(delta, limit, &mut self.interner) {
             Ok(next) => {
                 let revised = next.stamp() != library.stamp();
+                if revised && !self.make_room(cx, peer, &next) {
+                    return;
+                }
                 if revised {
                     self.adopt(cx, peer, next);
                 }
@@ -273,8 +275,8 @@ impl Peers {
             }
             return if sync.strikes >= 2 { self.wait(cx, peer) } else { self.steer(cx, peer) };
         }
-        if !self.make_room(peer, next.games().len()) {
-            return self.wait(cx, peer);
+        if !self.make_room(cx, peer, &next) {
+            return;
         }
         let revised = known != Some(Target { stamp: next.stamp(), digest: next.digest() });
         if let Some(sync) = self.sync_mut(&peer) {
@@ -292,6 +294,7 @@ impl Peers {
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let (rev, game_count) = (next.stamp().rev, next.games().len());
         row.library = Some(next);
+        row.too_large = None;
         cx.event(PeerEvent::PeerLibraryChanged { peer_id: peer, rev, game_count });
         cx.tell(Effect::SourcesChanged);
     }
@@ -391,20 +394,11 @@ impl Peers {
         }
     }
 
-    /// Whether a library of this many games may be kept; forgets those of peers that are gone if need be.
-    fn make_room(&mut self, peer: PeerId, games: usize) -> bool {
-        let held = |row: &super::Peer| row.library.as_ref().map_or(0, |library| library.games().len());
-        let mut total: usize = self.rows.iter().filter(|(id, _)| **id != peer).map(|(_, row)| held(row)).sum();
-        for row in self.rows.values_mut() {
-            if total + games <= MAX_REMOTE_GAMES {
-                break;
-            }
-            if !matches!(row.presence, super::Presence::Connected(_)) {
-                total -= held(row);
-                row.library = None;
-            }
+    /// Nothing is asked for until a timer fires.
+    pub(super) fn rest(&mut self, peer: PeerId) {
+        if let Some(sync) = self.sync_mut(&peer) {
+            sync.phase = Phase::Waiting;
         }
-        total + games <= MAX_REMOTE_GAMES
     }
 
     fn known(&self, peer: &PeerId) -> Option<Target> {

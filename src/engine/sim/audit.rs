@@ -70,6 +70,8 @@ pub(super) struct Tally {
     pub(super) moves: u64,
     /// Downloads whose content became known while they were running.
     pub(super) learned: u64,
+    /// Game directories that went while their daemons ran.
+    pub(super) gone: usize,
     /// Liars that honest peers gave up as sources.
     pub(super) liars_banned: u64,
     /// The most landing buffers of one engine that were in use at once.

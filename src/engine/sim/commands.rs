@@ -124,6 +124,7 @@ fn the_game_directory_can_be_exchanged() {
     let state = world.nodes[0].engine.as_ref().unwrap().cx.announced.state;
 
     world.command(0, 1, PeerCommand::SetGameDir { path: PathBuf::from("/games/") });
+    assert!(world.run_until(|world| world.nodes[0].replies.contains_key(&1)));
     assert!(world.nodes[0].replies[&1].is_ok());
     assert_eq!(world.nodes[0].engine.as_ref().unwrap().cx.announced.state, state, "the same directory is no revision");
 

@@ -54,12 +54,19 @@ impl Node {
         if dir == self.dir {
             return;
         }
-        let busy = (&self.plans, &self.at_work, &self.writing, self.saving);
-        let idle = self.plans.is_empty() && self.at_work.is_empty() && self.writing.is_empty() && self.saving == 0;
-        assert!(idle, "the directory changes under {busy:?}");
+        self.let_go();
+        self.is_open = true;
         let disk = std::mem::replace(&mut self.disk, self.shelf.remove(dir).unwrap_or_default());
         self.moves += 1;
         self.shelf.insert(std::mem::replace(&mut self.dir, dir.to_owned()), disk);
+    }
+
+    /// Nothing is at work in the game directory.
+    pub(super) fn let_go(&mut self) {
+        let busy = (&self.plans, &self.at_work, &self.writing, self.saving);
+        let idle = self.plans.is_empty() && self.at_work.is_empty() && self.writing.is_empty() && self.saving == 0;
+        assert!(idle, "the directory is left by {busy:?}");
+        self.is_open = false;
     }
 
     /// Whether a worker has the files of a download of this game open.
@@ -160,7 +167,8 @@ impl World {
         let faults = self.faults;
         let (refused, spoilt) = (self.random(100) < faults.refused_writes, self.random(100) < faults.bad_batches);
         let spoilt = self.is_spoilt_by_liar(n, conn) || spoilt;
-        let error = refused.then(|| JobError::new(JobErrorKind::DiskFull, "injected"));
+        let pulled = self.is_unplugged(n).then(unplugged::gone);
+        let error = pulled.or_else(|| refused.then(|| JobError::new(JobErrorKind::DiskFull, "injected")));
         let bad: Vec<_> = range.iter().take(usize::from(spoilt && !refused)).collect();
         let (at, life) = (self.now + self.delay(), self.nodes[n].life);
         let input = Input::BatchDone { download, request, range, bad, error };

@@ -28,8 +28,14 @@ fn nothing_is_told_before_the_first_state_is_durable() {
     feed(up);
     let from = InboundId { conn: ConnId(1), stream: 0 };
     assert_eq!(feed(Input::Request { from, request: Request::Hello(hello(2, empty())) }), []);
-    let opened =
-        OpenedLibrary { dir: PathBuf::from("/games"), index: None, notice: None, games: Vec::new(), wall_ns: 0 };
+    let opened = OpenedLibrary {
+        dir: PathBuf::from("/games"),
+        index: None,
+        notice: None,
+        was_open: false,
+        games: Vec::new(),
+        wall_ns: 0,
+    };
     let outputs = feed(Input::JobDone(JobDone::LibraryOpened(Ok(opened))));
     let index = saves(&outputs).remove(0);
     assert!(events(&outputs).is_empty() && answers(&outputs).is_empty());

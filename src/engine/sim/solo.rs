@@ -35,7 +35,8 @@ impl Solo {
         outputs.retain(|output| !matches!(output, Output::FetchCatalog | Output::AskMirror { .. }));
         assert_eq!(outputs, [Output::Job(Job::OpenLibrary { dir: PathBuf::from("/games") })]);
         let games = games.iter().cloned().map(Arc::new).collect();
-        let opened = OpenedLibrary { dir: PathBuf::from("/games"), index, notice: None, games, wall_ns: 0 };
+        let opened =
+            OpenedLibrary { dir: PathBuf::from("/games"), index, notice: None, was_open: false, games, wall_ns: 0 };
         let outputs = solo.feed(Input::JobDone(JobDone::LibraryOpened(Ok(opened))));
         if let Some(index) = saves(&outputs).pop() {
             assert!(!outputs.iter().any(|output| matches!(output, Output::Advertise { .. } | Output::Dial { .. })));

@@ -72,7 +72,7 @@ fn command(world: &mut World, n: usize, other: usize) {
 fn happen(world: &mut World) {
     let nodes = world.nodes.len() as u64;
     let (a, b) = (world.random(nodes) as usize, world.random(nodes) as usize);
-    match world.random(32) {
+    match world.random(34) {
         0..=15 => command(world, a, b),
         16..=18 => put(world, a),
         19 => {
@@ -84,6 +84,7 @@ fn happen(world: &mut World) {
         23..=24 => drop(world.cut.pop_first()),
         25 => {
             world.kill(a);
+            world.plug(a);
             world.start(a);
         }
         26 => world.kill(a),
@@ -106,7 +107,9 @@ fn happen(world: &mut World) {
                 );
             }
         }
-        30 => {
+        30 if world.random(3) == 0 => world.unplug(a),
+        30..=31 => (0..world.nodes.len()).for_each(|n| world.plug(n)),
+        32 => {
             (0..world.nodes.len()).for_each(|n| revive(world, n));
             world.sight_all();
         }
@@ -120,6 +123,7 @@ fn happen(world: &mut World) {
 
 fn revive(world: &mut World, n: usize) {
     if world.nodes[n].engine.is_none() {
+        world.plug(n);
         world.start(n);
     }
 }
@@ -166,7 +170,7 @@ fn storm_seen(seed: u64, outside: bool) -> (u128, Tally, Lies) {
     world.dropped_notifications = seed % 4 * 10;
     world.failing_saves = seed % 3 * 10;
     world.multicast = !seed.is_multiple_of(5);
-    world.slow_hashes = if seed % 9 < 4 { 20_000 } else { 0 };
+    world.slow_hashes = if seed % 9 < 5 { 30_000 } else { 0 };
     if !seed.is_multiple_of(7) {
         let (bad_batches, broken_runs, silent_runs) = (world.random(8), world.random(8), world.random(3));
         let (refused_writes, failing_jobs) = (world.random(3), world.random(10));
@@ -196,6 +200,8 @@ fn storm_seen(seed: u64, outside: bool) -> (u128, Tally, Lies) {
     let mut tally = world.audit.as_ref().expect("kept").tally;
     tally.moves = world.nodes.iter().map(|node| node.moves).sum();
     tally.learned = world.nodes.iter().map(|node| node.learned).sum();
+    let gone = |event: &&PeerEvent| matches!(event, PeerEvent::GameDirectoryGone { .. });
+    tally.gone = world.nodes.iter().map(|node| node.events.iter().filter(gone).count()).sum();
     (world.trace.digest128(), tally, world.lies)
 }
 
@@ -210,6 +216,7 @@ fn calm(world: &mut World) {
     let all: Vec<usize> = (0..ids.len()).filter(|n| !world.liars.contains(n)).collect();
     for n in all.clone() {
         revive(world, n);
+        world.plug(n);
         (world.nodes[n].job_error, world.nodes[n].bad_chunks) = (None, Vec::new());
         let unblocked = ids.iter().map(|peer_id| PeerCommand::UnblockPeer { peer_id: *peer_id });
         let free = PeerCommand::SetLimits { max_upload: Some(None), max_download: Some(None) };
@@ -246,6 +253,7 @@ fn storms(share: u64) {
         lies.snapshots += told.snapshots;
         sum.moves += tally.moves;
         sum.learned += tally.learned;
+        sum.gone += tally.gone;
         sum.liars_banned += tally.liars_banned;
         sum.duplicates += tally.duplicates;
         sum.calmed += tally.calmed;
@@ -260,8 +268,8 @@ fn storms(share: u64) {
     if seeds.len() < 100 {
         return eprintln!("{} storms, digest {digest:032x}: {sum:?} {lies:?}", seeds.len());
     }
-    let Tally { failed, banned, swarm_sends, moves, learned, liars_banned, duplicates, calmed, .. } = sum;
-    let rare = [failed, banned, swarm_sends, moves, learned, liars_banned, duplicates, calmed];
+    let Tally { failed, banned, swarm_sends, moves, learned, gone, liars_banned, duplicates, calmed, .. } = sum;
+    let rare = [failed, banned, swarm_sends, moves, learned, gone as u64, liars_banned, duplicates, calmed];
     assert!(sum.finished > 100 && sum.sends > 100 && rare.iter().all(|count| *count > 0), "too calm: {sum:?}");
     let Lies { bad_chunks, manifests, refusals, claims, libraries, unasked, greed, snapshots } = lies;
     let told = [bad_chunks, manifests, refusals, claims, libraries, unasked, greed, snapshots];

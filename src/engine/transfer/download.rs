@@ -229,12 +229,12 @@ impl Download {
     }
 
     /// The daemon stops. What came is kept.
-    pub(super) fn stop(&mut self, cx: &mut Cx) {
+    pub(super) fn stop(&mut self, cx: &mut Cx, code: ErrorCode, why: &str) {
         match self.phase {
             Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_) => {}
             _ => {
-                let message = "the daemon stops; what was fetched stays, without a sentinel".to_owned();
-                self.end(cx, End { code: ErrorCode::Cancelled, message, keep: true });
+                let message = format!("{why}; what was fetched stays, without a sentinel");
+                self.end(cx, End { code, message, keep: true });
             }
         }
     }

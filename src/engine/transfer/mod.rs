@@ -421,12 +421,17 @@ impl Transfers {
     pub(super) fn shutdown(&mut self, cx: &mut Cx) {
         self.stopping = true;
         self.lookups.stop(cx);
+        self.end_all(cx, ErrorCode::Cancelled, "the daemon stops");
+    }
+
+    /// Ends every download with this: queued ones at once, running ones with their files kept, a commit when it is done.
+    pub(super) fn end_all(&mut self, cx: &mut Cx, code: ErrorCode, why: &str) {
         let queued: Vec<_> = self.queue.iter().map(|waiting| waiting.game.clone()).collect();
         for game in queued {
-            self.drop_queued(cx, &game, ErrorCode::Cancelled, "the daemon stops");
+            self.drop_queued(cx, &game, code, why);
         }
         for running in self.running.values_mut() {
-            running.download.stop(cx);
+            running.download.stop(cx, code, why);
         }
     }
 

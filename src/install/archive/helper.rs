@@ -268,7 +268,12 @@ impl From<JobErrorKind> for Kind {
             JobErrorKind::UnsafePath => Self::UnsafePath,
             JobErrorKind::Cancelled => Self::Cancelled,
             JobErrorKind::BadArchive => Self::BadArchive,
-            JobErrorKind::Io | JobErrorKind::Changed | JobErrorKind::Verification | JobErrorKind::NotOurs => Self::Io,
+            // An unpacker knows nothing of these.
+            JobErrorKind::Changed
+            | JobErrorKind::Verification
+            | JobErrorKind::NotOurs
+            | JobErrorKind::DirectoryGone
+            | JobErrorKind::Io => Self::Io,
         }
     }
 }
