@@ -11,6 +11,8 @@ pub(super) struct Disk {
     games: BTreeMap<GameId, Arc<ScannedGame>>,
     /// Games that were found to be other than before, since [`Disk::take_changed`].
     changed: BTreeSet<GameId>,
+    /// Some of them in more than that their content is known now, and that of others is still to come.
+    urgent: bool,
     /// No directory is there: whatever is still seen of it does not count.
     closed: bool,
 }
@@ -49,10 +51,21 @@ impl Disk {
             Some(scanned) => drop(self.games.insert(game.clone(), scanned)),
         }
         self.changed.insert(game.clone());
+        self.urgent = true;
     }
 
-    /// The games that are other than at the last call.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<GameId> {
-        std::mem::take(&mut self.changed)
+    /// Notes the content of a game that lies there; `more`: that of others will be known soon.
+    pub(super) fn put_content(&mut self, game: &GameId, scanned: Arc<ScannedGame>, more: bool) {
+        if self.games.get(game).is_none_or(|known| *known == scanned) {
+            return;
+        }
+        self.games.insert(game.clone(), scanned);
+        self.changed.insert(game.clone());
+        self.urgent |= !more;
+    }
+
+    /// The games that are other than at the last call, and whether that should be told soon.
+    pub(super) fn take_changed(&mut self) -> (BTreeSet<GameId>, bool) {
+        (std::mem::take(&mut self.changed), std::mem::take(&mut self.urgent))
     }
 }

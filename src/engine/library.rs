@@ -27,6 +27,8 @@ use crate::types::{
 const MAX_PUSHED_CHANGES: usize = 500;
 /// Up to so many changes a delta is always answered; above it, only while it is shorter than the whole.
 const MIN_DELTA: usize = 64;
+/// While games are hashed one after another, their contents are told together, at most so often.
+const CONTENTS_EVERY: Duration = Duration::from_secs(5);
 /// Changed ids that the history keeps over all its revisions.
 const MAX_HISTORY_IDS: usize = 20_000;
 
@@ -54,6 +56,8 @@ pub(super) struct Library {
     index_is_stale: bool,
     save: Save,
     flush_at: Option<Instant>,
+    /// When contents alone were the reason of a revision last, or will be.
+    contents_at: Option<Instant>,
     retry_after: Duration,
 }
 
@@ -127,6 +131,7 @@ impl Library {
             index_is_stale: false,
             save: Save::Closed,
             flush_at: None,
+            contents_at: None,
             retry_after: Duration::ZERO,
         }
     }
@@ -257,12 +262,26 @@ impl Library {
 
     /// Notes which games on the disk are other than before.
     fn look_at_disk(&mut self, cx: &mut Cx) {
-        let changed = cx.disk.take_changed();
+        let (changed, urgent) = cx.disk.take_changed();
         if !changed.is_empty() {
             self.index_is_stale = true;
             self.touched.extend(changed);
-            self.schedule(cx);
+            if urgent {
+                self.schedule(cx);
+            } else {
+                self.schedule_contents(cx);
+            }
         }
+    }
+
+    /// Content by content, as the hasher gets on.
+    fn schedule_contents(&mut self, cx: &Cx) {
+        if matches!(self.save, Save::Withdrawn) || self.flush_at.is_some() {
+            return;
+        }
+        let earliest = self.contents_at.map_or(cx.now, |at| at + CONTENTS_EVERY);
+        let at = earliest.max(cx.now + cx.config.timers.delta_coalesce);
+        (self.contents_at, self.flush_at) = (Some(at), Some(at));
     }
 
     /// A download writes this game from now on, or no longer.
@@ -438,7 +457,8 @@ impl Library {
 
     fn schedule(&mut self, cx: &Cx) {
         if !matches!(self.save, Save::Withdrawn) {
-            self.flush_at.get_or_insert(cx.now + cx.config.timers.delta_coalesce);
+            let at = cx.now + cx.config.timers.delta_coalesce;
+            self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
         }
     }
 

@@ -442,7 +442,8 @@ impl Scans {
                     cx.event(PeerEvent::RuntimeError { code: ErrorCode::VerificationFailed, message });
                 }
                 let hashed = ScannedGame { content_hash: Some(content), ..(*known).clone() };
-                cx.disk.put(&game, Some(Arc::new(hashed)), cx.config.limits.games_per_library);
+                let more = self.unhashed(cx).any(|other| other.id != game && !other.arriving);
+                cx.disk.put_content(&game, Arc::new(hashed), more);
                 if let Sweep::Running { seen, .. } = &mut self.sweep {
                     // The sweep was told the state without the hash and would bring it back.
                     seen.insert(game);

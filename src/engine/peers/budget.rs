@@ -35,7 +35,8 @@ impl Peers {
         }
         self.interner.sweep();
         for (id, row) in &mut self.rows {
-            if *id != peer && !matches!(row.presence, Presence::Connected(_)) {
+            // What the peer had before is replaced or let go in any case.
+            if *id == peer || !matches!(row.presence, Presence::Connected(_)) {
                 row.library = None;
             }
         }

@@ -275,10 +275,10 @@ impl Peers {
             }
             return if sync.strikes >= 2 { self.wait(cx, peer) } else { self.steer(cx, peer) };
         }
-        if !self.make_room(cx, peer, &next) {
+        let revised = known != Some(Target { stamp: next.stamp(), digest: next.digest() });
+        if revised && !self.make_room(cx, peer, &next) {
             return;
         }
-        let revised = known != Some(Target { stamp: next.stamp(), digest: next.digest() });
         if let Some(sync) = self.sync_mut(&peer) {
             sync.snapshot_next = false;
             sync.strikes = 0;

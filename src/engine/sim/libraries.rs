@@ -363,3 +363,37 @@ fn everything_is_scanned_rarely_while_all_of_it_is_watched() {
     solo.feed(Input::WatchDegraded { message: None });
     assert_eq!(scans(&mut solo, 3_590), 0);
 }
+
+#[test]
+fn the_contents_of_many_games_are_told_together_while_they_are_hashed() {
+    const GAMES: usize = 300;
+    let mut world = World::new(5, 2);
+    world.slow_hashes = 100;
+    for game in 0..GAMES {
+        world.write_game(0, &format!("game-{game:03}"), "1", 5);
+    }
+    (0..2).for_each(|n| world.start(n));
+    world.run(Duration::from_secs(1));
+    world.sight_all();
+    let hashed = |world: &World| {
+        let engine = world.nodes[1].engine.as_ref().unwrap();
+        let known = engine.parts.peers.libraries().next().map(|(_, _, library)| library.games().to_vec());
+        known.unwrap_or_default().iter().filter(|game| game.content_hash.is_some()).count()
+    };
+    let begin = world.now;
+    assert!(world.run_until(|world| hashed(world) > 0));
+    assert!(world.now - begin < Duration::from_secs(3), "the first news is not held back");
+    assert!(world.run_until(|world| hashed(world) == GAMES));
+    let took = world.now - begin;
+    assert!(took > Duration::from_secs(12), "hashing took a while: {took:?}");
+    let LibraryStamp { rev, .. } = world.nodes[0].engine.as_ref().unwrap().cx.announced.state.stamp();
+    let most = 4 + took.as_secs() / 5;
+    assert!(rev.0 <= most, "{} revisions in {took:?}", rev.0);
+    world.run(Duration::from_secs(30));
+    assert!(world.in_step(&[0, 1]));
+    // One game more is told as soon as it is hashed: nothing else is to come.
+    let begin = world.now;
+    world.write_game(0, "one-more", "1", 5);
+    assert!(world.run_until(|world| hashed(world) == GAMES + 1));
+    assert!(world.now - begin < Duration::from_secs(3), "{:?}", world.now - begin);
+}
