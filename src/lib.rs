@@ -42,3 +42,4 @@ mod web;
 
 pub use peer::{CommandSender, Peer, Stopped};
 pub use reactor::StartError;
+pub use sys::give_memory_back;

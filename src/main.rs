@@ -107,6 +107,7 @@ fn complain(line: &str) {
 type Outcome = Result<(), (u8, String)>;
 
 fn run(args: RunArgs) -> Outcome {
+    lanspread_peer::give_memory_back();
     let settings = config::load(args, |name| std::env::var_os(name)).map_err(|error| (USAGE, error.to_string()))?;
     log_to_stderr(&settings.log)?;
     let not_started = |error: &dyn std::fmt::Display| (NOT_STARTED, error.to_string());

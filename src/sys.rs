@@ -30,6 +30,7 @@ use windows as platform;
 pub use confine::Confinement;
 pub(crate) use confine::confine;
 pub(crate) use family::{is_no_handle, is_no_space, private_unless, sync_dir};
+pub use platform::give_memory_back;
 pub(crate) use platform::{
     cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, lower_priority, state_base, this_program,
 };

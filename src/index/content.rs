@@ -20,7 +20,7 @@
 //!
 //! A record is a cache: one that is damaged is dropped and the game is hashed again.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::types::{
     ChunkHash, ContentHash, FileEntry, KnownContent, MAX_ENTRIES, MAX_PATH_BYTES, Manifest, RelPath, content_hash,
@@ -45,17 +45,6 @@ const DIRS_BYTES: usize = 4;
 /// Longest file list that is read, in bytes: 200,000 files with the longest paths.
 const MAX_LIST_BYTES: usize = MAX_ENTRIES * (MAX_PATH_BYTES + FILE_BYTES) + DIRS_BYTES;
 
-/// What one file holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct ContentRecord {
-    /// The files that were hashed.
-    pub(super) manifest: Manifest,
-    /// Their times of last change when they were hashed: nanoseconds since 1970, one per file.
-    pub(super) mtimes_ns: Vec<i128>,
-    /// The hashes.
-    pub(super) content: KnownContent,
-}
-
 /// Why bytes are not a content record.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecordError {
@@ -73,22 +62,85 @@ pub(super) enum RecordError {
     Inconsistent,
 }
 
-impl ContentRecord {
-    /// Reads what [`encode`] made.
+/// The part of a record before the hashes of the chunks.
+pub(super) struct Head {
+    header: Header,
+    /// For the checksum of the whole.
+    covered: Box<Xxh3>,
+    /// The files that were hashed.
+    pub(super) manifest: Manifest,
+    /// Their times of last change then: nanoseconds since 1970, one per file.
+    pub(super) mtimes_ns: Vec<i128>,
+}
+
+impl Head {
+    /// Of exactly [`Header::head_bytes`].
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let header = Header::decode(bytes)?;
-        if bytes.len() as u64 != header.record_bytes() {
-            return Err(RecordError::Length);
-        }
-        let (_, hashes) = checked(bytes)?.split_at_checked(header.head_bytes()).ok_or(RecordError::Length)?;
-        let (manifest, mtimes_ns) = decode_head(bytes)?;
-        let chunks = hashes.as_chunks().0.iter().copied().map(ChunkHash).collect();
-        let content = KnownContent { hash: header.content_hash, chunks };
-        if !is_hash_of(&content, &manifest) {
-            return Err(RecordError::Inconsistent);
-        }
-        Ok(Self { manifest, mtimes_ns, content })
+        let (manifest, mtimes_ns) = decode_list(&header, bytes)?;
+        let mut covered = Box::new(Xxh3::new());
+        covered.update(bytes);
+        Ok(Self { header, covered, manifest, mtimes_ns })
     }
+
+    /// Where the rest begins.
+    pub(super) fn head_bytes(&self) -> u64 {
+        self.header.head_bytes() as u64
+    }
+
+    /// Length of the rest.
+    pub(super) fn tail_bytes(&self) -> usize {
+        self.header.tail_bytes()
+    }
+
+    /// The hashes, from the rest of the record.
+    pub(super) fn content(&self, tail: &[u8]) -> Result<KnownContent, RecordError> {
+        let content = self.header.content(&self.covered, tail)?;
+        if is_hash_of(&content, &self.manifest) { Ok(content) } else { Err(RecordError::Inconsistent) }
+    }
+}
+
+/// What a record knows of a list of files.
+#[derive(PartialEq, Debug)]
+pub(super) enum Known {
+    /// It is of other files, or other times.
+    Other,
+    /// Exactly these.
+    Same(KnownContent),
+    /// These files with these times, and other empty directories.
+    OtherDirs(KnownContent),
+}
+
+/// What a record knows of files with these times. They are compared in place: a second list of them would take as much memory as the first.
+pub(super) fn known_of(bytes: &[u8], manifest: &Manifest, mtimes_ns: &[i128]) -> Result<Known, RecordError> {
+    let header = Header::decode(bytes)?;
+    if bytes.len() as u64 != header.record_bytes() {
+        return Err(RecordError::Length);
+    }
+    let (head, tail) = bytes.split_at_checked(header.head_bytes()).ok_or(RecordError::Length)?;
+    let mut covered = Box::new(Xxh3::new());
+    covered.update(head);
+    let content = header.content(&covered, tail)?;
+    let mut reader = Reader(checked(head)?.get(HEADER_BYTES..).ok_or(RecordError::Length)?);
+    if header.files as usize != manifest.files().len() {
+        return Ok(Known::Other);
+    }
+    for (file, mtime_ns) in manifest.files().iter().zip(mtimes_ns) {
+        let len = u16::from_be_bytes(reader.array()?);
+        let is_same = reader.take(len.into())? == file.path.as_str().as_bytes()
+            && u64::from_be_bytes(reader.array()?) == file.size
+            && i128::from_be_bytes(reader.array()?) == *mtime_ns;
+        let [_flags] = reader.array()?;
+        if !is_same {
+            return Ok(Known::Other);
+        }
+    }
+    let dirs = if header.has_dirs { reader.dirs()? } else { Vec::new() };
+    if dirs == manifest.dirs() {
+        return if is_hash_of(&content, manifest) { Ok(Known::Same(content)) } else { Err(RecordError::Inconsistent) };
+    }
+    let hashed = Manifest::with_dirs(manifest.files().to_vec(), dirs).map_err(|_| RecordError::Inconsistent)?;
+    if is_hash_of(&content, &hashed) { Ok(Known::OtherDirs(content)) } else { Err(RecordError::Inconsistent) }
 }
 
 /// The bytes of the record for a game whose files had these times of last change.
@@ -170,24 +222,40 @@ impl Header {
         Ok(Self { has_dirs, files, list_bytes, chunks, content_hash })
     }
 
-    /// Length of the part that [`decode_head`] needs.
+    /// Length of the part that [`Head`] is.
     pub(super) fn head_bytes(&self) -> usize {
         HEADER_BYTES + self.list_bytes + CHECKSUM_BYTES
     }
 
+    /// Length of the rest.
+    fn tail_bytes(&self) -> usize {
+        self.chunks as usize * HASH_BYTES + CHECKSUM_BYTES
+    }
+
     /// Length of the whole record.
     pub(super) fn record_bytes(&self) -> u64 {
-        self.head_bytes() as u64 + u64::from(self.chunks) * HASH_BYTES as u64 + CHECKSUM_BYTES as u64
+        self.head_bytes() as u64 + self.tail_bytes() as u64
+    }
+
+    /// The hashes of the chunks, against the checksum at the end; `covered` has taken in the head.
+    fn content(&self, covered: &Xxh3, tail: &[u8]) -> Result<KnownContent, RecordError> {
+        let (hashes, stated) = tail.split_last_chunk::<CHECKSUM_BYTES>().ok_or(RecordError::Length)?;
+        let mut covered = Box::new(covered.clone());
+        covered.update(hashes);
+        if covered.digest128().to_be_bytes() != *stated {
+            return Err(RecordError::Checksum);
+        }
+        let chunks = hashes.as_chunks().0.iter().copied().map(ChunkHash).collect();
+        Ok(KnownContent { hash: self.content_hash, chunks })
     }
 }
 
-/// The files and their times; of `bytes` only the first [`Header::head_bytes`] are looked at.
-pub(super) fn decode_head(bytes: &[u8]) -> Result<(Manifest, Vec<i128>), RecordError> {
-    let header = Header::decode(bytes)?;
+fn decode_list(header: &Header, bytes: &[u8]) -> Result<(Manifest, Vec<i128>), RecordError> {
     let head = bytes.get(..header.head_bytes()).ok_or(RecordError::Length)?;
     let mut reader = Reader(checked(head)?.get(HEADER_BYTES..).ok_or(RecordError::Length)?);
-    let mut files = Vec::new();
-    let mut mtimes_ns = Vec::new();
+    // No more room than the list can need, whatever number the header claims.
+    let room = (header.files as usize).min(head.len() / FILE_BYTES);
+    let (mut files, mut mtimes_ns) = (Vec::with_capacity(room), Vec::with_capacity(room));
     for _ in 0..header.files {
         let path = reader.path()?;
         let size = u64::from_be_bytes(reader.array()?);
@@ -195,16 +263,7 @@ pub(super) fn decode_head(bytes: &[u8]) -> Result<(Manifest, Vec<i128>), RecordE
         let [flags] = reader.array()?;
         files.push(FileEntry { path, size, exec: flags & 1 != 0 });
     }
-    let mut dirs = Vec::new();
-    if header.has_dirs {
-        for _ in 0..u32::from_be_bytes(reader.array()?) {
-            dirs.push(reader.path()?);
-        }
-        if dirs.is_empty() {
-            // It would have been written in the other format.
-            return Err(RecordError::Inconsistent);
-        }
-    }
+    let dirs = if header.has_dirs { reader.dirs()? } else { Vec::new() };
     // Sorting again would part the files from their times.
     if !reader.0.is_empty() || !files.is_sorted_by(|a, b| a.path < b.path) {
         return Err(RecordError::Inconsistent);
@@ -247,6 +306,13 @@ impl<'a> Reader<'a> {
         RelPath::parse(path).map_err(|_| RecordError::Inconsistent)
     }
 
+    /// u32 number of empty directories, at least one, and each of them.
+    fn dirs(&mut self) -> Result<Vec<RelPath>, RecordError> {
+        let dirs = (0..u32::from_be_bytes(self.array()?)).map(|_| self.path()).collect::<Result<Vec<_>, _>>()?;
+        // Without one it would have been written in the other format.
+        if dirs.is_empty() { Err(RecordError::Inconsistent) } else { Ok(dirs) }
+    }
+
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         self.take(N)?.try_into().map_err(|_| RecordError::Length)
     }
@@ -258,6 +324,34 @@ mod tests {
 
     use super::*;
     use crate::types::CHUNK_SIZE;
+
+    /// What one file holds.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    struct ContentRecord {
+        manifest: Manifest,
+        mtimes_ns: Vec<i128>,
+        content: KnownContent,
+    }
+
+    impl ContentRecord {
+        fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+            let header = Header::decode(bytes)?;
+            if bytes.len() as u64 != header.record_bytes() {
+                return Err(RecordError::Length);
+            }
+            let (head, tail) = bytes.split_at_checked(header.head_bytes()).ok_or(RecordError::Length)?;
+            let head = Head::decode(head)?;
+            let content = head.content(tail)?;
+            // Both ways of reading agree.
+            let known = known_of(bytes, &head.manifest, &head.mtimes_ns);
+            assert_eq!(known, Ok(Known::Same(content.clone())));
+            Ok(Self { manifest: head.manifest, mtimes_ns: head.mtimes_ns, content })
+        }
+    }
+
+    fn decode_head(bytes: &[u8]) -> Result<(Manifest, Vec<i128>), RecordError> {
+        Head::decode(bytes).map(|head| (head.manifest, head.mtimes_ns))
+    }
 
     fn record() -> ContentRecord {
         record_with(&[])

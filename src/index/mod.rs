@@ -39,14 +39,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use self::content::{ContentRecord, HEADER_BYTES, Header, decode_head};
+use self::content::{HEADER_BYTES, Head, Header, Known};
 pub use self::ownership::{Ownership, Records};
 pub use self::presence::look_for;
 use self::scan::{GameRoot, Listing, is_exhaustion, unreadable};
 pub use self::seen::wall_ns;
 pub use self::store::{IndexError, MAX_INDEX_BYTES, decode as decode_index, encode as encode_index};
 pub use self::version::parse_version;
-use crate::fs::{Dir, DirLock, EntryKind, FsError};
+use crate::fs::{Dir, DirLock, EntryKind, File, FsError};
 use crate::install::{finish_removal, recover_game};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ContentHash, FileEntry, GameId, JobError, JobErrorKind, KnownContent, LibraryIndex,
@@ -625,16 +625,10 @@ impl GameDir {
                 return Ok(None);
             }
         };
-        match ContentRecord::decode(&bytes) {
-            Ok(record) => {
-                if record.mtimes_ns != mtimes_ns || !record.manifest.has_same_files(manifest) {
-                    return Ok(None);
-                }
-                if record.manifest.dirs() == manifest.dirs() {
-                    return Ok(Some(record.content));
-                }
-                Ok(self.with_other_dirs(game, manifest, mtimes_ns, record.content))
-            }
+        match content::known_of(&bytes, manifest, mtimes_ns) {
+            Ok(Known::Other) => Ok(None),
+            Ok(Known::Same(content)) => Ok(Some(content)),
+            Ok(Known::OtherDirs(content)) => Ok(self.with_other_dirs(game, manifest, mtimes_ns, content)),
             Err(e) => {
                 tracing::warn!("the hashes of {game} are damaged ({e}); it will be hashed again");
                 if let Err(e) = self.content.remove_file(&name) {
@@ -739,16 +733,20 @@ fn save_record(records: &Dir, game: &GameId, served: &ServedManifest) -> Result<
 /// # Errors
 /// What the system says.
 fn read_record(records: &Dir, game: &GameId) -> Result<Option<Previous>, FsError> {
-    // Its head bounds the rest.
-    let Some((manifest, mtimes_ns)) = read_list(records, game) else { return Ok(None) };
-    let bytes = records.read_small(&record_name(game), content::record_bytes(&manifest))?;
-    let record = bytes.and_then(|bytes| ContentRecord::decode(&bytes).ok());
-    let content = record.filter(|record| record.manifest == manifest).map(|record| record.content);
+    let Some((file, head)) = open_record(records, game) else { return Ok(None) };
+    let mut tail = vec![0; head.tail_bytes()];
+    let read = file.read_at(&mut tail, head.head_bytes())?;
+    let content = head.content(tail.get(..read).unwrap_or_default()).ok();
+    let Head { manifest, mtimes_ns, .. } = head;
     Ok(Some(Previous { manifest, mtimes_ns, content }))
 }
 
 /// The files of a record in `records` and their times, without the hashes; `None`: there is none that can be read.
 fn read_list(records: &Dir, game: &GameId) -> Option<(Manifest, Vec<i128>)> {
+    open_record(records, game).map(|(_, Head { manifest, mtimes_ns, .. })| (manifest, mtimes_ns))
+}
+
+fn open_record(records: &Dir, game: &GameId) -> Option<(File, Head)> {
     let file = records.open_read(&RelPath::parse(&record_name(game)).ok()?).ok()?;
     let mut head = vec![0; HEADER_BYTES];
     if file.read_at(&mut head, 0).ok()? != HEADER_BYTES {
@@ -761,7 +759,7 @@ fn read_list(records: &Dir, game: &GameId) -> Option<(Manifest, Vec<i128>)> {
     }
     head.resize(header.head_bytes(), 0);
     file.read_at(head.get_mut(HEADER_BYTES..)?, HEADER_BYTES as u64).ok()?;
-    decode_head(&head).ok()
+    Some((file, Head::decode(&head).ok()?))
 }
 
 /// The file name of a game's records. Ids never begin with a dot; two ids have two names on every file system.

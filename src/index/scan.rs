@@ -187,7 +187,7 @@ impl GameRoot {
     /// Only [`is_exhaustion`]: whatever lies there gives a listing, if need be with a fault.
     pub(super) fn list(&self, brought: Option<&BroughtList>, reads: &AtomicU64) -> Result<Listing, FsError> {
         let brought = brought.filter(|list| self.is_complete() && list.has_sentinel(&self.sentinel_bytes));
-        let part = brought.map(|list| list.manifest.files().iter().map(|file| &file.path).collect());
+        let part = brought.map(|list| list.manifest.files());
         let part_dirs = brought.map(|list| list.manifest.dirs()).unwrap_or_default();
         let mut walk = Walk { part, part_dirs, ..Walk::default() };
         if let Sentinel::Present(Err(reason)) = &self.sentinel {
@@ -497,7 +497,7 @@ fn is_misspelt_sentinel(name: &OsStr) -> bool {
 #[derive(Default)]
 struct Walk<'a> {
     /// The files that are the game; `None`: all of them.
-    part: Option<HashSet<&'a RelPath>>,
+    part: Option<&'a [FileEntry]>,
     /// The directories that came empty with these files.
     part_dirs: &'a [RelPath],
     files: Vec<(FileEntry, i128)>,
@@ -511,7 +511,14 @@ struct Walk<'a> {
     clock: Clock,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// The path of a file that a download brought, which is shared with its list.
+    fn brought(&self, path: &str) -> Option<&'a RelPath> {
+        let part = self.part?;
+        let at = part.binary_search_by(|file| file.path.as_str().cmp(path)).ok()?;
+        part.get(at).map(|file| &file.path)
+    }
+
     fn visit(&mut self, parent: Option<&RelPath>, entry: &Entry) {
         if self.is_full() {
             return;
@@ -524,14 +531,15 @@ impl Walk<'_> {
             return self.stray(None, shown, |shown| format!("the name {shown:?} is not Unicode"));
         };
         let text = parent.map_or_else(|| name.to_owned(), |parent| format!("{parent}/{name}"));
-        let path = match RelPath::parse(&text) {
+        let brought = self.brought(&text);
+        let path = match brought.map_or_else(|| RelPath::parse(&text), |path| Ok(path.clone())) {
             Ok(path) => path,
             Err(e) => return self.stray(None, shown, |_| e.to_string()),
         };
         match entry.kind {
             EntryKind::File
-                if entry.is_of_a_desktop() && !self.part.as_ref().is_some_and(|part| part.contains(&path)) => {}
-            EntryKind::File if self.part.as_ref().is_none_or(|part| part.contains(&path)) => {
+                if entry.is_of_a_desktop() && brought.is_none() => {}
+            EntryKind::File if self.part.is_none() || brought.is_some() => {
                 self.files.push((FileEntry { path, size: entry.size, exec: entry.exec }, entry.mtime_ns));
             }
             EntryKind::File => self.leave_out(shown),
@@ -552,8 +560,8 @@ impl Walk<'_> {
 
     /// What no list of files can name: a fault of the game, unless it is no part of it.
     fn stray(&mut self, path: Option<&RelPath>, shown: impl FnOnce() -> String, reason: impl FnOnce(String) -> String) {
-        match &self.part {
-            Some(part) if path.is_none_or(|path| !part.contains(path)) => self.leave_out(shown),
+        match self.part {
+            Some(_) if path.is_none_or(|path| self.brought(path.as_str()).is_none()) => self.leave_out(shown),
             _ => self.fault(|| reason(shown())),
         }
     }

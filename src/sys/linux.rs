@@ -16,6 +16,24 @@ pub(crate) fn lower_priority() {
     }
 }
 
+/// Makes the allocator hand memory back to the system soon, at no measurable cost (docs/BENCHMARKS.md). For the whole process; before its first
+/// thread. A library must not decide that for its program.
+///
+/// The allocator of glibc keeps eight arenas a core, and raises the size from which it asks the system for a block of its own with each such block
+/// that is freed: after one long list of files everything that was ever needed at once stays, in each thread's arena.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        const OWN_BLOCK_FROM: libc::c_int = 256 << 10;
+        const ARENAS: libc::c_int = 2;
+        // SAFETY: both calls take numbers only. A refusal is harmless.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_BLOCK_FROM);
+            libc::mallopt(libc::M_ARENA_MAX, ARENAS);
+        }
+    }
+}
+
 /// CPU seconds of the process and of the calling thread, where the system tells.
 pub(crate) fn cpu_seconds() -> (Option<f64>, Option<f64>) {
     use rustix::time::{ClockId, clock_gettime};

@@ -27,3 +27,6 @@ pub(crate) fn is_in_memory(_: &Path) -> bool {
 pub(crate) fn is_wireless(_: &str) -> bool {
     false
 }
+
+/// The system's allocator does so on its own.
+pub fn give_memory_back() {}

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use super::plain::give_memory_back;
 pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, is_in_memory, is_wireless, this_program};
 
 /// A game may be running on this machine: the calling thread gets what is left over.

@@ -58,7 +58,7 @@ pub struct Landing {
     records: Records,
     /// What lay at each file of the plan before the download, and still lies there but for what was written over it.
     /// `None`: the download makes it.
-    present: Vec<Option<Present>>,
+    present: Vec<Option<Box<Present>>>,
     handles: Handles,
     /// Held while a file is opened for the first time, by its index: whether it is still as it was seen is decided once.
     opening: [Mutex<()>; 16],

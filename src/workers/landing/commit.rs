@@ -109,7 +109,7 @@ impl Landing {
         let begun = self.progress().begun.clone();
         for (index, entry) in self.data_files().filter(|(index, _)| begun.get(*index) != Some(&true)) {
             let is_so = |present: &Present| present.size == entry.size && (cfg!(windows) || present.exec == entry.exec);
-            if !self.present.get(index).and_then(Option::as_ref).is_some_and(is_so) {
+            if !self.present.get(index).and_then(Option::as_deref).is_some_and(is_so) {
                 // It gets length and bit when it is opened.
                 self.file(index)?;
             }

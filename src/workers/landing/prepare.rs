@@ -304,7 +304,7 @@ struct Survey {
     /// Space that each file of the plan still takes, in bytes.
     files: Vec<u64>,
     /// The file that lies there, unless it must make way.
-    present: Vec<Option<Present>>,
+    present: Vec<Option<Box<Present>>>,
     /// Files of lanspread's that must not be written through, and make way: with several names, of which writing through one
     /// would change what the others show, or in another spelling.
     makes_way: Vec<RelPath>,
@@ -377,11 +377,9 @@ impl Survey {
     fn add(&mut self, size: u64, present: Option<(&Entry, bool)>) {
         let taken = present.map_or(0, |(entry, _)| entry.size);
         self.files.push(rounded(size).saturating_sub(taken));
-        self.present.push(present.map(|(entry, ours)| Present {
-            size: entry.size,
-            mtime_ns: entry.mtime_ns,
-            exec: entry.exec,
-            ours,
+        // In a box, since a new game has none, and may have 200,000 files.
+        self.present.push(present.map(|(entry, ours)| {
+            Box::new(Present { size: entry.size, mtime_ns: entry.mtime_ns, exec: entry.exec, ours })
         }));
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Look<'a> {
     /// The name under which its old bytes were set aside.
     pub(super) old_sentinel: Option<&'a str>,
     /// For each file of the plan what lies there, if it may be kept.
-    pub(super) present: &'a [Option<Present>],
+    pub(super) present: &'a [Option<Box<Present>>],
     /// Whose that is.
     pub(super) ownership: &'a Ownership,
     /// The game as it was hashed last.
