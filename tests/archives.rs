@@ -1028,3 +1028,25 @@ fn has_archives_does_not_wait_for_pipes_nor_follow_links() {
     }
     assert!(!has_archives(&Dir::open(Path::new(place.root().path())).unwrap()).unwrap());
 }
+
+#[test]
+fn several_members_and_zeros_behind_the_last_are_one_stream() {
+    let tar = tar_of(&game());
+    let (half, zeros) = (tar.len() / 2, vec![0; 70_000]);
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    for (name, pack) in [("game.tar.gz", gzip as Pack), ("game.tar.bz2", archive_support::bzip2 as Pack)] {
+        let members = [pack(&tar[..half]), pack(&tar[half..])].concat();
+        for bytes in [members.clone(), [&members[..], &zeros].concat(), [&pack(&tar)[..], &zeros[..1]].concat()] {
+            let place = Place::new();
+            place.put(name, &bytes);
+            place.unpack().unwrap_or_else(|e| panic!("{name}, {} bytes: {e}", bytes.len()));
+            place.assert_unpacked(&game());
+        }
+        // Anything else behind it is a fault, as is a stream that ends in the middle.
+        for bytes in [[&members[..], b"and more"].concat(), [&members[..], &zeros, b"x"].concat(), pack(&tar)[..half / 9].to_vec()] {
+            let place = Place::new();
+            place.put(name, &bytes);
+            assert!(place.unpack().is_err(), "{name}, {} bytes", bytes.len());
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! tar, and what gzip, xz, bzip2 and zstd compress: a tar, or else one file.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
 use tar::{EntryType as TarType, PaxExtensions};
 
 use super::context::Context;
@@ -158,9 +160,9 @@ fn is_harmless(key: &str, value: &[u8], global: bool) -> bool {
 fn decoder(source: Source, codec: Codec, limits: &ArchiveLimits) -> io::Result<Box<dyn Read>> {
     Ok(match codec {
         Codec::Plain => Box::new(source),
-        Codec::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
+        Codec::Gzip => Box::new(Members::<GzDecoder<_>>::of(source)),
         Codec::Xz => Box::new(BufReader::new(lzma_rust2::XzReader::new(source, true))),
-        Codec::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(source)),
+        Codec::Bzip2 => Box::new(Members::<BzDecoder<_>>::of(source)),
         Codec::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(source)?;
             // As a power of two; from 27 on only on request.
@@ -168,6 +170,69 @@ fn decoder(source: Source, codec: Codec, limits: &ArchiveLimits) -> io::Result<B
             Box::new(decoder)
         }
     })
+}
+
+/// What gzip and bzip2 call a member: several may stand one behind the other, and are one stream.
+trait Member: Read {
+    fn begin(at: BufReader<Source>) -> Self;
+    fn end(self) -> BufReader<Source>;
+}
+
+impl Member for GzDecoder<BufReader<Source>> {
+    fn begin(at: BufReader<Source>) -> Self {
+        Self::new(at)
+    }
+
+    fn end(self) -> BufReader<Source> {
+        self.into_inner()
+    }
+}
+
+impl Member for BzDecoder<BufReader<Source>> {
+    fn begin(at: BufReader<Source>) -> Self {
+        Self::new(at)
+    }
+
+    fn end(self) -> BufReader<Source> {
+        self.into_inner()
+    }
+}
+
+/// Members to the end of the file. Zeros behind one are passed over: tapes, and programs that write whole blocks, leave them.
+struct Members<M> {
+    /// `None`: the end was reached.
+    now: Option<M>,
+}
+
+impl<M: Member> Members<M> {
+    fn of(source: Source) -> Self {
+        Self { now: Some(M::begin(BufReader::new(source))) }
+    }
+}
+
+impl<M: Member> Read for Members<M> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.now {
+            let n = member.read(out)?;
+            if n > 0 || out.is_empty() {
+                return Ok(n);
+            }
+            let mut rest = self.now.take().map(M::end);
+            while let Some(at) = &mut rest {
+                let ahead = at.fill_buf()?;
+                let zeros = ahead.iter().take_while(|byte| **byte == 0).count();
+                let (is_end, goes_on) = (ahead.is_empty(), zeros < ahead.len());
+                at.consume(zeros);
+                if is_end {
+                    rest = None;
+                } else if goes_on {
+                    break;
+                }
+            }
+            self.now = rest.map(M::begin);
+        }
+        Ok(0)
+    }
 }
 
 /// Counts what a decompressor yields, and sees whether it was read to its end.
