@@ -1043,7 +1043,11 @@ fn several_members_and_zeros_behind_the_last_are_one_stream() {
             place.assert_unpacked(&game());
         }
         // Anything else behind it is a fault, as is a stream that ends in the middle.
-        for bytes in [[&members[..], b"and more"].concat(), [&members[..], &zeros, b"x"].concat(), pack(&tar)[..half / 9].to_vec()] {
+        for bytes in [
+            [&members[..], b"and more"].concat(),
+            [&members[..], &zeros, b"x"].concat(),
+            pack(&tar)[..half / 9].to_vec(),
+        ] {
             let place = Place::new();
             place.put(name, &bytes);
             assert!(place.unpack().is_err(), "{name}, {} bytes", bytes.len());

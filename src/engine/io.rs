@@ -258,6 +258,11 @@ pub enum Input {
         /// Which.
         game: GameId,
     },
+    /// A file of a game could not be read for a peer.
+    ReadFailed {
+        /// Which game.
+        game: GameId,
+    },
     /// Something failed because the game directory is not there any more.
     DirectoryGone {
         /// In words.

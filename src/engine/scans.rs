@@ -58,6 +58,8 @@ pub(super) struct Scans {
     doubted: BTreeSet<GameId>,
     /// When games were doubted last.
     doubts: BTreeMap<GameId, Instant>,
+    /// Games of which some file cannot be read, though it can be listed: they are withdrawn, and tried again as `put_off` says.
+    unreadable: BTreeMap<GameId, Unreadable>,
     timers: TimerSet<Due>,
     arrivals: Arrivals,
     /// Some games are not watched: what changes in them only the scans see.
@@ -109,6 +111,15 @@ enum Sweep {
     },
 }
 
+/// What could not be read.
+#[derive(Debug)]
+struct Unreadable {
+    /// Of this list of files.
+    manifest_hash: ManifestHash,
+    /// In words.
+    reason: String,
+}
+
 #[derive(Debug)]
 struct Hashing {
     game: GameId,
@@ -144,6 +155,7 @@ impl Scans {
             put_off: BTreeMap::new(),
             doubted: BTreeSet::new(),
             doubts: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             timers: TimerSet::new(),
             arrivals: Arrivals::default(),
             polling: false,
@@ -407,6 +419,12 @@ impl Scans {
         self.hash_check = true;
     }
 
+    /// A file of the game could not be read for a peer: all of it is read again, which shows whether that lasts.
+    pub(super) fn read_failed(&mut self, game: GameId) {
+        self.doubted.insert(game);
+        self.hash_check = true;
+    }
+
     /// Takes in the result of [`Job::HashGame`].
     pub(super) fn game_hashed(
         &mut self,
@@ -425,6 +443,7 @@ impl Scans {
             (Ok(content), Some(known)) => {
                 self.put_off.remove(&game);
                 self.doubted.remove(&game);
+                let was_unreadable = self.unreadable.remove(&game).is_some();
                 if known.content_hash.is_some_and(|before| before != content) {
                     if let Some(scan) = self.scans.get_mut(&game)
                         && matches!(scan.then, Then::Take | Then::Again { .. })
@@ -441,7 +460,8 @@ impl Scans {
                     );
                     cx.event(PeerEvent::RuntimeError { code: ErrorCode::VerificationFailed, message });
                 }
-                let hashed = ScannedGame { content_hash: Some(content), ..(*known).clone() };
+                let unportable = known.unportable.clone().filter(|_| !was_unreadable);
+                let hashed = ScannedGame { content_hash: Some(content), unportable, ..(*known).clone() };
                 let more = self.unhashed(cx).any(|other| other.id != game && !other.arriving);
                 cx.disk.put_content(&game, Arc::new(hashed), more);
                 if let Sweep::Running { seen, .. } = &mut self.sweep {
@@ -463,9 +483,41 @@ impl Scans {
                 if error.kind == JobErrorKind::Changed {
                     self.scan(cx, game, true);
                 } else {
-                    cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message });
+                    self.withdraw_unreadable(cx, game, manifest_hash, error.message);
                 }
             }
+        }
+    }
+
+    /// The files of a game that can be listed cannot be read: nobody could get it.
+    fn withdraw_unreadable(&mut self, cx: &mut Cx, game: GameId, manifest_hash: ManifestHash, why: String) {
+        let reason = format!("it cannot be read: {why}");
+        let is_news = !self.unreadable.contains_key(&game);
+        self.unreadable.insert(game.clone(), Unreadable { manifest_hash, reason });
+        if is_news {
+            let message = format!("{game} is not shared: {why}; it is tried again from time to time");
+            cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message });
+            cx.emit(Output::StopSending { game: game.clone() });
+        }
+        if let Some(known) = cx.disk.get(&game).cloned() {
+            let withdrawn = self.without_unreadable(known);
+            cx.disk.put(&game, Some(withdrawn), cx.config.limits.games_per_library);
+        }
+    }
+
+    /// What was seen of a game, withdrawn if some of these files could not be read.
+    fn without_unreadable(&mut self, seen: Arc<ScannedGame>) -> Arc<ScannedGame> {
+        match self.unreadable.get(&seen.id) {
+            Some(unreadable) if unreadable.manifest_hash == seen.manifest_hash => {
+                let unportable = Some(unreadable.reason.clone());
+                Arc::new(ScannedGame { content_hash: None, unportable, ..(*seen).clone() })
+            }
+            Some(_) => {
+                self.unreadable.remove(&seen.id);
+                self.put_off.remove(&seen.id);
+                seen
+            }
+            None => seen,
         }
     }
 
@@ -496,11 +548,14 @@ impl Scans {
         }
         let not_before = |game: &GameId| self.put_off.get(game).map(|(at, _)| *at);
         let is_due = |game: &&Arc<ScannedGame>| not_before(&game.id).is_none_or(|at| at <= cx.now);
-        let next = self.unhashed(cx).filter(|game| !game.arriving).find(is_due).cloned();
-        let later = self.unhashed(cx).filter_map(|game| not_before(&game.id)).min();
+        let unreadable = || self.unreadable.keys().filter_map(|game| cx.disk.get(game));
+        let next = self.unhashed(cx).filter(|game| !game.arriving).chain(unreadable()).find(is_due).cloned();
+        let later = self.unhashed(cx).chain(unreadable()).filter_map(|game| not_before(&game.id)).min();
         match (next, later) {
             (Some(game), _) => {
-                cx.job(Job::HashGame { game: game.id.clone(), manifest_hash: game.manifest_hash, anew: false });
+                // What is known of its bytes is not that they can be read.
+                let anew = self.unreadable.contains_key(&game.id);
+                cx.job(Job::HashGame { game: game.id.clone(), manifest_hash: game.manifest_hash, anew });
                 self.hashing = Some(Hashing { game: game.id.clone(), cancelled: false });
             }
             (None, Some(at)) => self.timers.set(Due::Hash, at),
@@ -581,7 +636,7 @@ impl Scans {
             }
             (_, new) => new,
         };
-        let scanned = self.judge(cx, game, scanned, look);
+        let scanned = self.judge(cx, game, scanned, look).map(|seen| self.without_unreadable(seen));
         if let Sweep::Running { seen, .. } = &mut self.sweep {
             seen.insert(game.clone());
         }
@@ -593,6 +648,7 @@ impl Scans {
         } else if self.watched.remove(game) {
             cx.emit(Output::Unwatch { game: game.clone() });
             self.put_off.remove(game);
+            self.unreadable.remove(game);
         }
     }
 

@@ -537,8 +537,7 @@ impl<'a> Walk<'a> {
             Err(e) => return self.stray(None, shown, |_| e.to_string()),
         };
         match entry.kind {
-            EntryKind::File
-                if entry.is_of_a_desktop() && brought.is_none() => {}
+            EntryKind::File if entry.is_of_a_desktop() && brought.is_none() => {}
             EntryKind::File if self.part.is_none() || brought.is_some() => {
                 self.files.push((FileEntry { path, size: entry.size, exec: entry.exec }, entry.mtime_ns));
             }

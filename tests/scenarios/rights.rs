@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, available};
+use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, available, eventually};
 
 const NOBODY: u32 = 65_534;
 const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -97,4 +97,32 @@ fn what_is_read_only_is_updated_uninstalled_and_removed() {
     assert_eq!(failed["event"], "download-failed", "{failed}");
     let mode = std::fs::metadata(home_b.games()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o555);
+}
+
+#[test]
+fn a_game_with_a_file_that_may_not_be_read_is_not_offered_and_says_why() {
+    let home_a = Home::with(&[GameSpec::new("doom").file("doom.wad", CHUNK + 7), GameSpec::small("quake")]);
+    give_away(&home_a);
+    let wad = home_a.game("doom").join("doom.wad");
+    // Somebody else's, so that the daemon cannot give itself the right.
+    chown(&wad, Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(&wad, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let home_b = Home::new();
+    let a = Daemon::start(&home_a, &Options::local().under(&AS_NOBODY));
+    let b = Daemon::start(&home_b, &Options::local());
+    b.connect(&a);
+    let told = a.wait_event("runtime-error");
+    let told = told["message"].as_str().unwrap();
+    assert!(told.starts_with("doom is not shared: ") && told.contains("doom.wad"), "{told}");
+    let reason =
+        eventually("it is withdrawn", 20, || a.games()["doom"]["local_only_reason"].as_str().map(str::to_owned));
+    assert!(reason.contains("it cannot be read") && reason.contains("doom.wad"), "{reason}");
+    eventually("the other one knows", 20, || b.games()["doom"]["sources"].as_array()?.is_empty().then_some(()));
+    let refusal = b.command(json!({"cmd": "download", "game": "doom"})).unwrap_err();
+    assert!(refusal.code == "no-sources" && refusal.message.contains("doom.wad"), "{refusal:?}");
+    b.download("quake");
+    std::fs::set_permissions(&wad, std::fs::Permissions::from_mode(0o644)).unwrap();
+    eventually("it is offered again", 60, || b.games()["doom"]["sources"].as_array()?.first().map(|_| ()));
+    b.download("doom");
+    assert_eq!(a.events("runtime-error").len(), 1);
 }

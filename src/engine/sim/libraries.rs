@@ -397,3 +397,40 @@ fn the_contents_of_many_games_are_told_together_while_they_are_hashed() {
     assert!(world.run_until(|world| hashed(world) == GAMES + 1));
     assert!(world.now - begin < Duration::from_secs(3), "{:?}", world.now - begin);
 }
+
+/// The job that reads all of a game again, whatever is known of its bytes.
+fn reading(outputs: &[Output]) -> (GameId, ManifestHash) {
+    let job = outputs.iter().find_map(|output| match output {
+        Output::Job(Job::HashGame { game, manifest_hash, anew: true }) => Some((game.clone(), *manifest_hash)),
+        _ => None,
+    });
+    job.unwrap_or_else(|| panic!("it is not read again: {outputs:?}"))
+}
+
+#[test]
+fn a_game_that_cannot_be_read_is_withdrawn_with_the_reason_until_it_can() {
+    let game = ScannedGame { content_hash: Some(content_hash_of(10)), ..scanned("quake", "1", 10) };
+    let mut solo = Solo::new(std::slice::from_ref(&game), None);
+    let read = |solo: &mut Solo, (game, manifest_hash), result| {
+        solo.feed(Input::JobDone(JobDone::GameHashed { game, manifest_hash, result }))
+    };
+    let failed = || Err(JobError::new(JobErrorKind::Io, "cannot read file pak0.pak: I/O error"));
+    let reason = |solo: &mut Solo| solo.rows().remove(0).local_only_reason;
+    assert_eq!(reason(&mut solo), None);
+    let job = reading(&solo.feed(Input::ReadFailed { game: game.id.clone() }));
+    let outputs = read(&mut solo, job, failed());
+    assert!(outputs.contains(&Output::StopSending { game: game.id.clone() }), "{outputs:?}");
+    assert!(matches!(events(&outputs)[..], [PeerEvent::RuntimeError { .. }]), "{outputs:?}");
+    assert_eq!(reason(&mut solo).as_deref(), Some("it cannot be read: cannot read file pak0.pak: I/O error"));
+    // A look at its folder finds it as it was; that it can be listed is not that it can be read.
+    solo.feed(Input::FsChanged { game: game.id.clone() });
+    solo.pass(Duration::from_secs(2));
+    let result = Ok(Some(Arc::new(game.clone())));
+    solo.feed(Input::JobDone(JobDone::GameScanned { game: game.id.clone(), result }));
+    assert!(reason(&mut solo).is_some());
+    let job = reading(&solo.pass(Duration::from_secs(11)));
+    assert!(events(&read(&mut solo, job, failed())).is_empty(), "the second failure is no news");
+    let job = reading(&solo.pass(Duration::from_secs(21)));
+    read(&mut solo, job, Ok(content_hash_of(10)));
+    assert_eq!(reason(&mut solo), None, "it is offered again");
+}

@@ -150,6 +150,8 @@ impl Streams {
                     if changed {
                         let files = sending.files.clone();
                         self.open_games.close(&files);
+                    } else if error.kind == JobErrorKind::Io {
+                        cx.inputs.push_back(Input::ReadFailed { game: sending.files.game.clone() });
                     }
                     self.stop_send(cx, conn, stream, code, changed);
                 }
