@@ -276,15 +276,16 @@ fn refuse_collisions(files: &[FileEntry], dirs: &[RelPath]) -> Result<(), Manife
         let mut name = || names.next().unwrap_or_default();
         Err(ManifestError::Collision(name(), name()))
     };
-    if let Some(key) = keys.array_windows().find_map(|[a, b]| (a == b).then_some(*a)) {
-        return collision(key, "");
+    if let Some((key, _)) = keys.iter().zip(keys.iter().skip(1)).find(|(a, b)| a == b) {
+        return collision(*key, "");
     }
     // Directories: spelled one way only, and never also an entry.
     let mut directories = directories_of(files.iter().map(|file| file.path.as_str()));
     directories.extend(directories_of(dirs.iter().map(RelPath::as_str)));
     directories.sort_unstable();
     directories.dedup();
-    if let Some([(_, a), (_, b)]) = directories.array_windows().find(|[a, b]| a.0 == b.0) {
+    let mut neighbours = directories.iter().zip(directories.iter().skip(1));
+    if let Some(((_, a), (_, b))) = neighbours.find(|(a, b)| a.0 == b.0) {
         return Err(ManifestError::Collision((*a).to_owned(), (*b).to_owned()));
     }
     match directories.iter().find(|(key, _)| keys.binary_search(key).is_ok()) {
