@@ -2,6 +2,7 @@
 //!
 //! The shapes below are the JSON of the JSONL and HTTP doors; `docs/CONTROL.md` lists them.
 
+mod explain;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use explain::{DownloadState, Explanation, SourceExplanation, SourceState};
 pub use metrics::{
     BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics, SyncMetrics,
 };
@@ -42,6 +44,11 @@ pub enum PeerCommand {
     },
     /// The files of a game, asked from its sources.
     GetGame {
+        /// Which.
+        game: GameId,
+    },
+    /// Why a download of a game gets what it gets now.
+    Explain {
         /// Which.
         game: GameId,
     },
@@ -149,6 +156,7 @@ impl PeerCommand {
             Self::Connect { .. } => "connect",
             Self::SetGameDir { .. } => "set-game-dir",
             Self::GetGame { .. } => "get-game",
+            Self::Explain { .. } => "explain",
             Self::FetchLatest { .. } => "fetch-latest",
             Self::Download { .. } => "download",
             Self::CancelDownload { .. } => "cancel-download",
@@ -280,6 +288,8 @@ pub enum CommandData {
     Games(GameList),
     /// To `get-game`.
     GameFiles(GameFiles),
+    /// To `explain`.
+    Explanation(Box<Explanation>),
     /// To `download`, `fetch-latest`, `install`, `uninstall`, `adopt`, `remove` and `verify`: it runs, or waits its turn.
     Accepted(Accepted),
     /// To `connect`: the peer that answered.

@@ -304,8 +304,21 @@ fn limits_pauses_and_blocks_are_set_and_seen() {
         pair.json(0, &["limits", "--max-upload", "unlimited"]),
         [json!({"max_upload": null, "max_download": null})]
     );
+    let (why, _) = pair.ends(0, &["why", "doom"]);
+    assert_eq!(why, "doom: it is not being downloaded; it can be had from 1 source(s)\n");
     pair.ends(0, &["pause"]);
     assert!(pair.ends(0, &["status"]).0.contains("transfers are paused"));
+    pair.daemon.begin_download("doom");
+    let why = eventually("why it waits", 20, || {
+        let (why, _) = pair.ends(0, &["why", "doom"]);
+        why.contains(": paused: ").then_some(why)
+    });
+    assert!(why.starts_with("doom: all transfers are stopped until `resume`\n  "), "{why}");
+    let [answer] = &pair.json(0, &["why", "doom"])[..] else { panic!() };
+    assert_eq!((&answer["state"], &answer["sources"][0]["state"]), (&json!("fetching"), &json!("paused")));
+    pair.ends(0, &["cancel", "doom"]);
+    let (_, err) = pair.ends(1, &["why", "no-such-game"]);
+    assert!(err.contains("no-such-game"), "{err}");
     pair.ends(0, &["resume"]);
     assert!(!pair.ends(0, &["status"]).0.contains("paused"));
     let (_, err) = pair.ends(1, &["prioritise", "doom"]);

@@ -55,6 +55,8 @@ pub enum ClientCommand {
     Verify(VerifyArgs),
     /// End what runs on a game; of a download nothing stays
     Cancel(GameArgs),
+    /// Say what a download waits for, and what each of its sources is doing
+    Why(GameArgs),
     /// Connect to a PC that discovery does not find
     Connect(ConnectArgs),
     /// Show or change how fast games may go out and come in
@@ -252,7 +254,7 @@ impl ClientCommand {
             | Self::Games(args)
             | Self::Pause(args)
             | Self::Resume(args) => args,
-            Self::Get(game) | Self::Cancel(game) | Self::Prioritise(game) => &game.client,
+            Self::Get(game) | Self::Why(game) | Self::Cancel(game) | Self::Prioritise(game) => &game.client,
             Self::Download(download) => &download.operation.game.client,
             Self::Install(args) | Self::Uninstall(args) | Self::Adopt(args) | Self::Remove(args) => &args.game.client,
             Self::Verify(verify) => &verify.operation.game.client,
@@ -296,6 +298,10 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
         ClientCommand::Cancel(args) => {
             let command = PeerCommand::CancelDownload { game: args.game.clone() };
             out.show(&send(&daemon, &args.game, &command)?, |_| format!("{}: is being cancelled\n", args.game))
+        }
+        ClientCommand::Why(args) => {
+            let command = PeerCommand::Explain { game: args.game.clone() };
+            out.show(&send(&daemon, &args.game, &command)?, show::explanation)
         }
         ClientCommand::Connect(args) => {
             out.show(&daemon.send(&PeerCommand::Connect { addr: args.addr })?, show::connected)

@@ -566,6 +566,10 @@ impl Engine {
             PeerCommand::Prioritise { game } => {
                 self.ask_transfers(|transfers, cx| transfers.command_prioritise(cx, id, game));
             }
+            PeerCommand::Explain { game } => {
+                let explained = self.query().explain(&game);
+                self.cx.reply(id, explained.map(|why| CommandData::Explanation(Box::new(why))));
+            }
             PeerCommand::GetGame { game } => self.after_mirrors(id, game, Then::GetGame),
             PeerCommand::CancelDownload { game } if parts.operations.operation(&game).is_some() => {
                 parts.operations.command_cancel(cx, id, &game);

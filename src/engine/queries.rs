@@ -7,8 +7,11 @@ use super::core::Cx;
 use super::io::EngineLoad;
 use super::operations::Here;
 use super::transfer::{Transfers, is_other_content};
-use super::world::Parts;
-use crate::api::{CommandError, ErrorCode, GameRow, LimitState, Operation, OperationRow, Status, WatchState};
+use super::world::{Parts, World};
+use crate::api::{
+    CommandError, DownloadState, ErrorCode, Explanation, GameRow, LimitState, Operation, OperationRow, Status,
+    WatchState,
+};
 use crate::types::{Availability, GameId, GameSummary, PeerId, ScannedGame};
 
 /// All parts, to be looked at.
@@ -86,6 +89,34 @@ impl Query<'_> {
             paused: self.transfers.is_paused(),
             mirrors: self.parts.mirrors.rows(),
         }
+    }
+
+    /// For `explain`. Errors: `unknown-game`.
+    pub(super) fn explain(&self, game: &GameId) -> Result<Explanation, CommandError> {
+        let Some(mut why) = self.transfers.explain(self.cx, self.parts, game) else {
+            return self.explain_none(game);
+        };
+        for source in &mut why.sources {
+            source.hostname = self.parts.peers.hostname(&source.peer_id);
+            source.url =
+                self.parts.mirrors.rows().into_iter().find(|row| row.peer_id == source.peer_id).map(|row| row.url);
+        }
+        Ok(why)
+    }
+
+    /// Why there is no download of a game.
+    fn explain_none(&self, game: &GameId) -> Result<Explanation, CommandError> {
+        let why_not = self.parts.why_not(game);
+        let reason = match (self.parts.operations.operation(game), self.free_game(game)) {
+            (Some(_), _) => "another operation runs on it".to_owned(),
+            (None, Err(error)) if error.code == ErrorCode::UnknownGame => return Err(error),
+            (None, Ok(Some(here))) if here.downloaded => "it is downloaded".to_owned(),
+            _ => match self.parts.sources(game).len() {
+                0 => format!("it is not being downloaded, and no connected peer can hand it out{why_not}"),
+                n => format!("it is not being downloaded; it can be had from {n} source(s)"),
+            },
+        };
+        Ok(Explanation { game: game.clone(), state: DownloadState::None, reason, sources: Vec::new() })
     }
 
     /// The rows of `list-games`: every game here or at a connected peer, ascending by id.

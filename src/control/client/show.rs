@@ -142,6 +142,21 @@ fn too_large(row: &Value) -> String {
     format!("the library of {who} at {}: its {games} games would take {bytes} of memory", text(&row["addr"]))
 }
 
+/// For `why`.
+pub(super) fn explanation(why: &Value) -> String {
+    let mut lines = format!("{}: {}\n", text(&why["game"]), text(&why["reason"]));
+    for row in rows(why, "sources") {
+        let name = [&row["url"], &row["hostname"], &row["peer_id"]].into_iter().find(|name| name.is_string());
+        let rate = match number(&row["bytes_per_second"]) {
+            0 => String::new(),
+            rate => format!(", {}/s", size(rate)),
+        };
+        let name = name.map(text).unwrap_or_default();
+        lines += &format!("  {name}: {}: {}{rate}\n", text(&row["state"]), text(&row["reason"]));
+    }
+    lines
+}
+
 /// One source that a download gave up.
 fn banned(row: &Value) -> String {
     let ago = duration(number(&row["when_ms"]) / 1000);

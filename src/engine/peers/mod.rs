@@ -484,6 +484,11 @@ impl Peers {
         self.libraries().any(|(_, _, library)| library.get(game).is_some())
     }
 
+    /// Its name for people.
+    pub(super) fn hostname(&self, peer: &PeerId) -> Option<String> {
+        self.rows.get(peer).and_then(|row| row.hostname.clone())
+    }
+
     /// Who has a game and does not hand it out, and why, for the end of a sentence; of many the first ones.
     pub(super) fn why_not(&self, game: &GameId) -> String {
         const NAMED: usize = 3;

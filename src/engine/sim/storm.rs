@@ -63,6 +63,7 @@ fn command(world: &mut World, n: usize, other: usize) {
             let dirs = ["/games", "/games-2", "/missing"];
             PeerCommand::SetGameDir { path: PathBuf::from(dirs[world.random(3) as usize]) }
         }
+        _ if coin => PeerCommand::Explain { game },
         _ => PeerCommand::GetGame { game },
     };
     world.next += 1;

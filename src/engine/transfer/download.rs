@@ -30,12 +30,13 @@ use std::time::Instant;
 
 use self::learning::Learning;
 use super::bans::Banned;
+use super::explain::{Common, seconds};
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
 use super::sources::{self, Ban, Content, Pin, Roster, Trouble, Usable};
 use super::swarm::Swarm;
-use crate::api::{ErrorCode, PeerEvent};
+use crate::api::{DownloadState, ErrorCode, PeerEvent};
 use crate::config::Timers;
 use crate::engine::core::Cx;
 use crate::engine::effect::Only;
@@ -559,6 +560,45 @@ impl Download {
     /// Whether there is a last word.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over(_))
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// What is wanted, and who of the other downloaders has what, while chunks are asked for.
+    pub(super) fn fetching(&self) -> Option<(&Planner, &Swarm)> {
+        match &self.phase {
+            Phase::Fetching { planner, swarm, .. } => Some((planner, swarm)),
+            _ => None,
+        }
+    }
+
+    /// Where it is, and what it waits for, in words.
+    pub(super) fn stage(&self, cx: &Cx, common: Common) -> (DownloadState, String) {
+        let patience = self.starved_since.map(|since| {
+            let waited = cx.now.saturating_duration_since(since);
+            seconds(cx.config.timers.source_wait.saturating_sub(waited))
+        });
+        let (state, words) = match &self.phase {
+            Phase::Seeking => (DownloadState::Seeking, "nobody who has it in the form that is wanted is connected"),
+            Phase::Asking { .. } => (DownloadState::Asking, "a source is asked for the list of files"),
+            Phase::Clearing { .. } => (DownloadState::Preparing, "parts of it are still being sent to others"),
+            Phase::Preparing { .. } => (DownloadState::Preparing, "what lies on the disk is looked through"),
+            Phase::Fetching { .. } if common.paused => {
+                (DownloadState::Fetching, "all transfers are stopped until `resume`")
+            }
+            Phase::Fetching { .. } if patience.is_some() => (DownloadState::Fetching, "no source can be asked"),
+            Phase::Fetching { .. } => (DownloadState::Fetching, "chunks are being fetched"),
+            Phase::Committing { .. } => (DownloadState::Ending, "all of it is here, and is made durable"),
+            Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_) => (DownloadState::Ending, "it has ended"),
+        };
+        let words = match (&self.phase, patience) {
+            (Phase::Ending { end, .. } | Phase::Abandoning { end }, _) => format!("{words}: {}", end.message),
+            (Phase::Seeking | Phase::Fetching { .. }, Some(left)) => format!("{words}; it is given up in {left}"),
+            _ => words.to_owned(),
+        };
+        (state, words)
     }
 
     fn planner(&self) -> Option<&Planner> {

@@ -20,6 +20,7 @@ mod bans;
 pub mod bench;
 mod chunk_set;
 mod download;
+mod explain;
 mod lookup;
 mod manifest;
 mod nearness;

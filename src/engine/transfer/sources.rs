@@ -312,11 +312,34 @@ impl Member {
         self.conn.filter(|_| (self.listed || self.partial) && self.standing == Standing::Good)
     }
 
+    fn hindrance(&self) -> Option<Hindrance> {
+        match self.standing {
+            Standing::Banned(why) => Some(Hindrance::Banned(why)),
+            _ if self.conn.is_none() => Some(Hindrance::Disconnected),
+            Standing::Left { until } => Some(Hindrance::Left { until }),
+            Standing::BackingOff { until } => {
+                Some(Hindrance::BackingOff { until, failures: self.failures, busy: self.busy })
+            }
+            Standing::Good if !self.listed && !self.partial => Some(Hindrance::NotOffering),
+            Standing::Good => None,
+        }
+    }
+
     fn present(&self) -> bool {
         self.conn.is_some()
             && (self.listed || self.partial)
             && matches!(self.standing, Standing::Good | Standing::BackingOff { .. })
     }
+}
+
+/// Why a source cannot be asked now.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Hindrance {
+    Disconnected,
+    NotOffering,
+    BackingOff { until: Instant, failures: u32, busy: u32 },
+    Left { until: Instant },
+    Banned(Ban),
 }
 
 /// A source that can be asked now.
@@ -507,6 +530,11 @@ impl Roster {
                 failures: member.failures,
             })
         })
+    }
+
+    /// Every source that was met, ascending by id, and why it cannot be asked, if so.
+    pub(super) fn hindrances(&self) -> impl Iterator<Item = (PeerId, Option<Hindrance>)> + '_ {
+        self.members.iter().map(|(peer_id, member)| (*peer_id, member.hindrance()))
     }
 
     /// How many sources there are, those included that are given a pause.
