@@ -350,6 +350,7 @@ impl Library {
             Saving { stamp: self.stamp, digest: self.digest }
         };
         self.index_is_stale = false;
+        tracing::debug!(stamp = ?saving.stamp, revised, games = self.composed.len(), "saving the index");
         cx.job(Job::SaveIndex {
             index: LibraryIndex {
                 epoch: saving.stamp.epoch,
@@ -381,6 +382,7 @@ impl Library {
             self.index_is_stale = true;
             let (timers, again) = (&cx.config.timers, !self.retry_after.is_zero());
             self.retry_after = (self.retry_after * 2).clamp(timers.redial_min, timers.redial_max);
+            tracing::debug!(%error, retry_after = ?self.retry_after, "the index was not saved");
             self.flush_at = Some(cx.now + self.retry_after);
             return Some(Effect::LibraryNotSaved { error, again });
         }

@@ -741,6 +741,7 @@ impl Engine {
         if !is_open || is_left || self.presence.gone().is_some() {
             return;
         }
+        tracing::debug!(reason, "game directory lost");
         let message = directory_gone(self.parts.library.dir(), reason);
         if let Some(command) = self.switch.end_saving() {
             self.cx.refuse(command, ErrorCode::GameDirectoryGone, &message);

@@ -134,6 +134,7 @@ impl Operations {
         if let Some(Active { phase: Phase::Running { cancelled, .. }, .. }) = self.active.get_mut(game)
             && !std::mem::replace(cancelled, true)
         {
+            tracing::debug!(%game, "operation is being cancelled");
             cx.emit(Output::CancelJob { game: game.clone() });
         }
     }
@@ -370,6 +371,7 @@ impl Operations {
     }
 
     fn begin(&mut self, cx: &mut Cx, game: GameId, kind: Kind) {
+        tracing::debug!(%game, ?kind, "operation begins");
         self.active.insert(game.clone(), Active { kind, phase: Phase::Clearing, reported_at: None });
         cx.tell(Effect::OperationStarted { game: game.clone(), operation: kind.operation() });
         if let Some(event) = kind.begin_event(game) {
@@ -379,6 +381,7 @@ impl Operations {
 
     fn end(&mut self, cx: &mut Cx, game: &GameId, scanned: Option<Option<Arc<ScannedGame>>>, end: End) {
         let Some(active) = self.active.remove(game) else { return };
+        tracing::debug!(%game, kind = ?active.kind, ?end, "operation ends");
         let stays = faults::is(Bug::ServedAfterRemoval) && active.kind == Kind::Remove;
         let scanned = scanned.filter(|_| !stays);
         cx.tell(Effect::OperationEnded { game: game.clone(), scanned });

@@ -475,6 +475,7 @@ impl Scans {
             (Err(error), _) => {
                 let pause = self.put_off.get(&game).map_or(Duration::ZERO, |(_, pause)| *pause);
                 let pause = (pause * 2).clamp(MIN_HASH_PAUSE, MAX_HASH_PAUSE);
+                tracing::debug!(%game, ?error, ?pause, "hashing failed");
                 self.put_off.insert(game.clone(), (cx.now + pause, pause));
                 if self.doubted.remove(&game) {
                     // Whoever comes next may say it again.
@@ -544,6 +545,7 @@ impl Scans {
         if let Some(doubted) = self.next_doubted(cx) {
             let (game, manifest_hash) = (doubted.id.clone(), doubted.manifest_hash);
             self.hashing = Some(Hashing { game: game.clone(), cancelled: false });
+            tracing::debug!(%game, "doubted game is hashed again");
             return cx.job(Job::HashGame { game, manifest_hash, anew: true });
         }
         let not_before = |game: &GameId| self.put_off.get(game).map(|(at, _)| *at);
@@ -641,6 +643,9 @@ impl Scans {
             seen.insert(game.clone());
         }
         let exists = scanned.is_some();
+        if cx.disk.get(game) != scanned.as_ref() {
+            tracing::debug!(%game, exists, arriving = scanned.as_ref().is_some_and(|seen| seen.arriving), own = look.own, "game changed");
+        }
         self.hash_check = true;
         cx.disk.put(game, scanned, cx.config.limits.games_per_library);
         if exists {

@@ -85,6 +85,7 @@ impl Peers {
     fn put_aside(&mut self, cx: &mut Cx, peer: PeerId, too_large: TooLarge) {
         let Some(row) = self.rows.get_mut(&peer) else { return };
         row.library = None;
+        tracing::debug!(%peer, ?too_large, "library left out");
         let is_news = row.too_large.replace(too_large).is_none();
         let (hostname, addr) = (row.hostname.clone(), row.addr);
         self.rest(peer);

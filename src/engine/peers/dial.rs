@@ -302,6 +302,7 @@ impl Peers {
             }
             let is_due = |addr: &&mut Address| !addr.dialling && addr.not_before.is_none_or(|at| at <= cx.now);
             if let Some(addr) = row.addrs.iter_mut().find(is_due) {
+                tracing::debug!(%peer, addr = %addr.at, "dialling");
                 addr.dialling = true;
                 let (dial, at) = (cx.ids.dial(), addr.at);
                 row.dial_after = Some(cx.now + STAGGER);
@@ -337,6 +338,7 @@ impl Peers {
         reason: &str,
     ) {
         let Some(dial) = self.dials.remove(&dial) else { return };
+        tracing::debug!(addr = %dial.addr, identity_mismatch, reason, "dial failed");
         self.dial_ended(&dial);
         match dial.of {
             DialFor::Peer(peer) => {

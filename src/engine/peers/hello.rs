@@ -223,6 +223,7 @@ impl Peers {
     fn accept(&mut self, cx: &mut Cx, id: ConnId, dialled: bool, told: LibraryStamp, hello: Hello) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let peer = conn.peer;
+        tracing::debug!(%peer, conn = id.0, remote = %conn.remote, dialled, "session established");
         conn.stage = Stage::Accepted;
         // A peer's word about its own address would let it point others at a third party: only the port is taken.
         let addr = if dialled { conn.remote } else { with_port(conn.remote, hello.listen_addr.port()) };
@@ -231,6 +232,7 @@ impl Peers {
         self.incompatible.remove(&peer);
         self.strangers.remove(&peer);
         if let Some(old) = self.session(&peer).map(|session| session.conn) {
+            tracing::debug!(%peer, old = old.0, new = id.0, "duplicate connection closed");
             self.close(cx, old, CloseCode::Duplicate, "another connection is kept");
             self.asks.retain(|_, ask| !matches!(ask, Ask::Ping(of) | Ask::Library(of) if *of == peer));
             cx.tell(Effect::Settled(peer));

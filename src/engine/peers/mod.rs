@@ -343,6 +343,7 @@ impl Peers {
     /// A connection is gone without this side's doing.
     pub(super) fn connection_down(&mut self, cx: &mut Cx, id: ConnId, code: Option<CloseCode>, reason: &str) {
         let Some(conn) = self.forget_conn(cx, id) else { return };
+        tracing::debug!(peer = %conn.peer, conn = id.0, ?code, reason, "connection closed");
         match conn.stage {
             Stage::AwaitingProof { .. } | Stage::AwaitingHello | Stage::Held { .. } => {}
             Stage::Proving { addr, .. } | Stage::Greeting { addr, .. } => {
@@ -392,6 +393,7 @@ impl Peers {
             Presence::Connected(_) => self.end_session(cx, peer),
             Presence::Discovered | Presence::Missing => {}
         }
+        tracing::debug!(%peer, reason, redial, "peer lost");
         cx.event(PeerEvent::PeerLost { peer_id: peer, reason: reason.to_owned() });
         if redial {
             self.dial_later(cx, peer);

@@ -146,6 +146,7 @@ impl Peers {
     fn ask_library(&mut self, cx: &mut Cx, peer: PeerId, body: Request) {
         let request = cx.ids.request();
         let Some(session) = self.session_mut(&peer) else { return };
+        tracing::debug!(%peer, ?body, target = ?session.sync.target, "library requested");
         session.sync.phase = Phase::Asking { request, seen: session.sync.target };
         cx.emit(Output::Ask { request, conn: session.conn, body: Box::new(body) });
         self.asks.insert(request, Ask::Library(peer));
@@ -237,6 +238,7 @@ impl Peers {
                 }
             }
             Err(Flaw::Digest) => {
+                tracing::debug!(%peer, from = delta.from_rev.0, to = delta.to_rev.0, "delta does not lead to its digest; asking for a snapshot");
                 let stamp = LibraryStamp { epoch: delta.epoch, rev: delta.to_rev };
                 if let Some(sync) = self.sync_mut(&peer) {
                     sync.target = Some(Target { stamp, digest: delta.to_digest });
@@ -268,6 +270,7 @@ impl Peers {
             known.is_some_and(|known| known.stamp.epoch == next.stamp().epoch && next.stamp().rev < known.stamp.rev);
         if goes_back || stated.is_some_and(|stated| stated.digest != next.digest()) {
             sync.strikes += 1;
+            tracing::debug!(%peer, goes_back, strikes = sync.strikes, "snapshot refused");
             // A snapshot from behind is refused; asking for a delta makes the owner begin a new epoch.
             sync.snapshot_next = !goes_back;
             if goes_back {
@@ -293,6 +296,7 @@ impl Peers {
     fn adopt(&mut self, cx: &mut Cx, peer: PeerId, next: RemoteLibrary) {
         let Some(row) = self.rows.get_mut(&peer) else { return };
         let (rev, game_count) = (next.stamp().rev, next.games().len());
+        tracing::debug!(%peer, stamp = ?next.stamp(), game_count, "library accepted");
         row.library = Some(next);
         row.too_large = None;
         cx.event(PeerEvent::PeerLibraryChanged { peer_id: peer, rev, game_count });
@@ -320,6 +324,7 @@ impl Peers {
         let Some(sync) = self.sync_mut(&peer) else { return };
         sync.phase = Phase::Waiting;
         sync.pause = (sync.pause * 2).clamp(min, max.max(min));
+        tracing::debug!(%peer, pause = ?sync.pause, "library sync backs off");
         let at = cx.now + sync.pause;
         self.timers.set(Due::Resync(peer), at);
         cx.tell(Effect::Settled(peer));

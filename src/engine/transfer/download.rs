@@ -632,6 +632,7 @@ impl Download {
                 None => sources::choose(cx, &self.game, &eligible),
             };
             if let Some(pin) = pin {
+                tracing::debug!(game = %self.game, version = pin.version, manifest = %pin.manifest_hash, content = ?pin.content, "content chosen");
                 self.supersedes = sources::superseded_by(&all, &pin);
                 self.roster.repin();
                 // Nothing is asked of anybody here: there are no runs to give up.
@@ -658,6 +659,7 @@ impl Download {
         let order = |source: &Usable| (source.failures, source.conn.as_mirror().is_some(), source.peer_id);
         if let Some(source) = idle.min_by_key(order) {
             let request = cx.ids.request();
+            tracing::debug!(game = %self.game, source = %source.peer_id, others = asked.len(), "manifest requested");
             asked.push(Asked { request, source: source.peer_id, at: cx.now });
             let (game_id, manifest_hash) = (self.game.clone(), pin.manifest_hash);
             let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
@@ -676,6 +678,7 @@ impl Download {
     fn supervise(&mut self, cx: &mut Cx) {
         let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
         if planner.is_complete() && !matches!(self.learning, Learning::Checking { .. }) {
+            tracing::debug!(game = %self.game, "every chunk is here; committing");
             cx.job(Job::CommitDownload { download: self.id });
             // The others hear of the last chunks before the commit, which may take a while.
             swarm.announce(cx, planner);
@@ -700,6 +703,7 @@ impl Download {
             .filter(|peer_id| self.roster.stalls_at(*peer_id, run_stall).is_some_and(|at| at <= cx.now))
             .collect();
         for peer_id in stalled {
+            tracing::debug!(game = %self.game, source = %peer_id, "source stalled; its chunks are reassigned");
             self.give_up_runs(cx, peer_id);
             self.roster.stalled(peer_id);
             self.failed(cx, peer_id, &RunFailure::Timeout);
@@ -768,6 +772,7 @@ impl Download {
         let trouble = match failure {
             RunFailure::ConnectionLost => {
                 // Its other runs went down with it; they would not be found by their connection any more.
+                tracing::debug!(game = %self.game, source = %peer_id, "source disconnected");
                 self.roster.disconnected(peer_id);
                 self.give_up_runs(cx, peer_id);
                 return self.forget_source(peer_id);
@@ -791,6 +796,7 @@ impl Download {
             RunFailure::NoStream => Trouble::Busy,
             RunFailure::Timeout => Trouble::Failed,
         };
+        tracing::debug!(game = %self.game, source = %peer_id, ?failure, ?trouble, "request failed");
         if matches!(trouble, Trouble::NotServed | Trouble::Changed)
             && let Phase::Fetching { swarm, .. } = &mut self.phase
             && swarm.knows(peer_id)
@@ -808,6 +814,7 @@ impl Download {
 
     fn ban(&mut self, cx: &mut Cx, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
         if self.roster.ban(peer_id, ban) {
+            tracing::debug!(game = %self.game, source = %peer_id, ?ban, reason, ?chunk, "source banned");
             let (game, reason) = (self.game.clone(), reason.to_owned());
             let url = cx.config.mirror(peer_id).cloned();
             self.bans.push(Banned { game: game.clone(), peer_id, reason: reason.clone(), chunk, at: cx.now });
@@ -861,6 +868,7 @@ impl Download {
 
     /// Leaves the road to the finish, from wherever it is.
     fn end(&mut self, cx: &mut Cx, end: End) {
+        tracing::debug!(game = %self.game, code = ?end.code, message = end.message, keep = end.keep, "download aborted");
         match std::mem::replace(&mut self.phase, Phase::Seeking) {
             Phase::Asking { asked, .. } => {
                 asked.iter().for_each(|asked| cx.emit(Output::Cancel { request: asked.request }));
