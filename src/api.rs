@@ -260,7 +260,7 @@ impl From<JobErrorKind> for ErrorCode {
             JobErrorKind::BadArchive => Self::BadArchive,
             JobErrorKind::NotOurs => Self::NotOurs,
             JobErrorKind::DirectoryGone => Self::GameDirectoryGone,
-            JobErrorKind::Io => Self::Io,
+            JobErrorKind::Exhausted | JobErrorKind::Io => Self::Io,
         }
     }
 }

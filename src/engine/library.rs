@@ -78,7 +78,8 @@ enum Save {
     /// No directory is open yet.
     Closed,
     /// The directory is not there any more: an empty library is announced, in a history of its own that no disk needs to know.
-    Withdrawn,
+    /// `saving`: a save that began before is still under way.
+    Withdrawn { saving: bool },
     /// The directory is open, its first state is not yet durable: nothing may be announced.
     Unannounced(Option<Saving>),
     /// As announced.
@@ -180,11 +181,11 @@ impl Library {
 
     /// The directory is not there any more: nothing is offered until it, or another one, is opened.
     pub(super) fn withdraw(&mut self, cx: &mut Cx) {
-        let from = self.stamp;
+        let (from, saving) = (self.stamp, self.is_saving());
         *self = Self::new(std::mem::take(&mut self.dir));
         self.stamp = LibraryStamp { epoch: Epoch(cx.ids.random()), rev: Revision(1) };
         self.origin = EpochOrigin::Process;
-        self.save = Save::Withdrawn;
+        self.save = Save::Withdrawn { saving };
         self.publish(cx);
         cx.tell(Effect::LibraryOpened(self.announcement(from, None)));
     }
@@ -201,17 +202,18 @@ impl Library {
 
     /// Whether the state may be told to others.
     pub(super) fn is_announced(&self) -> bool {
-        matches!(self.save, Save::Withdrawn | Save::Settled | Save::Running(_))
+        matches!(self.save, Save::Withdrawn { .. } | Save::Settled | Save::Running(_))
     }
 
     /// A save is under way.
     pub(super) fn is_saving(&self) -> bool {
-        matches!(self.save, Save::Running(_) | Save::Unannounced(Some(_)))
+        matches!(self.save, Save::Running(_) | Save::Unannounced(Some(_)) | Save::Withdrawn { saving: true })
     }
 
     /// What is announced is what lies on disk, as far as it was looked at.
     pub(super) fn is_settled(&self) -> bool {
-        !self.is_saving() && self.flush_at.is_none()
+        // Nothing of a directory that is gone is waited for.
+        matches!(self.save, Save::Withdrawn { .. }) || (!self.is_saving() && self.flush_at.is_none())
     }
 
     /// The durable state.
@@ -276,7 +278,7 @@ impl Library {
 
     /// Content by content, as the hasher gets on.
     fn schedule_contents(&mut self, cx: &Cx) {
-        if matches!(self.save, Save::Withdrawn) || self.flush_at.is_some() {
+        if matches!(self.save, Save::Withdrawn { .. }) || self.flush_at.is_some() {
             return;
         }
         let earliest = self.contents_at.map_or(cx.now, |at| at + CONTENTS_EVERY);
@@ -294,7 +296,7 @@ impl Library {
 
     /// The catalog is another one: any game may be offered now, or no longer, or have another name.
     pub(super) fn touch_all(&mut self, cx: &mut Cx) {
-        if !matches!(self.save, Save::Closed | Save::Withdrawn) {
+        if !matches!(self.save, Save::Closed | Save::Withdrawn { .. }) {
             self.touched.extend(cx.disk.games().keys().cloned());
             self.schedule(cx);
         }
@@ -375,7 +377,12 @@ impl Library {
             Save::Unannounced(Some(saving)) if saving.stamp == stamp => (*saving, true),
             Save::Running(saving) if saving.stamp == stamp => (*saving, false),
             // Of a directory that is no longer in use.
-            _ => return None,
+            _ => {
+                if let Save::Withdrawn { saving } = &mut self.save {
+                    *saving = false;
+                }
+                return None;
+            }
         };
         if let Err(error) = result {
             self.save = if first { Save::Unannounced(None) } else { Save::Settled };
@@ -458,9 +465,11 @@ impl Library {
     }
 
     fn schedule(&mut self, cx: &Cx) {
-        if !matches!(self.save, Save::Withdrawn) {
+        if !matches!(self.save, Save::Withdrawn { .. }) {
             let at = cx.now + cx.config.timers.delta_coalesce;
-            self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
+            // Not before the pause after a save that failed.
+            let sooner = |before: Instant| if self.retry_after.is_zero() { before.min(at) } else { before };
+            self.flush_at = Some(self.flush_at.map_or(at, sooner));
         }
     }
 

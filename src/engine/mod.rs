@@ -232,7 +232,7 @@ impl Engine {
             Input::CatalogFetched { result } => self.catalog_fetched(result),
             Input::MirrorAnswered { mirror, ask, result } => self.mirror_answered(mirror, ask, result),
             Input::FsChanged { game } => parts.scans.game_changed(cx, game),
-            Input::ReadFailed { game } => parts.scans.read_failed(game),
+            Input::ReadFailed { game } => parts.scans.read_failed(cx, game),
             Input::DirectoryGone { reason } => self.directory_gone(&reason),
             Input::FsRescan { reason: _ } => parts.scans.directory_changed(cx),
             Input::WatchDegraded { message } => self.watch_degraded(message),
@@ -351,7 +351,10 @@ impl Engine {
                     parts.scans.operation_started(cx, &game);
                 }
                 match operation {
-                    Operation::Downloading => parts.library.set_downloading(cx, &game, true),
+                    Operation::Downloading => {
+                        parts.scans.download_started(&game);
+                        parts.library.set_downloading(cx, &game, true);
+                    }
                     Operation::Removing => cx.emit(Output::StopSending { game }),
                     _ => {}
                 }
@@ -384,7 +387,8 @@ impl Engine {
             Effect::Rescan { game } => parts.scans.scan(cx, game, true),
             Effect::LookAfter { game } => parts.scans.look_after_operation(cx, &game),
             Effect::LookedAfter { game, result } => {
-                parts.operations.looked_after(cx, &game, result, !self.transfers.is_stopping());
+                let may_repair = !self.transfers.is_stopping() && self.presence.gone().is_none();
+                parts.operations.looked_after(cx, &game, result, may_repair);
             }
             Effect::CarryOut { command, game, then } => self.carry_out(command, game, then),
             Effect::Begin(event) if self.parked.is_empty() => cx.emit(Output::Event(event)),
@@ -776,8 +780,7 @@ impl Engine {
 
     /// A look at the game directory, or for it, has ended; that it is gone is told by [`Input::DirectoryGone`].
     fn library_looked_for(&mut self, is_there: bool) {
-        self.presence.looked(&self.cx);
-        let is_back = is_there && self.presence.gone().is_some();
+        let is_back = self.presence.looked(&self.cx) && is_there && self.presence.gone().is_some();
         if is_back && matches!(self.phase, Phase::Running) && !self.switch.is_on() {
             self.switch = Switch::Opening { command: None };
             self.cx.job(Job::OpenLibrary { dir: self.parts.library.dir().to_owned() });
@@ -893,8 +896,11 @@ impl Engine {
 
     /// Answers every waiting command: nothing will come of it.
     fn cancel_commands(&mut self) {
-        if let Some(command) = self.switch.command() {
+        let command = self.switch.command();
+        if !matches!(self.switch, Switch::Draining(Next::Close) | Switch::Closing) {
             self.switch = Switch::No;
+        }
+        if let Some(command) = command {
             self.cx.refuse(command, ErrorCode::Cancelled, "the daemon stops");
         }
         self.commands.cancel(&mut self.cx);

@@ -30,6 +30,8 @@ pub(super) struct Presence {
     back: bool,
     /// A look is under way.
     looking: bool,
+    /// It began before the directory was found to be gone: what it finds is old.
+    outdated: bool,
     look_at: Option<Instant>,
 }
 
@@ -51,6 +53,7 @@ impl Presence {
     /// It is not there any more, while its library is still the one that is announced.
     pub(super) fn lost(&mut self, cx: &Cx, reason: String) {
         self.back = false;
+        self.outdated = self.looking;
         self.gone = Some(Gone { reason, epoch: cx.announced.state.epoch });
         self.arm(cx);
     }
@@ -66,10 +69,11 @@ impl Presence {
         self.gone.is_none() && std::mem::take(&mut self.back)
     }
 
-    /// A look has ended.
-    pub(super) fn looked(&mut self, cx: &Cx) {
+    /// A look has ended. Whether what it found counts.
+    pub(super) fn looked(&mut self, cx: &Cx) -> bool {
         self.looking = false;
         self.arm(cx);
+        !std::mem::take(&mut self.outdated)
     }
 
     /// When to call [`timeout`](Self::timeout).

@@ -408,21 +408,34 @@ impl Scans {
     /// a new time: disk images, patchers that set the old one.
     pub(super) fn doubt(&mut self, cx: &mut Cx, game: GameId, content: ContentHash) {
         let is_offered = cx.disk.get(&game).is_some_and(|here| here.downloaded && here.content_hash == Some(content));
+        if is_offered && self.may_doubt(cx, &game) {
+            tracing::info!(%game, "a peer got chunks that do not match their hashes; the game is hashed anew");
+            self.doubted.insert(game);
+        }
+    }
+
+    /// Whether a game is read again because of what came of serving it: not too often, and not while something else is done to it.
+    fn may_doubt(&mut self, cx: &Cx, game: &GameId) -> bool {
         self.doubts.retain(|_, at| cx.now.saturating_duration_since(*at) < SAME_DOUBT_PAUSE);
         let lately = |at: &Instant| cx.now.saturating_duration_since(*at) < DOUBT_PAUSE;
-        if !is_offered || self.doubts.contains_key(&game) || self.doubts.values().any(lately) {
-            return;
+        if self.operating.contains(game) || self.doubts.contains_key(game) || self.doubts.values().any(lately) {
+            return false;
         }
-        tracing::info!(%game, "a peer got chunks that do not match their hashes; the game is hashed anew");
         self.doubts.insert(game.clone(), cx.now);
-        self.doubted.insert(game);
         self.hash_check = true;
+        true
     }
 
     /// A file of the game could not be read for a peer: all of it is read again, which shows whether that lasts.
-    pub(super) fn read_failed(&mut self, game: GameId) {
-        self.doubted.insert(game);
-        self.hash_check = true;
+    pub(super) fn read_failed(&mut self, cx: &Cx, game: GameId) {
+        if self.may_doubt(cx, &game) {
+            self.doubted.insert(game);
+        }
+    }
+
+    /// A download replaces what cannot be read.
+    pub(super) fn download_started(&mut self, game: &GameId) {
+        self.unreadable.remove(game);
     }
 
     /// Takes in the result of [`Job::HashGame`].
@@ -471,7 +484,7 @@ impl Scans {
             }
             // Its files are others by now; the scan that found them out has it hashed anew.
             (Ok(_), None) => {}
-            (Err(error), _) if !is_news(&error) => {}
+            (Err(error), _) if error.kind == JobErrorKind::Cancelled => {}
             (Err(error), _) => {
                 let pause = self.put_off.get(&game).map_or(Duration::ZERO, |(_, pause)| *pause);
                 let pause = (pause * 2).clamp(MIN_HASH_PAUSE, MAX_HASH_PAUSE);
@@ -481,10 +494,12 @@ impl Scans {
                     // Whoever comes next may say it again.
                     self.doubts.remove(&game);
                 }
-                if error.kind == JobErrorKind::Changed {
-                    self.scan(cx, game, true);
-                } else {
-                    self.withdraw_unreadable(cx, game, manifest_hash, error.message);
+                match error.kind {
+                    JobErrorKind::Changed => self.scan(cx, game, true),
+                    JobErrorKind::DirectoryGone => {}
+                    JobErrorKind::Io => self.withdraw_unreadable(cx, game, manifest_hash, error.message),
+                    // Hashes that cannot be kept, say, are no fault of the game.
+                    _ => cx.event(PeerEvent::RuntimeError { code: ErrorCode::Io, message: error.message }),
                 }
             }
         }

@@ -30,7 +30,7 @@ impl FsError {
 
     /// What it means for the job that met it.
     pub fn kind(&self) -> JobErrorKind {
-        kind_of(&self.source)
+        if self.is_exhaustion() { JobErrorKind::Exhausted } else { kind_of(&self.source) }
     }
 
     /// The process or the machine is short of something, so that nothing can be said about the disk.

@@ -229,12 +229,12 @@ impl Header {
 
     /// Length of the rest.
     fn tail_bytes(&self) -> usize {
-        self.chunks as usize * HASH_BYTES + CHECKSUM_BYTES
+        (self.chunks as usize).saturating_mul(HASH_BYTES).saturating_add(CHECKSUM_BYTES)
     }
 
     /// Length of the whole record.
     pub(super) fn record_bytes(&self) -> u64 {
-        self.head_bytes() as u64 + self.tail_bytes() as u64
+        self.head_bytes() as u64 + u64::from(self.chunks) * HASH_BYTES as u64 + CHECKSUM_BYTES as u64
     }
 
     /// The hashes of the chunks, against the checksum at the end; `covered` has taken in the head.

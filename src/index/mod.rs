@@ -88,6 +88,8 @@ pub struct GameDir {
     firsts: Mutex<HashMap<String, GameId>>,
     /// Folder names, and what is not shared of games, that were reported.
     reported: Mutex<BTreeSet<String>>,
+    /// Held while [`PROBE`] is written.
+    probing: Mutex<()>,
     _lock: DirLock,
 }
 
@@ -159,6 +161,7 @@ impl GameDir {
             folds_case,
             firsts: Mutex::default(),
             reported: Mutex::default(),
+            probing: Mutex::default(),
             _lock: lock,
         };
         let mut notices = Vec::new();

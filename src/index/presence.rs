@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::{GameDir, INDEX, META, PROBE, absolute, store};
+use super::{GameDir, INDEX, META, PROBE, absolute, lock, store};
 use crate::fs::{Dir, EntryKind, FsError};
 use crate::types::{Epoch, GameId, JobErrorKind, SENTINEL};
 
@@ -17,17 +17,21 @@ impl GameDir {
     /// # Errors
     /// In words, when it is not there any more.
     pub fn check_present(&self) -> Result<(), String> {
-        let at_path = Dir::open(self.dir.path()).map_err(words)?;
-        if !self.dir.is_same(&at_path).map_err(words)? {
-            return Err(
-                "another directory lies there now: a drive was mounted there, or is not mounted any more".to_owned()
-            );
+        let compared = || -> Result<[bool; 2], FsError> {
+            let at_path = Dir::open(self.dir.path())?;
+            let is_same = self.dir.is_same(&at_path)?;
+            Ok([is_same, is_same && self.meta.is_same(&at_path.subdir(META)?)?])
+        };
+        match compared() {
+            Ok([false, _]) => {
+                let what = "another directory lies there now: a drive was mounted there, or is not mounted any more";
+                Err(what.to_owned())
+            }
+            Ok([true, false]) => Err(format!("its directory {META} was replaced")),
+            // A process that is short of handles cannot tell.
+            Err(e) if !e.is_exhaustion() => Err(words(e)),
+            Ok([true, true]) | Err(_) => Ok(()),
         }
-        let meta = at_path.subdir(META).map_err(words)?;
-        if !self.meta.is_same(&meta).map_err(words)? {
-            return Err(format!("its directory {META} was replaced"));
-        }
-        Ok(())
     }
 
     /// The same after something failed: writes a file too, since a file system that ended after an error still shows what it has in
@@ -37,11 +41,12 @@ impl GameDir {
     /// In words, when it is not there any more, or cannot be written to any more.
     pub fn check_alive(&self) -> Result<(), String> {
         self.check_present()?;
+        // Several threads may have met errors at once, and all write the same file.
+        let _alone = lock(&self.probing);
         let written = self.meta.write_new(PROBE, b"").and_then(|()| self.meta.remove_file(PROBE));
         match written {
-            Err(e) if e.kind() != JobErrorKind::DiskFull && !e.is_exhaustion() => {
-                Err(format!("nothing can be written to it: {}", e.source))
-            }
+            // A full disk, a lack of handles, or a program that holds the file, are no sign.
+            Err(e) if e.kind() == JobErrorKind::Io => Err(format!("nothing can be written to it: {}", e.source)),
             _ => Ok(()),
         }
     }

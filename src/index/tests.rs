@@ -942,3 +942,41 @@ fn records_of_ids_that_differ_in_case_only_are_two_files_and_those_of_older_vers
     assert!(dir.previous(&id("Doom")).unwrap().is_some_and(|known| known.content.unwrap().hash == hash));
     assert!(dir.records().of(&id("doom"), true).unwrap().is_empty());
 }
+
+#[test]
+fn errors_on_several_threads_are_no_sign_that_the_directory_is_gone() {
+    let disk = Disk::new();
+    let (dir, _) = disk.open();
+    std::thread::scope(|scope| {
+        let check = || (0..50).for_each(|_| assert_eq!(dir.check_alive(), Ok(())));
+        (0..8).for_each(|_| drop(scope.spawn(check)));
+    });
+    assert!(!disk.path(".lanspread/probe").exists());
+}
+
+#[test]
+fn another_directory_at_the_path_is_seen_and_what_may_be_taken_in_its_place() {
+    let disk = Disk::new();
+    fs::create_dir(disk.path("games")).unwrap();
+    let (dir, _) = GameDir::open(&disk.path("games")).unwrap();
+    assert_eq!(dir.check_present(), Ok(()));
+    fs::rename(disk.path("games"), disk.path("away")).unwrap();
+    assert!(dir.check_present().unwrap_err().contains("cannot open directory"));
+    let epoch = Epoch(7);
+    assert!(look_for(&disk.path("games"), epoch).is_err());
+    fs::create_dir(disk.path("games")).unwrap();
+    assert!(dir.check_alive().unwrap_err().contains("another directory lies there now"));
+    assert!(look_for(&disk.path("games"), epoch).unwrap_err().contains("holds no game"), "an empty mount point");
+    disk.write("games/doom/data", "no game without its sentinel");
+    assert!(look_for(&disk.path("games"), epoch).is_err());
+    disk.write("games/doom/version.ini", "1.0");
+    assert_eq!(look_for(&disk.path("games"), epoch), Ok(()));
+    fs::remove_dir_all(disk.path("games")).unwrap();
+    // The library itself may be empty.
+    let index = LibraryIndex { epoch, rev: Revision(1), digest: LibraryDigest([0; 16]), games: Vec::new() };
+    dir.save_index(&index).unwrap();
+    fs::rename(disk.path("away"), disk.path("games")).unwrap();
+    assert_eq!(look_for(&disk.path("games"), epoch), Ok(()));
+    assert!(look_for(&disk.path("games"), Epoch(8)).is_err(), "another one's library without games");
+    assert_eq!(dir.check_alive(), Ok(()));
+}

@@ -21,6 +21,8 @@ pub enum JobErrorKind {
     NotOurs,
     /// The game directory is not there any more: its drive was pulled, its file system ended by an error.
     DirectoryGone,
+    /// The process or the machine is short of memory or handles, which says nothing of the disk.
+    Exhausted,
     /// Everything else that the operating system refuses.
     Io,
 }

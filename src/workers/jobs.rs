@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,17 +38,24 @@ pub(super) struct Context {
 #[derive(Default)]
 struct Home {
     dir: Option<Arc<GameDir>>,
-    /// Why it is not there any more, in words; nothing is begun in it then.
-    gone: Option<String>,
-    /// The same, until the user of the workers has asked.
+    /// It is not there any more; nothing is begun in it then.
+    gone: Option<Gone>,
+    /// Why, in words, until the user of the workers has asked.
     untold: Option<String>,
+}
+
+/// A game directory that is not there any more.
+#[derive(Clone)]
+struct Gone {
+    path: PathBuf,
+    reason: String,
 }
 
 impl Home {
     /// What whatever was begun in a directory that is gone ends with.
     fn gone_error(&self) -> Option<JobError> {
-        let (reason, dir) = (self.gone.as_ref()?, self.dir.as_ref()?);
-        let message = format!("the game directory {} is gone: {reason}", dir.dir().path().display());
+        let Gone { path, reason } = self.gone.as_ref()?;
+        let message = format!("the game directory {} is gone: {reason}", path.display());
         Some(JobError::new(JobErrorKind::DirectoryGone, message))
     }
 }
@@ -77,7 +84,7 @@ impl Context {
             Job::Resolve { token, host } => JobDone::Resolved { token, result: resolve(&host) },
             Job::OpenLibrary { dir } => JobDone::LibraryOpened(self.open_library(&dir)),
             Job::CloseLibrary => {
-                *lock(&self.home) = Home::default();
+                self.exchange(Home::default());
                 JobDone::LibraryClosed
             }
             Job::LookForLibrary { dir, epoch } => JobDone::LibraryLookedFor(self.look_for_library(&dir, epoch)),
@@ -226,27 +233,60 @@ impl Context {
 
     fn open_library(&self, path: &Path) -> Result<OpenedLibrary, JobError> {
         let current = lock(&self.home).dir.clone();
+        let mut left = None;
         if let Some(open) = current.filter(|open| same_dir(open.dir().path(), path)) {
-            if open.check_present().is_ok() {
-                // It would be found locked, by ourselves; and what lies there is under way, not interrupted.
-                let games = open.scan_all(&[])?;
-                let dir = open.dir().path().to_owned();
-                return Ok(OpenedLibrary { dir, index: None, notice: None, was_open: true, games, wall_ns: wall_ns() });
+            match open.check_present() {
+                Ok(()) => {
+                    lock(&self.home).gone = None;
+                    // It would be found locked, by ourselves; and what lies there is under way, not interrupted.
+                    let games = open.scan_all(&[])?;
+                    let (dir, wall_ns) = (open.dir().path().to_owned(), wall_ns());
+                    return Ok(OpenedLibrary { dir, index: None, notice: None, was_open: true, games, wall_ns });
+                }
+                Err(reason) => left = Some(Gone { path: open.dir().path().to_owned(), reason }),
             }
+            drop(open);
             // Its lock may be on the same disk.
-            lock(&self.home).dir = None;
+            self.exchange(Home { gone: left.clone(), ..Home::default() });
         }
-        let (game_dir, opened) = GameDir::open(path)?;
-        *lock(&self.home) = Home { dir: Some(Arc::new(game_dir)), ..Home::default() };
-        Ok(opened)
+        match GameDir::open(path) {
+            Ok((game_dir, opened)) => {
+                self.exchange(Home { dir: Some(Arc::new(game_dir)), ..Home::default() });
+                Ok(opened)
+            }
+            Err(error) => {
+                // Whoever goes on with the one before must hear that it is not there.
+                if let Some(Gone { reason, .. }) = left {
+                    lock(&self.home).untold = Some(reason);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whatever was open is closed, which takes its time on a drive that is gone: not under the lock.
+    fn exchange(&self, home: Home) {
+        let before = std::mem::replace(&mut *lock(&self.home), home);
+        drop(before);
     }
 
     fn look_for_library(&self, path: &Path, epoch: Epoch) -> Result<(), JobError> {
+        if let Some(gone) = self.tell_again() {
+            return Err(gone);
+        }
         let open = lock(&self.home).dir.clone();
         match open {
             Some(_) => self.present().map(drop),
             None => look_for(path, epoch).map_err(|reason| JobError::new(JobErrorKind::DirectoryGone, reason)),
         }
+    }
+
+    /// A directory that is gone and not yet closed: it was told, perhaps, while something else was being done.
+    fn tell_again(&self) -> Option<JobError> {
+        let mut home = lock(&self.home);
+        let gone = home.gone_error()?;
+        home.untold = home.gone.as_ref().map(|gone| gone.reason.clone());
+        Some(gone)
     }
 
     /// An error of the disk, or of an operation that was ended, may mean that the game directory is gone: then it says so.
@@ -255,9 +295,10 @@ impl Context {
             return;
         }
         let open = lock(&self.home).dir.clone();
-        let dead = open.filter(|_| error.kind == JobErrorKind::Io).and_then(|open| open.check_alive().err());
-        if let Some(reason) = dead {
-            self.lost(reason);
+        if let Some(open) = open.filter(|_| error.kind == JobErrorKind::Io)
+            && let Err(reason) = open.check_alive()
+        {
+            self.lost(&open, reason);
         }
         let gone = lock(&self.home).gone_error();
         if let Some(gone) = gone {
@@ -272,11 +313,13 @@ impl Context {
         })
     }
 
-    /// The game directory is not there any more.
-    fn lost(&self, reason: String) {
+    /// This game directory is not there any more. Another one may be in use by now.
+    fn lost(&self, dir: &Arc<GameDir>, reason: String) {
         let mut home = lock(&self.home);
-        home.untold = Some(reason.clone());
-        home.gone.get_or_insert(reason);
+        if home.dir.as_ref().is_some_and(|open| Arc::ptr_eq(open, dir)) {
+            home.untold = Some(reason.clone());
+            home.gone.get_or_insert_with(|| Gone { path: dir.dir().path().to_owned(), reason });
+        }
     }
 
     /// Why the game directory is gone, when that was found out since the last call.
@@ -353,7 +396,7 @@ impl Context {
     fn present(&self) -> Result<Arc<GameDir>, JobError> {
         let home = self.home()?;
         if let Err(reason) = home.check_present() {
-            self.lost(reason);
+            self.lost(&home, reason);
         }
         self.home()
     }

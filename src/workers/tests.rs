@@ -520,3 +520,40 @@ fn archives_are_unpacked_in_place_of_the_files_beside_them() {
     assert_eq!(names(), installed);
     assert!(!root.join(".local.installing").exists());
 }
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_directory_that_is_gone_is_told_by_whatever_fails_and_again_until_it_is_closed() {
+    let (mut rig, dir) = (rig(), tempfile::tempdir().unwrap());
+    let (games, away) = (dir.path().join("games"), dir.path().join("away"));
+    std::fs::create_dir(&games).unwrap();
+    store(&games, "doom/version.ini", b"1.0");
+    rig.open(&games);
+    assert_eq!(rig.workers.take_lost(), None);
+    std::fs::rename(&games, &away).unwrap();
+    let look = |rig: &mut Rig| match rig.job(Job::LookForLibrary { dir: games.clone(), epoch: crate::types::Epoch(1) })
+    {
+        JobDone::LibraryLookedFor(result) => result.map_err(|e| e.kind),
+        other => panic!("{other:?}"),
+    };
+    let JobDone::AllScanned(Err(error)) = rig.job(Job::ScanAll { known: Vec::new() }) else { panic!() };
+    assert_eq!(error.kind, JobErrorKind::DirectoryGone, "{error}");
+    assert!(rig.workers.take_lost().is_some());
+    assert_eq!(rig.workers.take_lost(), None, "once");
+    // Its user was busy, and did not act on it.
+    assert_eq!(look(&mut rig), Err(JobErrorKind::DirectoryGone));
+    assert!(rig.workers.take_lost().is_some());
+    // The same path is opened, in vain.
+    let JobDone::LibraryOpened(Err(_)) = rig.job(Job::OpenLibrary { dir: games.clone() }) else { panic!() };
+    assert!(rig.workers.take_lost().is_some(), "there is none to go on with");
+    let JobDone::AllScanned(Err(error)) = rig.job(Job::ScanAll { known: Vec::new() }) else { panic!() };
+    assert_eq!(error.kind, JobErrorKind::DirectoryGone, "{error}");
+    assert_eq!(rig.job(Job::CloseLibrary), JobDone::LibraryClosed);
+    assert_eq!(look(&mut rig), Err(JobErrorKind::DirectoryGone));
+    assert_eq!(rig.workers.take_lost(), None, "nothing is open");
+    std::fs::rename(&away, &games).unwrap();
+    assert_eq!(look(&mut rig), Ok(()));
+    assert!(!rig.open(&games).was_open);
+    assert!(rig.open(&games).was_open);
+    assert_eq!(look(&mut rig), Ok(()));
+}

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Due, Peers, Presence};
 use crate::api::{ErrorCode, LibraryTooLarge, PeerEvent};
@@ -24,6 +24,8 @@ const TOO_LARGE_PAUSE: Duration = Duration::from_secs(600);
 pub(super) struct TooLarge {
     bytes: usize,
     games: usize,
+    /// It is not asked for before this.
+    until: Instant,
 }
 
 impl Peers {
@@ -34,6 +36,9 @@ impl Peers {
             return true;
         }
         self.interner.sweep();
+        if self.library_bytes(peer, next) <= budget {
+            return true;
+        }
         for (id, row) in &mut self.rows {
             // What the peer had before is replaced or let go in any case.
             if *id == peer || !matches!(row.presence, Presence::Connected(_)) {
@@ -42,7 +47,7 @@ impl Peers {
         }
         self.interner.sweep();
         while self.library_bytes(peer, next) > budget {
-            let Some((most, charge)) = self.most_expensive(peer, next) else { return true };
+            let Some((most, charge)) = self.most_expensive(cx.now, peer, next) else { return true };
             self.put_aside(cx, most, charge);
             if most == peer {
                 return false;
@@ -67,7 +72,7 @@ impl Peers {
     }
 
     /// Who is charged most at the address that is charged most, and how much.
-    fn most_expensive(&self, peer: PeerId, next: &RemoteLibrary) -> Option<(PeerId, TooLarge)> {
+    fn most_expensive(&self, now: Instant, peer: PeerId, next: &RemoteLibrary) -> Option<(PeerId, TooLarge)> {
         let mut by_address: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
         let mut charged = Vec::new();
         for (id, row) in &self.rows {
@@ -75,7 +80,11 @@ impl Peers {
             let Some(library) = library else { continue };
             let (address, bytes) = (row.addr.map(|addr| addr.ip()), library.charge());
             *by_address.entry(address).or_default() += bytes;
-            charged.push((address, *id, TooLarge { bytes, games: library.games().len() }));
+            charged.push((
+                address,
+                *id,
+                TooLarge { bytes, games: library.games().len(), until: now + TOO_LARGE_PAUSE },
+            ));
         }
         let most = charged.into_iter().max_by_key(|(address, _, charge)| (by_address.get(address), charge.bytes))?;
         Some((most.1, most.2))
@@ -89,13 +98,13 @@ impl Peers {
         let is_news = row.too_large.replace(too_large).is_none();
         let (hostname, addr) = (row.hostname.clone(), row.addr);
         self.rest(peer);
-        self.timers.set(Due::Resync(peer), cx.now + TOO_LARGE_PAUSE);
+        self.timers.set(Due::Resync(peer), too_large.until);
         cx.tell(Effect::SourcesChanged);
         cx.tell(Effect::Settled(peer));
         if is_news {
             let name = hostname.unwrap_or_else(|| peer.to_string());
             let addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
-            let TooLarge { bytes, games } = too_large;
+            let TooLarge { bytes, games, .. } = too_large;
             let message = format!(
                 "the library of {name}{addr} is left out: its {games} games take {} KiB, more than is left of the {} KiB that the libraries of all \
                  other PCs may take together (limits.library_bytes)",
@@ -106,16 +115,16 @@ impl Peers {
         }
     }
 
-    /// A library that is left out is not asked for yet, whatever its owner says.
-    pub(super) fn is_put_aside(&self, peer: &PeerId) -> bool {
-        self.rows.get(peer).is_some_and(|row| row.too_large.is_some()) && self.timers.due(&Due::Resync(*peer)).is_some()
+    /// Until when a library that is left out is not asked for, whatever its owner says, and however often it comes back.
+    pub(super) fn put_aside_until(&self, peer: &PeerId, now: Instant) -> Option<Instant> {
+        self.rows.get(peer)?.too_large.map(|left_out| left_out.until).filter(|until| *until > now)
     }
 
     /// The connected peers whose libraries are left out, for the status.
     pub(in crate::engine) fn too_large(&self) -> Vec<LibraryTooLarge> {
         let rows = self.rows.iter().filter(|(_, row)| matches!(row.presence, Presence::Connected(_)));
         let row = |(id, row): (&PeerId, &super::Peer)| {
-            let TooLarge { bytes, games } = row.too_large?;
+            let TooLarge { bytes, games, .. } = row.too_large?;
             let (hostname, addr) = (row.hostname.clone(), row.addr);
             Some(LibraryTooLarge { peer_id: *id, hostname, addr, bytes, games })
         };

@@ -90,13 +90,18 @@ impl Peers {
 
     fn aim(&mut self, cx: &mut Cx, peer: PeerId, target: Target) {
         let resting = self.timers.due(&Due::Resync(peer)).is_some();
-        let is_put_aside = self.is_put_aside(&peer);
+        let put_aside = self.put_aside_until(&peer, cx.now);
         let Some(sync) = self.sync_mut(&peer) else { return };
         let is_new = sync.target != Some(target);
         sync.target = Some(target);
         match sync.phase {
             Phase::Asking { .. } => {}
-            Phase::Waiting if is_put_aside => {}
+            Phase::Waiting if put_aside.is_some() => {
+                if let Some(until) = put_aside {
+                    self.timers.set(Due::Resync(peer), until);
+                }
+                cx.tell(Effect::Settled(peer));
+            }
             Phase::Waiting if !is_new && resting => {}
             Phase::InStep | Phase::Waiting => self.steer(cx, peer),
         }
@@ -201,7 +206,7 @@ impl Peers {
         let target = Target { stamp: LibraryStamp { epoch: delta.epoch, rev: delta.to_rev }, digest: delta.to_digest };
         let known = self.known(&peer);
         match known {
-            _ if self.is_put_aside(&peer) => self.aim(cx, peer, target),
+            _ if self.put_aside_until(&peer, cx.now).is_some() => self.aim(cx, peer, target),
             Some(known) if known.stamp.epoch == delta.epoch && delta.to_rev <= known.stamp.rev => {}
             Some(known) if known.stamp.epoch == delta.epoch && delta.from_rev == known.stamp.rev => {
                 self.take_delta(cx, peer, &delta, None);

@@ -33,7 +33,10 @@ impl World {
     /// A job has failed because the drive is not there: its worker says so, and then that the directory is gone.
     pub(super) fn fail_unplugged(&mut self, n: usize, done: JobDone) {
         self.later(n, Input::JobDone(done));
-        self.later(n, Input::DirectoryGone { reason: gone().message });
+        // Nobody says it of a directory that was only to be opened.
+        if self.is_unplugged(n) {
+            self.later(n, Input::DirectoryGone { reason: gone().message });
+        }
     }
 
     /// What becomes of a job where the drive of the game directory is not there; `None`: it does not need it.
@@ -199,4 +202,34 @@ fn an_index_that_cannot_be_saved_is_told_once() {
     world.write_game(0, "quake", "1", 5);
     world.run(Duration::from_secs(600));
     assert_eq!(told(&world, 0), ["error"]);
+}
+
+#[test]
+fn a_loss_that_is_found_while_another_directory_is_opened_is_not_forgotten() {
+    let mut world = pair();
+    world.nodes[0].unplugged.insert(PathBuf::from("/games-2"));
+    world.command(0, 900_001, PeerCommand::SetGameDir { path: PathBuf::from("/games-2") });
+    world.unplug(0);
+    world.run(Duration::from_secs(120));
+    assert!(world.nodes[0].replies.remove(&900_001).unwrap().is_err());
+    assert!(status(&mut world, 0).game_dir_gone.is_some());
+    assert_eq!(known_of(&world, 1, 0), 0);
+    world.plug(0);
+    world.run(Duration::from_secs(20));
+    assert_eq!((known_of(&world, 1, 0), status(&mut world, 0).game_dir_gone), (1, None));
+}
+
+#[test]
+fn a_game_that_waits_for_its_hashes_costs_nothing_while_the_drive_is_gone_and_nobody_knows() {
+    let mut world = pair();
+    world.unplug(0);
+    let engine = world.nodes[0].engine.as_mut().unwrap();
+    let game: GameId = "doom".parse().unwrap();
+    let known = engine.cx.disk.get(&game).unwrap().clone();
+    let unhashed = ScannedGame { content_hash: None, ..(*known).clone() };
+    engine.parts.scans.operation_handed_over(&mut engine.cx, &game, Some(Arc::new(unhashed)));
+    let before = world.outputs;
+    world.run(Duration::from_secs(300));
+    assert!(world.outputs - before < 1_000, "{} outputs", world.outputs - before);
+    assert!(status(&mut world, 0).game_dir_gone.is_some());
 }

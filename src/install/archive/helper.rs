@@ -273,6 +273,7 @@ impl From<JobErrorKind> for Kind {
             | JobErrorKind::Verification
             | JobErrorKind::NotOurs
             | JobErrorKind::DirectoryGone
+            | JobErrorKind::Exhausted
             | JobErrorKind::Io => Self::Io,
         }
     }
