@@ -46,6 +46,11 @@ fn every_command_event_and_code_is_explained() {
             assert!(page.contains(&format!("`{word}`")), "docs/CONTROL.md does not explain `{word}` of {name}");
         }
     }
+    for name in ["DownloadState", "SourceState"] {
+        for word in variants_in("src/api/explain.rs", name) {
+            assert!(page.contains(&format!("`{word}`")), "docs/CONTROL.md does not explain `{word}` of {name}");
+        }
+    }
 }
 
 /// The fields of a struct of `src/api.rs`, with `?` behind those that may be missing.
@@ -130,4 +135,24 @@ fn every_link_between_the_pages_leads_somewhere() {
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Every file beneath `dir`, by its path from the root.
+fn files_beneath(dir: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(root().join(dir)).unwrap() {
+        let path = dir.join(entry.unwrap().file_name());
+        if root().join(&path).is_dir() { files_beneath(&path, found) } else { found.push(path.display().to_string()) }
+    }
+}
+
+#[test]
+fn every_file_on_the_way_of_a_chunk_is_there() {
+    let mut files = Vec::new();
+    files_beneath(Path::new("src"), &mut files);
+    let page = read("docs/LIFE_OF_A_CHUNK.md");
+    let named: Vec<&str> = page.split('`').filter(|word| word.ends_with(".rs") && !word.contains(' ')).collect();
+    assert!(named.len() > 40, "{}", named.len());
+    for name in named {
+        assert!(files.iter().any(|file| file.ends_with(&format!("/{name}"))), "docs/LIFE_OF_A_CHUNK.md names {name}");
+    }
 }
