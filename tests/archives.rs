@@ -1054,3 +1054,30 @@ fn several_members_and_zeros_behind_the_last_are_one_stream() {
         }
     }
 }
+
+#[test]
+fn a_folder_may_be_listed_twice_in_a_zip_and_a_file_may_not() {
+    let zip = |folders: [&str; 2], files: [&str; 2]| {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let plain = zip::write::SimpleFileOptions::default();
+        folders.iter().for_each(|folder| zip.add_directory(*folder, plain).unwrap());
+        for file in files {
+            zip.start_file(file, plain).unwrap();
+            std::io::Write::write_all(&mut zip, file.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    };
+    let unpack = |bytes: &[u8]| {
+        let place = Place::new();
+        place.put("game.zip", bytes);
+        place.unpack().map(|_| place)
+    };
+    let folders = archive_support::replace(&zip(["maps-1/", "maps-2/"], ["maps-1/a", "b"]), b"maps-2/", b"maps-1/");
+    let place = unpack(&folders).unwrap_or_else(|e| panic!("{e}"));
+    place.assert_unpacked(&[("maps-1/a", b"maps-1/a".to_vec()), ("b", b"b".to_vec())]);
+    let files = archive_support::replace(&zip(["maps/", "more/"], ["file-1", "file-2"]), b"file-2", b"file-1");
+    let refused = unpack(&files).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("two entries have the same name \"file-1\""), "{refused}");
+    let both = archive_support::replace(&files, b"more/", b"maps/");
+    assert!(unpack(&both).is_err());
+}

@@ -188,7 +188,7 @@ pub(crate) fn zip_marked(marks: u16) -> Vec<u8> {
     archive
 }
 
-fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(crate) fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut out = bytes.to_vec();
     for at in 0..=bytes.len() - from.len() {

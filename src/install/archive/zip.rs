@@ -1,5 +1,9 @@
 //! ZIP, also with more than 4 GiB.
 
+use std::collections::HashSet;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+use xxhash_rust::xxh3::xxh3_128;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
@@ -19,7 +23,14 @@ pub(super) struct Zip {
 impl Zip {
     pub(super) fn open(root: &Dir, set: &ArchiveSet, context: &Context) -> Step<Self> {
         let source = Source::open_whole(root, set, context).map_err(|e| e.to_string())?;
-        let archive = ZipArchive::new(source).map_err(|e| words(&e))?;
+        let mut archive = ZipArchive::new(source).map_err(|e| words(&e))?;
+        // The reader keeps one of each name.
+        if archive.has_duplicate_names() {
+            let directory = archive.central_directory_start();
+            let mut source = archive.into_inner();
+            refuse_files_listed_twice(&mut source, directory)?;
+            archive = ZipArchive::new(source).map_err(|e| words(&e))?;
+        }
         // The reader has put a name in Unicode in its place, where an entry has one with the right checksum.
         let page = CodePage::of(archive.file_names_raw());
         Ok(Self { archive, page })
@@ -32,10 +43,6 @@ impl Zip {
 
     pub(super) fn unpack(mut self, staging: &Staging) -> Step<()> {
         staging.check_count(self.archive.len())?;
-        // The reader keeps one of each name.
-        if self.archive.has_duplicate_names() {
-            return Err("two entries have the same name".to_owned());
-        }
         if self.archive.has_overlapping_files().map_err(|e| words(&e))? {
             return Err("entries lie over one another".to_owned());
         }
@@ -59,6 +66,34 @@ impl Zip {
             }
         }
         Ok(())
+    }
+}
+
+/// Which of two files of one name counts, nobody can tell; a folder that is listed twice is one all the same. Reads the headers of the central
+/// directory, which begins here (APPNOTE.TXT 6.3.10, section 4.3.12).
+fn refuse_files_listed_twice(source: &mut Source, directory: u64) -> Step<()> {
+    const SIGNATURE: [u8; 4] = *b"PK\x01\x02";
+    /// What follows the signature, up to the name.
+    const HEADER: usize = 42;
+    /// Where the lengths of name, extra field and comment stand in it.
+    const LENGTHS: [usize; 3] = [24, 26, 28];
+    let failed = |e: io::Error| io_words(&e);
+    source.seek(SeekFrom::Start(directory)).map_err(failed)?;
+    let (mut reader, mut seen) = (BufReader::new(source), HashSet::new());
+    let (mut signature, mut header) = ([0; SIGNATURE.len()], [0; HEADER]);
+    loop {
+        reader.read_exact(&mut signature).map_err(failed)?;
+        if signature != SIGNATURE {
+            return Ok(());
+        }
+        reader.read_exact(&mut header).map_err(failed)?;
+        let [name, extra, comment] = LENGTHS.map(|at| usize::from(u16::from_le_bytes([header[at], header[at + 1]])));
+        let mut rest = vec![0; name + extra + comment];
+        reader.read_exact(&mut rest).map_err(failed)?;
+        rest.truncate(name);
+        if !rest.ends_with(b"/") && !rest.ends_with(b"\\") && !seen.insert(xxh3_128(&rest)) {
+            return Err(format!("two entries have the same name {:?}", String::from_utf8_lossy(&rest)));
+        }
     }
 }
 
