@@ -6,18 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// The thread of a process that has this name.
+/// The thread of a process that has this name, which a new thread gives itself when it first runs.
 pub(crate) fn thread_of(pid: u32, name: &str) -> u32 {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks
-        .map(|task| task.unwrap())
-        .find(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name))
-        .unwrap_or_else(|| panic!("process {pid} has no thread {name}"))
-        .file_name()
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap()
+    super::eventually(&format!("process {pid} has a thread {name}"), 20, || {
+        let mut tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap());
+        let is_named = |path: &Path| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+        let task = tasks.find(|task| is_named(&task.path()))?;
+        task.file_name().to_str()?.parse().ok()
+    })
 }
 
 /// A strace that is attached; detached when dropped.

@@ -136,7 +136,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::engine::io::ConnId;
-    use crate::types::PeerId;
+    use crate::proto::LibraryState;
+    use crate::types::{Epoch, LibraryDigest, PeerId, Revision};
 
     #[test]
     fn each_standing_of_a_source_has_its_words() {
@@ -144,7 +145,8 @@ mod tests {
         let now = Instant::now();
         let me = PeerId::from_spki_sha256(&[9; 32]);
         let (config, catalog) = (Config::new("/games".into(), "/state".into()), crate::catalog::Catalog::open_to_all());
-        let announced = crate::engine::library::Library::new("/games".into()).state();
+        let announced =
+            LibraryState { epoch: Epoch(1), rev: Revision(1), digest: LibraryDigest([0; 16]), game_count: 0 };
         let cx = Cx::new(me, config.into(), catalog.into(), announced, 1, now);
         let mut roster = Roster::default();
         let peer = |n: u8| PeerId::from_spki_sha256(&[n; 32]);
