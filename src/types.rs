@@ -20,6 +20,7 @@ mod text;
 
 pub use catalog::CatalogSource;
 pub use download::{DownloadId, DownloadPlan, KeptAside, KeptFiles, KnownContent, PreparedDownload};
+pub(crate) use error::directory_is_gone;
 pub use error::{JobError, JobErrorKind};
 pub use game::{
     Availability, DISCARDED_SENTINEL, Epoch, GameSummary, LibraryStamp, MAX_GAMES, MAX_NAME_BYTES, MAX_REASON_BYTES,

@@ -278,7 +278,7 @@ impl Library {
 
     /// Content by content, as the hasher gets on.
     fn schedule_contents(&mut self, cx: &Cx) {
-        if matches!(self.save, Save::Withdrawn { .. }) || self.flush_at.is_some() {
+        if self.flush_at.is_some() {
             return;
         }
         let earliest = self.contents_at.map_or(cx.now, |at| at + CONTENTS_EVERY);
@@ -296,7 +296,7 @@ impl Library {
 
     /// The catalog is another one: any game may be offered now, or no longer, or have another name.
     pub(super) fn touch_all(&mut self, cx: &mut Cx) {
-        if !matches!(self.save, Save::Closed | Save::Withdrawn { .. }) {
+        if !matches!(self.save, Save::Closed) {
             self.touched.extend(cx.disk.games().keys().cloned());
             self.schedule(cx);
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::io::CommandId;
-use crate::types::{JobError, JobErrorKind};
+use crate::types::{JobError, JobErrorKind, directory_is_gone};
 
 /// The life of a daemon.
 #[derive(Debug)]
@@ -89,9 +89,8 @@ impl Switch {
 /// What became of this directory of games while the daemon was running, and what to do about it.
 pub(super) fn directory_gone(dir: &Path, reason: &str) -> String {
     format!(
-        "the game directory {} is gone: {reason}; plug its drive in or mount it again, the daemon looks for it every few seconds (or name \
-         another directory with set-game-dir)",
-        dir.display()
+        "{}; plug its drive in or mount it again, the daemon looks for it every few seconds (or name another directory with set-game-dir)",
+        directory_is_gone(dir, reason)
     )
 }
 

@@ -232,7 +232,7 @@ impl Engine {
             Input::CatalogFetched { result } => self.catalog_fetched(result),
             Input::MirrorAnswered { mirror, ask, result } => self.mirror_answered(mirror, ask, result),
             Input::FsChanged { game } => parts.scans.game_changed(cx, game),
-            Input::ReadFailed { game } => parts.scans.read_failed(cx, game),
+            Input::ReadFailed { game } => parts.scans.read_failed(cx, &game),
             Input::DirectoryGone { reason } => self.directory_gone(&reason),
             Input::FsRescan { reason: _ } => parts.scans.directory_changed(cx),
             Input::WatchDegraded { message } => self.watch_degraded(message),

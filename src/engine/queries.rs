@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::core::Cx;
 use super::io::EngineLoad;
 use super::operations::Here;
-use super::transfer::{Transfers, is_other_content};
+use super::transfer::{Transfers, is_other_content, unknown_game};
 use super::world::{Parts, World};
 use crate::api::{
     CommandError, DownloadState, ErrorCode, Explanation, GameRow, LimitState, Operation, OperationRow, Status,
@@ -50,8 +50,7 @@ impl Query<'_> {
         }
         let here = self.cx.disk.get(game).cloned();
         if here.is_none() && !self.parts.peers.lists(game) {
-            let message = format!("neither this library nor any peer's lists {game}");
-            return Err(CommandError::new(ErrorCode::UnknownGame, message));
+            return Err(unknown_game(game));
         }
         Ok(here)
     }
@@ -98,23 +97,28 @@ impl Query<'_> {
         };
         for source in &mut why.sources {
             source.hostname = self.parts.peers.hostname(&source.peer_id);
-            source.url =
-                self.parts.mirrors.rows().into_iter().find(|row| row.peer_id == source.peer_id).map(|row| row.url);
         }
         Ok(why)
     }
 
     /// Why there is no download of a game.
     fn explain_none(&self, game: &GameId) -> Result<Explanation, CommandError> {
-        let why_not = self.parts.why_not(game);
-        let reason = match (self.parts.operations.operation(game), self.free_game(game)) {
-            (Some(_), _) => "another operation runs on it".to_owned(),
-            (None, Err(error)) if error.code == ErrorCode::UnknownGame => return Err(error),
-            (None, Ok(Some(here))) if here.downloaded => "it is downloaded".to_owned(),
-            _ => match self.parts.sources(game).len() {
-                0 => format!("it is not being downloaded, and no connected peer can hand it out{why_not}"),
+        let here = self.cx.disk.get(game);
+        if here.is_none() && !self.parts.lists(game) {
+            return Err(unknown_game(game));
+        }
+        let reason = if self.parts.operations.operation(game).is_some() {
+            "another operation runs on it".to_owned()
+        } else if here.is_some_and(|here| here.downloaded) {
+            "it is downloaded".to_owned()
+        } else {
+            match self.parts.sources(game).len() {
+                0 => format!(
+                    "it is not being downloaded, and no connected peer can hand it out{}",
+                    self.parts.why_not(game)
+                ),
                 n => format!("it is not being downloaded; it can be had from {n} source(s)"),
-            },
+            }
         };
         Ok(Explanation { game: game.clone(), state: DownloadState::None, reason, sources: Vec::new() })
     }

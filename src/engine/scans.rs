@@ -408,29 +408,27 @@ impl Scans {
     /// a new time: disk images, patchers that set the old one.
     pub(super) fn doubt(&mut self, cx: &mut Cx, game: GameId, content: ContentHash) {
         let is_offered = cx.disk.get(&game).is_some_and(|here| here.downloaded && here.content_hash == Some(content));
-        if is_offered && self.may_doubt(cx, &game) {
+        if is_offered && self.read_again(cx, &game) {
             tracing::info!(%game, "a peer got chunks that do not match their hashes; the game is hashed anew");
-            self.doubted.insert(game);
         }
     }
 
-    /// Whether a game is read again because of what came of serving it: not too often, and not while something else is done to it.
-    fn may_doubt(&mut self, cx: &Cx, game: &GameId) -> bool {
+    /// Has a game read again because of what came of serving it, but not too often, and not while something else is done to it.
+    fn read_again(&mut self, cx: &Cx, game: &GameId) -> bool {
         self.doubts.retain(|_, at| cx.now.saturating_duration_since(*at) < SAME_DOUBT_PAUSE);
         let lately = |at: &Instant| cx.now.saturating_duration_since(*at) < DOUBT_PAUSE;
         if self.operating.contains(game) || self.doubts.contains_key(game) || self.doubts.values().any(lately) {
             return false;
         }
         self.doubts.insert(game.clone(), cx.now);
+        self.doubted.insert(game.clone());
         self.hash_check = true;
         true
     }
 
     /// A file of the game could not be read for a peer: all of it is read again, which shows whether that lasts.
-    pub(super) fn read_failed(&mut self, cx: &Cx, game: GameId) {
-        if self.may_doubt(cx, &game) {
-            self.doubted.insert(game);
-        }
+    pub(super) fn read_failed(&mut self, cx: &Cx, game: &GameId) {
+        self.read_again(cx, game);
     }
 
     /// A download replaces what cannot be read.

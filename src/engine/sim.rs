@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Ids;
 use super::*;
-use crate::api::{CommandResult, PeerCommand};
+use crate::api::{CommandResult, PeerCommand, Status};
 use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, ManifestAnswer, Notification, PROTO_VER};
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
@@ -361,6 +361,28 @@ impl World {
 
     pub(super) fn command(&mut self, n: usize, id: u64, command: PeerCommand) {
         self.input(n, Input::Command { id: CommandId(id), command });
+    }
+
+    /// A command that is answered at once.
+    pub(super) fn ask(&mut self, n: usize, command: PeerCommand) -> CommandResult {
+        self.next += 1;
+        let id = self.next;
+        self.command(n, id, command);
+        self.nodes[n].replies.remove(&id).expect("it is answered at once")
+    }
+
+    pub(super) fn status(&mut self, n: usize) -> Box<Status> {
+        match self.ask(n, PeerCommand::Status) {
+            Ok(CommandData::Status(status)) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How many games of the other one are known to a node; `None`: its library is not.
+    pub(super) fn known_of(&self, n: usize, other: usize) -> Option<usize> {
+        let (engine, id) = (self.nodes[n].engine.as_ref().unwrap(), self.nodes[other].id);
+        let mut libraries = engine.parts.peers.libraries();
+        libraries.find(|(peer, ..)| *peer == id).map(|(_, _, library)| library.games().len())
     }
 
     pub(super) fn sight(&mut self, whose: usize, by: usize) {

@@ -1,5 +1,7 @@
 //! Why the disk, an archive or another machine refused something, in words for the user.
 
+use std::path::Path;
+
 /// Kinds of failed jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum JobErrorKind {
@@ -35,6 +37,11 @@ pub struct JobError {
     pub kind: JobErrorKind,
     /// What was tried, on what, and what the system said.
     pub message: String,
+}
+
+/// What became of a game directory that is not there any more: how every message about it begins.
+pub(crate) fn directory_is_gone(dir: &Path, reason: &str) -> String {
+    format!("the game directory {} is gone: {reason}", dir.display())
 }
 
 impl JobError {

@@ -14,7 +14,7 @@ use crate::fs::SpaceLedger;
 use crate::index::{GameDir, look_for, wall_ns};
 use crate::types::{
     ContentHash, DownloadId, DownloadPlan, Epoch, GameId, Job, JobDone, JobError, JobErrorKind, KeptFiles,
-    ManifestHash, OpenedLibrary, PreparedDownload, ScannedGame,
+    ManifestHash, OpenedLibrary, PreparedDownload, ScannedGame, directory_is_gone,
 };
 
 /// Most addresses of one name that are tried.
@@ -55,8 +55,7 @@ impl Home {
     /// What whatever was begun in a directory that is gone ends with.
     fn gone_error(&self) -> Option<JobError> {
         let Gone { path, reason } = self.gone.as_ref()?;
-        let message = format!("the game directory {} is gone: {reason}", path.display());
-        Some(JobError::new(JobErrorKind::DirectoryGone, message))
+        Some(JobError::new(JobErrorKind::DirectoryGone, directory_is_gone(path, reason)))
     }
 }
 

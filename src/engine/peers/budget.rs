@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Due, Peers, Presence};
+use super::{Due, Peer, Peers, Presence};
 use crate::api::{ErrorCode, LibraryTooLarge, PeerEvent};
 use crate::engine::core::Cx;
 use crate::engine::effect::Effect;
@@ -19,11 +19,17 @@ use crate::types::PeerId;
 /// A library that did not fit is not asked for before this.
 const TOO_LARGE_PAUSE: Duration = Duration::from_secs(600);
 
-/// What a library that was let go would take.
+/// What a library takes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TooLarge {
+struct Charge {
     bytes: usize,
     games: usize,
+}
+
+/// A library that was let go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLarge {
+    charge: Charge,
     /// It is not asked for before this.
     until: Instant,
 }
@@ -47,7 +53,7 @@ impl Peers {
         }
         self.interner.sweep();
         while self.library_bytes(peer, next) > budget {
-            let Some((most, charge)) = self.most_expensive(cx.now, peer, next) else { return true };
+            let Some((most, charge)) = self.most_expensive(peer, next) else { return true };
             self.put_aside(cx, most, charge);
             if most == peer {
                 return false;
@@ -57,10 +63,21 @@ impl Peers {
         true
     }
 
+    /// Every library that is kept, with this one in place of the peer's.
+    fn kept<'a>(
+        &'a self,
+        peer: PeerId,
+        next: &'a RemoteLibrary,
+    ) -> impl Iterator<Item = (PeerId, &'a Peer, &'a RemoteLibrary)> {
+        self.rows.iter().filter_map(move |(id, row)| {
+            let library = if *id == peer { Some(next) } else { row.library.as_ref() };
+            library.map(|library| (*id, row, library))
+        })
+    }
+
     /// What all libraries take, with this one in place of the peer's. Summaries that were let go count until they are swept out.
     fn library_bytes(&self, peer: PeerId, next: &RemoteLibrary) -> usize {
-        let others = self.rows.iter().filter(|(id, _)| **id != peer).filter_map(|(_, row)| row.library.as_ref());
-        self.interner.bytes() + others.chain([next]).map(RemoteLibrary::list_bytes).sum::<usize>()
+        self.interner.bytes() + self.kept(peer, next).map(|(.., library)| library.list_bytes()).sum::<usize>()
     }
 
     /// What all libraries take, but for what was let go and not swept out yet.
@@ -71,40 +88,35 @@ impl Peers {
         self.interner.bytes() + lists.sum::<usize>()
     }
 
-    /// Who is charged most at the address that is charged most, and how much.
-    fn most_expensive(&self, now: Instant, peer: PeerId, next: &RemoteLibrary) -> Option<(PeerId, TooLarge)> {
+    /// Who is charged most at the address that is charged most.
+    fn most_expensive(&self, peer: PeerId, next: &RemoteLibrary) -> Option<(PeerId, Charge)> {
         let mut by_address: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
         let mut charged = Vec::new();
-        for (id, row) in &self.rows {
-            let library = if *id == peer { Some(next) } else { row.library.as_ref() };
-            let Some(library) = library else { continue };
+        for (id, row, library) in self.kept(peer, next) {
             let (address, bytes) = (row.addr.map(|addr| addr.ip()), library.charge());
             *by_address.entry(address).or_default() += bytes;
-            charged.push((
-                address,
-                *id,
-                TooLarge { bytes, games: library.games().len(), until: now + TOO_LARGE_PAUSE },
-            ));
+            charged.push((address, id, Charge { bytes, games: library.games().len() }));
         }
-        let most = charged.into_iter().max_by_key(|(address, _, charge)| (by_address.get(address), charge.bytes))?;
-        Some((most.1, most.2))
+        let (_, id, charge) =
+            charged.into_iter().max_by_key(|(address, _, charge)| (by_address.get(address), charge.bytes))?;
+        Some((id, charge))
     }
 
     /// Lets go of a library, and tells whose it was.
-    fn put_aside(&mut self, cx: &mut Cx, peer: PeerId, too_large: TooLarge) {
+    fn put_aside(&mut self, cx: &mut Cx, peer: PeerId, charge: Charge) {
+        let until = cx.now + TOO_LARGE_PAUSE;
         let Some(row) = self.rows.get_mut(&peer) else { return };
+        tracing::debug!(%peer, ?charge, "library left out");
         row.library = None;
-        tracing::debug!(%peer, ?too_large, "library left out");
-        let is_news = row.too_large.replace(too_large).is_none();
-        let (hostname, addr) = (row.hostname.clone(), row.addr);
+        let is_news = row.too_large.replace(TooLarge { charge, until }).is_none();
+        let addr = row.addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
         self.rest(peer);
-        self.timers.set(Due::Resync(peer), too_large.until);
+        self.timers.set(Due::Resync(peer), until);
         cx.tell(Effect::SourcesChanged);
         cx.tell(Effect::Settled(peer));
         if is_news {
-            let name = hostname.unwrap_or_else(|| peer.to_string());
-            let addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
-            let TooLarge { bytes, games, .. } = too_large;
+            let name = self.hostname(&peer).unwrap_or_else(|| peer.to_string());
+            let Charge { bytes, games } = charge;
             let message = format!(
                 "the library of {name}{addr} is left out: its {games} games take {} KiB, more than is left of the {} KiB that the libraries of all \
                  other PCs may take together (limits.library_bytes)",
@@ -123,8 +135,8 @@ impl Peers {
     /// The connected peers whose libraries are left out, for the status.
     pub(in crate::engine) fn too_large(&self) -> Vec<LibraryTooLarge> {
         let rows = self.rows.iter().filter(|(_, row)| matches!(row.presence, Presence::Connected(_)));
-        let row = |(id, row): (&PeerId, &super::Peer)| {
-            let TooLarge { bytes, games, .. } = row.too_large?;
+        let row = |(id, row): (&PeerId, &Peer)| {
+            let Charge { bytes, games } = row.too_large?.charge;
             let (hostname, addr) = (row.hostname.clone(), row.addr);
             Some(LibraryTooLarge { peer_id: *id, hostname, addr, bytes, games })
         };

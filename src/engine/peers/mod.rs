@@ -496,8 +496,7 @@ impl Peers {
         const NAMED: usize = 3;
         let held_back = self.libraries().filter_map(|(peer, _, library)| {
             let summary = library.get(game).filter(|game| game.availability != Availability::Ready)?;
-            let hostname = self.rows.get(&peer).and_then(|row| row.hostname.clone());
-            let name = hostname.unwrap_or_else(|| peer.to_string());
+            let name = self.hostname(&peer).unwrap_or_else(|| peer.to_string());
             Some(match (&summary.not_shared, summary.availability) {
                 (Some(reason), _) => format!("{name} has it and does not share it: {reason}"),
                 (None, Availability::Downloading) => format!("{name} is downloading it"),

@@ -94,16 +94,14 @@ impl Peers {
         let Some(sync) = self.sync_mut(&peer) else { return };
         let is_new = sync.target != Some(target);
         sync.target = Some(target);
-        match sync.phase {
-            Phase::Asking { .. } => {}
-            Phase::Waiting if put_aside.is_some() => {
-                if let Some(until) = put_aside {
-                    self.timers.set(Due::Resync(peer), until);
-                }
+        match (sync.phase, put_aside) {
+            (Phase::Asking { .. }, _) => {}
+            (Phase::Waiting, Some(until)) => {
+                self.timers.set(Due::Resync(peer), until);
                 cx.tell(Effect::Settled(peer));
             }
-            Phase::Waiting if !is_new && resting => {}
-            Phase::InStep | Phase::Waiting => self.steer(cx, peer),
+            (Phase::Waiting, None) if !is_new && resting => {}
+            (Phase::InStep | Phase::Waiting, _) => self.steer(cx, peer),
         }
     }
 

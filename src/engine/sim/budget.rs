@@ -1,25 +1,7 @@
 //! How much memory the libraries of others may take, whatever they say.
 
 use super::*;
-use crate::api::Status;
-
 const BUDGET: u64 = 256 << 10;
-
-fn status(world: &mut World, n: usize) -> Box<Status> {
-    world.next += 1;
-    let id = world.next;
-    world.command(n, id, PeerCommand::Status);
-    match world.nodes[n].replies.remove(&id) {
-        Some(Ok(CommandData::Status(status))) => status,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// The number of games of each peer that are known to the first.
-fn known(world: &World) -> BTreeMap<PeerId, usize> {
-    let engine = world.nodes[0].engine.as_ref().unwrap();
-    engine.parts.peers.libraries().map(|(peer, _, library)| (peer, library.games().len())).collect()
-}
 
 fn used(world: &mut World) -> usize {
     world.nodes[0].engine.as_mut().unwrap().parts.peers.library_bytes_now()
@@ -45,9 +27,8 @@ fn party(nodes: usize) -> World {
 }
 
 fn assert_honest_are_known(world: &World) {
-    let known = known(world);
     for (n, games) in [(1, 20), (2, 20), (3, 40)] {
-        assert_eq!(known.get(&world.nodes[n].id), Some(&games), "pc-{n}");
+        assert_eq!(world.known_of(0, n), Some(games), "pc-{n}");
     }
 }
 
@@ -61,7 +42,7 @@ fn many_hostile_libraries_take_no_more_than_the_budget_and_nothing_from_the_hone
     world.run(Duration::from_secs(60));
     assert!(used(&mut world) <= BUDGET as usize, "{}", used(&mut world));
     assert_honest_are_known(&world);
-    let told = status(&mut world, 0);
+    let told = world.status(0);
     let named: BTreeSet<PeerId> = told.libraries_too_large.iter().map(|row| row.peer_id).collect();
     let hostile: BTreeSet<PeerId> = (4..12).map(|n| world.nodes[n].id).collect();
     assert!(named.is_subset(&hostile) && named.len() >= 6, "{named:?}");
@@ -88,8 +69,8 @@ fn many_hostile_libraries_take_no_more_than_the_budget_and_nothing_from_the_hone
         world.sight_all();
         world.run(Duration::from_secs(60));
     }
-    assert_eq!(known(&world).get(&world.nodes[4].id), Some(&251));
-    assert_eq!(status(&mut world, 0).libraries_too_large, []);
+    assert_eq!(world.known_of(0, 4), Some(251));
+    assert_eq!(world.status(0).libraries_too_large, []);
     assert_honest_are_known(&world);
 }
 
@@ -120,7 +101,7 @@ fn a_library_that_grows_by_deltas_is_held_to_the_budget_too() {
     world.run(Duration::from_secs(3));
     world.sight_all();
     world.run(Duration::from_secs(20));
-    assert_eq!(known(&world).get(&world.nodes[4].id), Some(&100));
+    assert_eq!(world.known_of(0, 4), Some(100));
     for wave in 1..10 {
         for game in 0..100 {
             let id = format!("{wave}-{game:05}-{}", "y".repeat(180));
@@ -129,7 +110,7 @@ fn a_library_that_grows_by_deltas_is_held_to_the_budget_too() {
         world.run(Duration::from_secs(10));
         assert!(used(&mut world) <= BUDGET as usize);
     }
-    assert_eq!(known(&world).get(&world.nodes[4].id), None);
-    assert_eq!(status(&mut world, 0).libraries_too_large[0].peer_id, world.nodes[4].id);
+    assert_eq!(world.known_of(0, 4), None);
+    assert_eq!(world.status(0).libraries_too_large[0].peer_id, world.nodes[4].id);
     assert_honest_are_known(&world);
 }

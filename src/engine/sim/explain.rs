@@ -6,11 +6,8 @@ use crate::api::{DownloadState, Explanation, SourceState};
 const BYTES: u64 = 40 * CHUNK_SIZE;
 
 fn explain(world: &mut World, n: usize, game: &str) -> Explanation {
-    world.next += 1;
-    let id = world.next;
-    world.command(n, id, PeerCommand::Explain { game: game.parse().unwrap() });
-    match world.nodes[n].replies.remove(&id) {
-        Some(Ok(CommandData::Explanation(why))) => *why,
+    match world.ask(n, PeerCommand::Explain { game: game.parse().unwrap() }) {
+        Ok(CommandData::Explanation(why)) => *why,
         other => panic!("{other:?}"),
     }
 }

@@ -150,3 +150,21 @@ fn answers_that_nobody_asked_for_change_nothing() {
         solo.feed(Input::MirrorAnswered { mirror: 7, ask: MirrorAsk::Index, result: Ok(MirrorNews::Index(None)) });
     assert_eq!(outputs, []);
 }
+
+#[test]
+fn a_game_that_only_a_mirror_has_is_explained() {
+    let mut solo = solo();
+    says(&mut solo, MirrorAsk::Index, Ok(MirrorNews::Index(None)));
+    solo.command(PeerCommand::GetGame { game: id("doom") });
+    says(&mut solo, MirrorAsk::Game(id("doom")), Ok(MirrorNews::Game(Some(summary("doom", "1")))));
+    let explain = |solo: &mut Solo, game: &str| {
+        let outputs = solo.command(PeerCommand::Explain { game: id(game) });
+        match replies(&outputs).pop() {
+            Some(Ok(CommandData::Explanation(why))) => why.reason,
+            Some(Err(error)) => format!("{:?}", error.code),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(explain(&mut solo, "doom"), "it is not being downloaded; it can be had from 1 source(s)");
+    assert_eq!(explain(&mut solo, "no-such-game"), "UnknownGame");
+}

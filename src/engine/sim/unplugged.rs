@@ -93,22 +93,6 @@ fn pair() -> World {
     world
 }
 
-fn status(world: &mut World, n: usize) -> Box<crate::api::Status> {
-    world.next += 1;
-    let id = world.next;
-    world.command(n, id, PeerCommand::Status);
-    match world.nodes[n].replies.remove(&id) {
-        Some(Ok(CommandData::Status(status))) => status,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn known_of(world: &World, n: usize, other: usize) -> usize {
-    let engine = world.nodes[n].engine.as_ref().unwrap();
-    let id = world.nodes[other].id;
-    engine.parts.peers.libraries().find(|(peer, ..)| *peer == id).map_or(0, |(_, _, library)| library.games().len())
-}
-
 fn told(world: &World, n: usize) -> Vec<&'static str> {
     let name = |event: &PeerEvent| match event {
         PeerEvent::GameDirectoryGone { .. } => Some("gone"),
@@ -122,13 +106,13 @@ fn told(world: &World, n: usize) -> Vec<&'static str> {
 #[test]
 fn a_drive_that_is_pulled_takes_its_games_along_and_brings_them_back() {
     let mut world = pair();
-    let before = status(&mut world, 0);
-    assert_eq!((before.games, before.game_dir_gone.as_deref(), known_of(&world, 1, 0)), (1, None, 1));
+    let before = world.status(0);
+    assert_eq!((before.games, before.game_dir_gone.as_deref(), world.known_of(1, 0)), (1, None, Some(1)));
     world.unplug(0);
     world.run(Duration::from_secs(60));
-    let while_gone = status(&mut world, 0);
+    let while_gone = world.status(0);
     assert_eq!((while_gone.games, while_gone.game_dir_gone.as_deref()), (0, Some("pulled")));
-    assert_eq!((known_of(&world, 1, 0), told(&world, 0)), (0, vec!["gone"]), "nobody is offered what is not there");
+    assert_eq!((world.known_of(1, 0), told(&world, 0)), (Some(0), vec!["gone"]), "nobody is offered what is not there");
     let game: GameId = "doom".parse().unwrap();
     world.command(0, 900_001, PeerCommand::Verify { game, repair: false });
     let refused = world.nodes[0].replies.remove(&900_001).unwrap().unwrap_err();
@@ -138,9 +122,9 @@ fn a_drive_that_is_pulled_takes_its_games_along_and_brings_them_back() {
     assert_eq!(told(&world, 0), ["gone"], "once");
     world.plug(0);
     world.run(Duration::from_secs(20));
-    let after = status(&mut world, 0);
+    let after = world.status(0);
     assert_eq!((after.library_epoch, after.games, after.game_dir_gone), (before.library_epoch, 1, None));
-    assert_eq!((known_of(&world, 1, 0), told(&world, 0)), (1, vec!["gone", "back"]));
+    assert_eq!((world.known_of(1, 0), told(&world, 0)), (Some(1), vec!["gone", "back"]));
 }
 
 #[test]
@@ -183,16 +167,16 @@ fn another_directory_can_be_named_and_the_same_one_too() {
     world.command(0, 900_001, PeerCommand::SetGameDir { path: PathBuf::from("/games") });
     world.run(Duration::from_secs(1));
     assert_eq!(world.nodes[0].replies.remove(&900_001).unwrap().unwrap_err().code, ErrorCode::GameDirectoryGone);
-    assert!(status(&mut world, 0).game_dir_gone.is_some());
+    assert!(world.status(0).game_dir_gone.is_some());
     world.command(0, 900_002, PeerCommand::SetGameDir { path: PathBuf::from("/games-2") });
     world.run(Duration::from_secs(5));
     assert!(world.nodes[0].replies.remove(&900_002).unwrap().is_ok());
-    let now = status(&mut world, 0);
+    let now = world.status(0);
     assert_eq!((now.game_dir, now.game_dir_gone), (PathBuf::from("/games-2"), None));
     world.plug(0);
     world.command(0, 900_003, PeerCommand::SetGameDir { path: PathBuf::from("/games") });
     world.run(Duration::from_secs(5));
-    assert_eq!((status(&mut world, 0).games, known_of(&world, 1, 0)), (1, 1));
+    assert_eq!((world.status(0).games, world.known_of(1, 0)), (1, Some(1)));
 }
 
 #[test]
@@ -212,11 +196,11 @@ fn a_loss_that_is_found_while_another_directory_is_opened_is_not_forgotten() {
     world.unplug(0);
     world.run(Duration::from_secs(120));
     assert!(world.nodes[0].replies.remove(&900_001).unwrap().is_err());
-    assert!(status(&mut world, 0).game_dir_gone.is_some());
-    assert_eq!(known_of(&world, 1, 0), 0);
+    assert!(world.status(0).game_dir_gone.is_some());
+    assert_eq!(world.known_of(1, 0), Some(0));
     world.plug(0);
     world.run(Duration::from_secs(20));
-    assert_eq!((known_of(&world, 1, 0), status(&mut world, 0).game_dir_gone), (1, None));
+    assert_eq!((world.known_of(1, 0), world.status(0).game_dir_gone), (Some(1), None));
 }
 
 #[test]
@@ -231,5 +215,5 @@ fn a_game_that_waits_for_its_hashes_costs_nothing_while_the_drive_is_gone_and_no
     let before = world.outputs;
     world.run(Duration::from_secs(300));
     assert!(world.outputs - before < 1_000, "{} outputs", world.outputs - before);
-    assert!(status(&mut world, 0).game_dir_gone.is_some());
+    assert!(world.status(0).game_dir_gone.is_some());
 }

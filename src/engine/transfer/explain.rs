@@ -56,7 +56,8 @@ impl Download {
                 (None, source) => idle(common, fetching, source),
             };
             let bytes_per_second = source.map_or(0, |source| source.rate as u64);
-            SourceExplanation { peer_id, hostname: None, url: None, state, reason, runs, bytes_per_second }
+            let url = cx.config.mirror(peer_id).cloned();
+            SourceExplanation { peer_id, hostname: None, url, state, reason, runs, bytes_per_second }
         });
         Explanation { game: self.game().clone(), state, reason, sources: sources.collect() }
     }

@@ -610,6 +610,6 @@ fn check_known(cx: &TransferCx<'_>, game: &GameId) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn unknown_game(game: &GameId) -> CommandError {
+pub(super) fn unknown_game(game: &GameId) -> CommandError {
     CommandError::new(ErrorCode::UnknownGame, format!("neither this library nor any peer's lists {game}"))
 }

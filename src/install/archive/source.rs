@@ -1,6 +1,6 @@
 //! An archive's file as decoders read it.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use super::context::Context;
 use super::sniff::{ArchiveSet, Part};
@@ -86,20 +86,28 @@ impl Source {
     }
 }
 
-impl Read for Source {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
-        }
+impl BufRead for Source {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let held = self.from..self.from.saturating_add(self.held as u64);
         if !held.contains(&self.at) {
             self.fill()?;
         }
         let skip = usize::try_from(self.at.saturating_sub(self.from)).unwrap_or(usize::MAX);
-        let rest = self.buffer.get(skip..self.held).unwrap_or_default();
-        let n = rest.len().min(out.len());
-        out[..n].copy_from_slice(&rest[..n]);
-        self.at += n as u64;
+        Ok(self.buffer.get(skip..self.held).unwrap_or_default())
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes as u64;
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let n = self.fill_buf()?.read(out)?;
+        self.consume(n);
         Ok(n)
     }
 }

@@ -160,9 +160,9 @@ fn is_harmless(key: &str, value: &[u8], global: bool) -> bool {
 fn decoder(source: Source, codec: Codec, limits: &ArchiveLimits) -> io::Result<Box<dyn Read>> {
     Ok(match codec {
         Codec::Plain => Box::new(source),
-        Codec::Gzip => Box::new(Members::<GzDecoder<_>>::of(source)),
+        Codec::Gzip => Box::new(Members::of(source, GzDecoder::new, GzDecoder::into_inner)),
         Codec::Xz => Box::new(BufReader::new(lzma_rust2::XzReader::new(source, true))),
-        Codec::Bzip2 => Box::new(Members::<BzDecoder<_>>::of(source)),
+        Codec::Bzip2 => Box::new(Members::of(source, BzDecoder::new, BzDecoder::into_inner)),
         Codec::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(source)?;
             // As a power of two; from 27 on only on request.
@@ -172,66 +172,47 @@ fn decoder(source: Source, codec: Codec, limits: &ArchiveLimits) -> io::Result<B
     })
 }
 
-/// What gzip and bzip2 call a member: several may stand one behind the other, and are one stream.
-trait Member: Read {
-    fn begin(at: BufReader<Source>) -> Self;
-    fn end(self) -> BufReader<Source>;
-}
-
-impl Member for GzDecoder<BufReader<Source>> {
-    fn begin(at: BufReader<Source>) -> Self {
-        Self::new(at)
-    }
-
-    fn end(self) -> BufReader<Source> {
-        self.into_inner()
-    }
-}
-
-impl Member for BzDecoder<BufReader<Source>> {
-    fn begin(at: BufReader<Source>) -> Self {
-        Self::new(at)
-    }
-
-    fn end(self) -> BufReader<Source> {
-        self.into_inner()
-    }
-}
-
-/// Members to the end of the file. Zeros behind one are passed over: tapes, and programs that write whole blocks, leave them.
+/// Several members (of gzip, of bzip2) stand one behind the other, and are one stream. Zeros behind one are passed over: tapes, and programs
+/// that write whole blocks, leave them.
 struct Members<M> {
     /// `None`: the end was reached.
     now: Option<M>,
+    begin: fn(Source) -> M,
+    end: fn(M) -> Source,
 }
 
-impl<M: Member> Members<M> {
-    fn of(source: Source) -> Self {
-        Self { now: Some(M::begin(BufReader::new(source))) }
+impl<M> Members<M> {
+    fn of(source: Source, begin: fn(Source) -> M, end: fn(M) -> Source) -> Self {
+        Self { now: Some(begin(source)), begin, end }
     }
 }
 
-impl<M: Member> Read for Members<M> {
+impl<M: Read> Read for Members<M> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.now {
             let n = member.read(out)?;
             if n > 0 || out.is_empty() {
                 return Ok(n);
             }
-            let mut rest = self.now.take().map(M::end);
-            while let Some(at) = &mut rest {
-                let ahead = at.fill_buf()?;
-                let zeros = ahead.iter().take_while(|byte| **byte == 0).count();
-                let (is_end, goes_on) = (ahead.is_empty(), zeros < ahead.len());
-                at.consume(zeros);
-                if is_end {
-                    rest = None;
-                } else if goes_on {
-                    break;
-                }
-            }
-            self.now = rest.map(M::begin);
+            let Some(mut source) = self.now.take().map(self.end) else { return Ok(0) };
+            self.now = if is_more_than_zeros(&mut source)? { Some((self.begin)(source)) } else { None };
         }
         Ok(0)
+    }
+}
+
+/// Whether something other than zeros follows; goes on to there.
+fn is_more_than_zeros(source: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let ahead = source.fill_buf()?;
+        if ahead.is_empty() {
+            return Ok(false);
+        }
+        let (len, zeros) = (ahead.len(), ahead.iter().take_while(|byte| **byte == 0).count());
+        source.consume(zeros);
+        if zeros < len {
+            return Ok(true);
+        }
     }
 }
 

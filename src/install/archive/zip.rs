@@ -1,7 +1,7 @@
 //! ZIP, also with more than 4 GiB.
 
 use std::collections::HashSet;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use xxhash_rust::xxh3::xxh3_128;
 use zip::ZipArchive;
@@ -79,17 +79,16 @@ fn refuse_files_listed_twice(source: &mut Source, directory: u64) -> Step<()> {
     const LENGTHS: [usize; 3] = [24, 26, 28];
     let failed = |e: io::Error| io_words(&e);
     source.seek(SeekFrom::Start(directory)).map_err(failed)?;
-    let (mut reader, mut seen) = (BufReader::new(source), HashSet::new());
-    let (mut signature, mut header) = ([0; SIGNATURE.len()], [0; HEADER]);
+    let (mut signature, mut header, mut seen) = ([0; SIGNATURE.len()], [0; HEADER], HashSet::new());
     loop {
-        reader.read_exact(&mut signature).map_err(failed)?;
+        source.read_exact(&mut signature).map_err(failed)?;
         if signature != SIGNATURE {
             return Ok(());
         }
-        reader.read_exact(&mut header).map_err(failed)?;
+        source.read_exact(&mut header).map_err(failed)?;
         let [name, extra, comment] = LENGTHS.map(|at| usize::from(u16::from_le_bytes([header[at], header[at + 1]])));
         let mut rest = vec![0; name + extra + comment];
-        reader.read_exact(&mut rest).map_err(failed)?;
+        source.read_exact(&mut rest).map_err(failed)?;
         rest.truncate(name);
         if !rest.ends_with(b"/") && !rest.ends_with(b"\\") && !seen.insert(xxh3_128(&rest)) {
             return Err(format!("two entries have the same name {:?}", String::from_utf8_lossy(&rest)));
