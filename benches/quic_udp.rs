@@ -91,9 +91,15 @@ impl Node {
 
     fn turn(&mut self) {
         self.endpoint.flush(Instant::now());
-        let wait = match self.endpoint.wants_turn() {
+        let mut now = Instant::now();
+        if let Some(until) = self.endpoint.rests_until(now) {
+            let timeout = self.endpoint.next_timeout(now).unwrap_or(until);
+            std::thread::sleep(until.min(timeout).saturating_duration_since(now));
+            now = Instant::now();
+        }
+        let wait = match self.endpoint.wants_turn(now) {
             true => Some(Duration::ZERO),
-            false => self.endpoint.next_timeout().map(|at| at.saturating_duration_since(Instant::now())),
+            false => self.endpoint.next_timeout(now).map(|at| at.saturating_duration_since(now)),
         };
         self.polls += 1;
         self.poll.poll(&mut self.polled, wait).unwrap();

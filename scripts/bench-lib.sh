@@ -70,6 +70,20 @@ shape() {
     tc -n "$TAG-$1" qdisc replace dev eth0 root tbf rate "${mbit}mbit" burst $((mbit * 250 < 32768 ? 32768 : mbit * 250))b limit 1mb
 }
 
+# wire N RATE: the same as a network card and a cable do it: every packet leaves at its own time, and no end puts packets together. The
+# card's queue is as long as that of `shape`. The kernel of the sender works for each packet: look at the receiver, and at counts.
+wire() {
+    local mbit=${2%mbit} mtu=${MTU:-1500} off="gso off tso off gro off"
+    [[ $mbit =~ ^[0-9]+$ ]] || die "a rate in mbit, such as 1000mbit, not $2"
+    need ethtool=ethtool tc=iproute2
+    # shellcheck disable=SC2086 # words
+    on "$1" ethtool -K eth0 $off >/dev/null
+    # shellcheck disable=SC2086
+    nsenter --net="/run/netns/$TAG-sw" -- ethtool -K "p$1" $off >/dev/null
+    # Two packets: less could never send the second one in time.
+    tc -n "$TAG-$1" qdisc replace dev eth0 root tbf rate "${mbit}mbit" burst "$((2 * (mtu + 100)))b" limit 1mb
+}
+
 # on N COMMAND…: runs it on host N; costs less than `ip netns exec`, which mounts /sys anew.
 on() { nsenter --net="/run/netns/$TAG-$1" -- "${@:2}"; }
 
@@ -166,9 +180,9 @@ games() {
 # hashed N: waits until daemon N has hashed its library, which it does once, in the background.
 hashed() { while [ "$(ask "$1" status | jq .hash_queue)" != 0 ]; do sleep 0.2; done; }
 
-# acquaint N: connects daemon N with daemon 1, which listens on port 7700, and waits until it knows what that one has.
+# acquaint N [ADDR]: connects daemon N with the daemon there (10.77.0.1:7700), and waits until it knows what that one has.
 acquaint() {
-    tell "$1" '{"id":1,"cmd":"connect","addr":"10.77.0.1:7700"}'
+    tell "$1" "{\"id\":1,\"cmd\":\"connect\",\"addr\":\"${2:-10.77.0.1:7700}\"}"
     tell "$1" '{"id":2,"cmd":"wait-peers","count":1,"timeout_ms":30000}'
     await "$1" '.id == 2 and .type == "result"' >/dev/null
 }
@@ -191,6 +205,15 @@ quit() {
 cpu() {
     local pid
     for pid in "$@"; do sed 's/.*) //' "/proc/$pid/stat"; done | awk -v hz="$(getconf CLK_TCK)" '{ s += $12 + $13 + $14 + $15 } END { printf "%.2f\n", s / hz }'
+}
+
+# sleeps PID [THREAD]: how often a process (its main thread), or its thread of that name, has gone to sleep so far.
+sleeps() {
+    local task
+    for task in "/proc/$1/task/"*; do
+        if [ "${2:-}" = "" ] && [ "${task##*/}" != "$1" ]; then continue; fi
+        if [ -z "${2:-}" ] || [ "$(<"$task/comm")" = "$2" ]; then awk '/^voluntary/ { print $2 }' "$task/status"; fi
+    done
 }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }

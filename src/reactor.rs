@@ -2,7 +2,8 @@
 //!
 //! # One turn
 //!
-//! 1. Poll until the earliest deadline of the engine, the connections and the streams.
+//! 1. Let packets gather, if many come one by one; then poll until the earliest deadline of the engine, the connections and the
+//!    streams.
 //! 2. Take messages of the other threads: commands, sightings, file events, finished work.
 //! 3. Read the sockets until they would block, or until the budget is used up (then the next poll does not wait).
 //! 4. Fire due timers, whether or not there were events.
@@ -279,12 +280,16 @@ impl Reactor {
         self.streams.limit_upload(self.config.rates.max_upload);
         let mut more = false;
         let mut sleep = Sleep::new(now);
+        self.wake.runs_here();
         loop {
             self.decide(now);
             if self.stopping.is_some_and(|at| at <= now) {
                 break;
             }
-            let timeout = if more { Some(Duration::ZERO) } else { self.timeout(now) };
+            if !more {
+                now = self.rest(now);
+            }
+            let timeout = if more || self.endpoint.wants_turn(now) { Some(Duration::ZERO) } else { self.timeout(now) };
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -314,7 +319,7 @@ impl Reactor {
             self.report_sent(now);
             self.take_measures(now);
             self.trim(now);
-            more |= self.endpoint.wants_turn() || !self.inputs.is_empty();
+            more |= self.endpoint.wants_turn(now) || !self.inputs.is_empty();
         }
         self.close(now);
     }
@@ -332,11 +337,27 @@ impl Reactor {
         }
     }
 
+    /// Lets packets gather, if the endpoint wants that: sleeps past the poll, which would report each of them. Timers, and whoever
+    /// wakes the reactor, end the sleep. The time afterwards.
+    fn rest(&mut self, now: Instant) -> Instant {
+        if self.endpoint.rests_until(now).is_none() {
+            return now;
+        }
+        // The turn itself took a part of it.
+        let now = now_outside_the_engine();
+        let Some(until) = self.endpoint.rests_until(now) else { return now };
+        let rest = (until - now).min(self.timeout(now).unwrap_or(Duration::MAX));
+        if !rest.is_zero() {
+            std::thread::park_timeout(rest);
+        }
+        now_outside_the_engine()
+    }
+
     /// How long to poll at most; `None`: until something happens.
     fn timeout(&mut self, now: Instant) -> Option<Duration> {
         let next = [
             self.engine.poll_timeout(),
-            self.endpoint.next_timeout(),
+            self.endpoint.next_timeout(now),
             self.streams.next_deadline(),
             self.stopping,
             self.sent_report_at,

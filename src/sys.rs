@@ -43,3 +43,6 @@ pub(crate) const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" }
 
 /// Whether names of interfaces that say nothing else are those of cables.
 pub(crate) const PLAIN_NAMES_ARE_WIRED: bool = cfg!(target_os = "linux");
+
+/// Whether a sleep of a fraction of a millisecond takes about as long as it was asked for. On Windows it can take 15.6 ms.
+pub(crate) const FINE_SLEEP: bool = !cfg!(windows);

@@ -12,19 +12,18 @@ use ring::rand::SystemRandom;
 
 use super::closing::Farewells;
 use super::connection::{Connection, MAX_PAYLOAD, MIN_PAYLOAD, Origin, Path, Phase, TRAIN_BUFFER};
+use super::gather::Gather;
 use super::guard::Guard;
 use super::retry::Tokens;
 use super::slots::{RandomKey, Slot};
-use super::socket::{
-    INBOX_BUFFERS, Inbox, PARTIAL_IS_EMPTY, Route, Socket, bind_all, canonical, look_up_route, with_scope_of,
-};
+use super::socket::{Inbox, PARTIAL_IS_EMPTY, Route, Socket, bind_all, canonical, look_up_route, with_scope_of};
 use super::timers::Timers;
 use super::tls::{self, SharedBytes};
 use super::{BindError, ConnHandle, ConnectionStats, EndpointStats, Event, Recv, SendError};
 use crate::aligned::AlignedBytes;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::sys::Wakeup;
+use crate::sys::{FINE_SLEEP, Wakeup};
 use crate::types::{PartyProofs, PeerId};
 
 /// Packets read from one socket in one turn; then the other parts of the loop get theirs.
@@ -55,6 +54,9 @@ pub struct Endpoint {
     pub(super) dirty: VecDeque<usize>,
     pub(super) touched: Vec<usize>,
     inbox: Option<Inbox>,
+    gather: Gather,
+    /// When the first of the connections that the pacer holds back may go on.
+    pub(super) paced: Option<Instant>,
     pub(super) scratch: AlignedBytes,
     pub(super) stats: EndpointStats,
 }
@@ -119,6 +121,8 @@ impl Endpoint {
             dirty: VecDeque::new(),
             touched: Vec::new(),
             inbox: Some(Inbox::new()),
+            gather: Gather::default(),
+            paced: None,
             scratch: AlignedBytes::zeroed(TRAIN_BUFFER),
             stats: EndpointStats::default(),
         })
@@ -145,11 +149,17 @@ impl Endpoint {
         }
     }
 
-    /// Reads what the sockets have, up to a budget. Whether the budget was used up and there is more.
+    /// Reads what the sockets have, up to a budget, unless they [rest](Endpoint::rests_until). Whether the budget was used up and
+    /// there is more.
     pub fn receive(&mut self, now: Instant) -> bool {
+        if self.rests_until(now).is_some() {
+            return false;
+        }
+        let before = (self.stats.packets_received, self.stats.trains_received);
         let Some(mut inbox) = self.inbox.take() else {
             return false;
         };
+        inbox.expect_single(self.gather.is_single());
         for index in 0..self.sockets.len() {
             let mut budget = RECEIVE_BUDGET;
             while budget > 0 {
@@ -160,7 +170,7 @@ impl Endpoint {
                 match socket.receive(&mut inbox) {
                     Ok(count) => {
                         // Another call would only say so.
-                        socket.readable &= count == INBOX_BUFFERS || !PARTIAL_IS_EMPTY;
+                        socket.readable &= inbox.is_full(count) || !PARTIAL_IS_EMPTY;
                         let packets = self.route_trains(&mut inbox, count, index, now);
                         budget = budget.saturating_sub(packets.max(1));
                     }
@@ -176,7 +186,10 @@ impl Endpoint {
         }
         self.inbox = Some(inbox);
         self.settle_touched(now);
-        self.sockets.iter().any(|socket| socket.readable)
+        let more = self.is_readable();
+        let after = (self.stats.packets_received, self.stats.trains_received);
+        self.gather.looked(after.0 - before.0, after.1 - before.1, more, now);
+        more
     }
 
     /// Lets every deadline that has come take effect.
@@ -195,14 +208,28 @@ impl Endpoint {
         }
     }
 
-    /// The earliest time at which [`Endpoint::fire_timers`] may have something to do.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+    /// The earliest time at which [`Endpoint::fire_timers`] or [`Endpoint::receive`] has something to do, whatever the poll says.
+    pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let look = self.is_readable().then(|| self.rests_until(now).unwrap_or(now));
+        self.timers.next().into_iter().chain(look).min()
     }
 
     /// Whether there is work left that waits for nothing: poll without waiting.
-    pub fn wants_turn(&self) -> bool {
-        !self.dirty.is_empty() || !self.events.is_empty() || self.sockets.iter().any(|socket| socket.readable)
+    pub fn wants_turn(&self, now: Instant) -> bool {
+        !self.dirty.is_empty() || !self.events.is_empty() || (self.is_readable() && self.rests_until(now).is_none())
+    }
+
+    fn is_readable(&self) -> bool {
+        self.sockets.iter().any(|socket| socket.readable)
+    }
+
+    /// Until when [`Endpoint::receive`] leaves the sockets alone, so that packets gather meanwhile: whoever can sleep until then
+    /// without the poll saves a wake-up for each of them. `None`: poll.
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        if !FINE_SLEEP || self.sockets.iter().any(Socket::is_blocked) {
+            return None;
+        }
+        self.gather.rests_until(self.paced, now)
     }
 
     /// Sends what there is to send: what was kept first, then every connection with something new once.

@@ -155,7 +155,11 @@ impl Endpoint {
             false => connection.flush(socket, &mut self.scratch, now, &mut self.stats),
         };
         match flushed {
-            Flushed::Idle | Flushed::Paced => {}
+            Flushed::Idle => {}
+            Flushed::Paced => {
+                let before = self.paced.filter(|&at| at > now);
+                self.paced = before.into_iter().chain(connection.paced_until).min();
+            }
             Flushed::More => {
                 connection.dirty = true;
                 self.dirty.push_back(slot);

@@ -21,7 +21,8 @@
 //! One turn of the caller's loop: poll with [`Endpoint::next_timeout`] (zero if [`Endpoint::wants_turn`]), hand every event
 //! of the tokens to [`Endpoint::on_ready`], then [`Endpoint::receive`], [`Endpoint::fire_timers`], drain
 //! [`Endpoint::poll_event`] and act on it, and [`Endpoint::flush`]. Everything that arrived is thus answered by one
-//! acknowledgement: an acknowledgement for each packet costs four times as much.
+//! acknowledgement: an acknowledgement for each packet costs four times as much. Where packets come one by one the sockets are
+//! left alone for a moment after each look: whoever sleeps until [`Endpoint::rests_until`], past the poll, saves a wake-up for each.
 //!
 //! # Rules that hold everywhere
 //!
@@ -33,6 +34,7 @@
 mod closing;
 mod connection;
 mod endpoint;
+mod gather;
 mod guard;
 mod lifecycle;
 mod retry;

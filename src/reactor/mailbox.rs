@@ -1,22 +1,39 @@
 //! How other threads reach the reactor: bounded queues, and one waker for all of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-/// Wakes the reactor's poll; cheap to clone.
+/// Wakes the reactor, from its poll or from its rest; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Wake(Arc<mio::Waker>);
+pub(crate) struct Wake(Arc<Bell>);
+
+struct Bell {
+    poll: mio::Waker,
+    /// The reactor's; unset until it runs.
+    thread: OnceLock<Thread>,
+}
 
 impl Wake {
-    pub(crate) fn new(waker: mio::Waker) -> Self {
-        Self(Arc::new(waker))
+    pub(crate) fn new(poll: mio::Waker) -> Self {
+        Self(Arc::new(Bell { poll, thread: OnceLock::new() }))
+    }
+
+    /// The calling thread is the reactor's: what wakes its poll also ends its [`std::thread::park`].
+    pub(crate) fn runs_here(&self) {
+        // A second reactor has no way to this waker.
+        let _ = self.0.thread.set(std::thread::current());
     }
 
     /// Makes the reactor take its next turn now.
     pub(crate) fn wake(&self) {
-        if let Err(error) = self.0.wake() {
+        if let Err(error) = self.0.poll.wake() {
             tracing::warn!(%error, "cannot wake the reactor");
+        }
+        // After the poll's, which the reactor looks at when it gets up.
+        if let Some(thread) = self.0.thread.get() {
+            thread.unpark();
         }
     }
 }

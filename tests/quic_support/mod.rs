@@ -86,9 +86,10 @@ impl Node {
 
     pub fn turn_for(&mut self, at_most: Duration) {
         self.endpoint.flush(Instant::now());
-        let wait = match self.endpoint.wants_turn() {
+        let now = Instant::now();
+        let wait = match self.endpoint.wants_turn(now) {
             true => Duration::ZERO,
-            false => self.endpoint.next_timeout().map_or(at_most, |at| at.saturating_duration_since(Instant::now())),
+            false => self.endpoint.next_timeout(now).map_or(at_most, |at| at.saturating_duration_since(now)),
         };
         self.poll.poll(&mut self.polled, Some(wait.min(at_most))).unwrap();
         for event in &self.polled {

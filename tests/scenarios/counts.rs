@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree};
+use crate::support::{CHUNK, Daemon, GameSpec, Home, Host, Lan, Options, assert_same_tree, available};
 
 /// Downloads 64 chunks over loopback in packets as they are on a LAN. Answers the metrics of source and target.
 fn download(options: &Options) -> (Value, Value) {
@@ -47,4 +47,31 @@ fn without_segmentation_offload_every_packet_is_sent_alone() {
     let (sent, _) = download(&Options::local().set("transport.send_offload", "false"));
     let (packets, calls) = (number(&sent, "packets_sent"), number(&sent, "send_calls"));
     assert!(calls >= packets, "{calls} calls sent {packets} packets");
+}
+
+/// On a link on which every packet comes alone, a loop that woke up for each of them found two at a time, and acknowledged each time.
+#[test]
+fn packets_that_come_one_by_one_are_received_in_bundles() {
+    if !available("packets_that_come_one_by_one_are_received_in_bundles", &["netns"]) {
+        return;
+    }
+    let lan = Lan::new();
+    let hosts: [Host; 2] = [lan.host("source"), lan.host("target")];
+    hosts.iter().for_each(|host| host.wire_mbit(200));
+    let spec = GameSpec::new("doom").file("doom.pak", 64 * CHUNK);
+    let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
+    let a = Daemon::start(&source, &Options::on(&hosts[0]));
+    a.wait_hashed();
+    let b = Daemon::start(&home, &Options::on(&hosts[1]));
+    b.wait_peers(1);
+    b.download("doom");
+    assert_same_tree(&source.game("doom"), &home.game("doom"));
+    let received = b.ok(serde_json::json!({"cmd": "metrics"}));
+    let (arrived, calls) = (number(&received, "packets_received"), number(&received, "receive_calls"));
+    assert!(arrived >= spec.bytes() / 1472, "the game came in small packets: {received}");
+    let wakeups = received["wakeups"].as_u64().unwrap();
+    assert!(arrived >= 5 * wakeups, "{wakeups} wake-ups for {arrived} packets");
+    assert!(arrived >= 4 * calls, "{calls} calls received {arrived} packets");
+    let acks = number(&received, "packets_sent");
+    assert!(arrived >= 5 * acks, "{acks} packets back for {arrived}");
 }

@@ -98,6 +98,13 @@ impl Host {
         Host { netns: self.netns.clone(), addr }
     }
 
+    /// What it sends leaves as from a network card: every packet alone, at its own time. A burst of two packets makes the kernel
+    /// cut trains, which would travel whole otherwise.
+    pub(crate) fn wire_mbit(&self, mbit: u32) {
+        ip(&format!("-n {} link set dev eth0 gso_max_segs 1", self.netns));
+        run("tc", &format!("-n {} qdisc replace dev eth0 root tbf rate {mbit}mbit burst 3200b limit 1mb", self.netns));
+    }
+
     /// Limits what it sends.
     pub(crate) fn shape_mbit(&self, mbit: u32) {
         run(
