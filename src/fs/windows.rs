@@ -42,7 +42,7 @@ pub(super) fn open_root(path: &Path) -> io::Result<Handle> {
 impl Handle {
     /// Opens a directory beneath this one. `rel`: checked components, `/`-separated.
     pub(super) fn open_dir(&self, rel: &str) -> io::Result<Handle> {
-        self.in_parent(rel, |dir, name| step(dir, name)).map(Handle)
+        self.in_parent(rel, step).map(Handle)
     }
 
     /// Which volume it lies on, and its number there.
