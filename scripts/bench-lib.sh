@@ -218,17 +218,22 @@ sleeps() {
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
+# What tables are made with: the tools of the runs in the order of their first run, and rows of texts as aligned columns.
+JQ_TABLES='
+    def median: sort | if length % 2 == 1 then .[(length - 1) / 2] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+    def tools: reduce .[].tool as $t ([]; if index([$t]) then . else . + [$t] end);
+    def columns: (transpose | map(map(length) | max)) as $widths
+        | .[] | [., $widths] | transpose | map(.[0] + " " * (.[1] - (.[0] | length))) | join("  ") | sub(" +$"; "");'
+
 # table REFERENCE WAY FILE: the runs in FILE (a JSON object each: `tool`, `name`, `mb_per_s`, `cpu_s_per_gib`) as a table: medians
 # and ranges of each tool, and how it and REFERENCE compare: WAY=over is REFERENCE / tool, WAY=under tool / REFERENCE. Such a
 # ratio is made of each round, because the machine is faster in one than in another; its median and range are shown.
 table() {
-    jq -rs --arg reference "$1" --arg way "$2" '
-        def median: sort | if length % 2 == 1 then .[(length - 1) / 2] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+    jq -rs --arg reference "$1" --arg way "$2" "$JQ_TABLES"'
         def number(digits): . * pow(10; digits) | round / pow(10; digits) | tostring
             | if digits > 0 then (split(".") + ["0"]) as [$i, $f] | $i + "." + ($f + "000")[:digits] else . end;
         def spread(digits): [(median | number(digits)), "\(min | number(digits))–\(max | number(digits))"];
         def ratio(own; other): [own, other] | transpose | map(if $way == "over" then .[1] / .[0] else .[0] / .[1] end) | spread(2) | "\(.[0]) (\(.[1]))";
-        def tools: reduce .[].tool as $t ([]; if index([$t]) then . else . + [$t] end);
         . as $runs
         | def of(tool; key): [$runs[] | select(.tool == tool)[key]];
         [tools[] as $t
@@ -238,8 +243,7 @@ table() {
               else [ratio(of($t; "mb_per_s"); of($reference; "mb_per_s")), ratio(of($t; "cpu_s_per_gib"); of($reference; "cpu_s_per_gib"))] end]
         | [["tool", "MB/s", "range", "CPU s/GiB", "range"]
             + if $way == "over" then ["\($reference)/it: rate", "CPU"] else ["it/\($reference): rate", "CPU"] end] + .
-        | (transpose | map(map(length) | max)) as $widths
-        | .[] | [., $widths] | transpose | map(.[0] + " " * (.[1] - (.[0] | length))) | join("  ") | sub(" +$"; "")' "$3"
+        | columns' "$3"
 }
 
 # results FILE KEY=VALUE…: the runs in FILE with what they were run on and the given keys (the values are JSON), as one JSON object.

@@ -289,7 +289,7 @@ impl Reactor {
             if !more {
                 now = self.rest(now);
             }
-            let timeout = if more || self.endpoint.wants_turn(now) { Some(Duration::ZERO) } else { self.timeout(now) };
+            let timeout = if more { Some(Duration::ZERO) } else { self.timeout(now) };
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -340,13 +340,10 @@ impl Reactor {
     /// Lets packets gather, if the endpoint wants that: sleeps past the poll, which would report each of them. Timers, and whoever
     /// wakes the reactor, end the sleep. The time afterwards.
     fn rest(&mut self, now: Instant) -> Instant {
-        if self.endpoint.rests_until(now).is_none() {
-            return now;
-        }
+        let Some(until) = self.endpoint.rests_until(now) else { return now };
         // The turn itself took a part of it.
         let now = now_outside_the_engine();
-        let Some(until) = self.endpoint.rests_until(now) else { return now };
-        let rest = (until - now).min(self.timeout(now).unwrap_or(Duration::MAX));
+        let rest = until.saturating_duration_since(now).min(self.timeout(now).unwrap_or(Duration::MAX));
         if !rest.is_zero() {
             std::thread::park_timeout(rest);
         }

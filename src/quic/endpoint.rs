@@ -16,7 +16,10 @@ use super::gather::Gather;
 use super::guard::Guard;
 use super::retry::Tokens;
 use super::slots::{RandomKey, Slot};
-use super::socket::{Inbox, PARTIAL_IS_EMPTY, Route, Socket, bind_all, canonical, look_up_route, with_scope_of};
+use super::socket::{
+    INBOX_BUFFERS, INBOX_BUFFERS_FOR_TRAINS, Inbox, PARTIAL_IS_EMPTY, Route, Socket, bind_all, canonical,
+    look_up_route, with_scope_of,
+};
 use super::timers::Timers;
 use super::tls::{self, SharedBytes};
 use super::{BindError, ConnHandle, ConnectionStats, EndpointStats, Event, Recv, SendError};
@@ -159,7 +162,7 @@ impl Endpoint {
         let Some(mut inbox) = self.inbox.take() else {
             return false;
         };
-        inbox.expect_single(self.gather.is_single());
+        let buffers = if self.gather.is_single() { INBOX_BUFFERS } else { INBOX_BUFFERS_FOR_TRAINS };
         for index in 0..self.sockets.len() {
             let mut budget = RECEIVE_BUDGET;
             while budget > 0 {
@@ -167,10 +170,10 @@ impl Endpoint {
                     break;
                 };
                 self.stats.receive_calls += 1;
-                match socket.receive(&mut inbox) {
+                match socket.receive(&mut inbox, buffers) {
                     Ok(count) => {
                         // Another call would only say so.
-                        socket.readable &= inbox.is_full(count) || !PARTIAL_IS_EMPTY;
+                        socket.readable &= count == buffers || !PARTIAL_IS_EMPTY;
                         let packets = self.route_trains(&mut inbox, count, index, now);
                         budget = budget.saturating_sub(packets.max(1));
                     }

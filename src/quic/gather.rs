@@ -60,6 +60,8 @@ struct Flow {
     /// When a look found packets last.
     heard: Instant,
     window: Count,
+    /// Those that the packets of the window came in.
+    trains: u64,
     /// Packets per second, smoothed; 0: no window is over yet.
     rate: f64,
     /// Packets a train, smoothed.
@@ -72,12 +74,11 @@ struct Flow {
     best: f64,
 }
 
-/// What came since a moment.
+/// Packets since a moment.
 #[derive(Debug)]
 struct Count {
     since: Instant,
     packets: u64,
-    trains: u64,
 }
 
 impl Gather {
@@ -118,7 +119,7 @@ impl Gather {
 impl Flow {
     fn new(now: Instant) -> Self {
         let (window, review) = (Count::from(now), Count::from(now));
-        Self { heard: now, window, rate: 0.0, train: 0.0, longest: FIRST, review, windows: 0, best: 0.0 }
+        Self { heard: now, window, trains: 0, rate: 0.0, train: 0.0, longest: FIRST, review, windows: 0, best: 0.0 }
     }
 
     fn rest(&self) -> Duration {
@@ -129,7 +130,8 @@ impl Flow {
     }
 
     fn looked(&mut self, packets: u64, trains: u64, now: Instant) {
-        self.window.add(packets, trains);
+        self.window.packets += packets;
+        self.trains += trains;
         if packets > 0 {
             self.heard = now;
         }
@@ -137,13 +139,14 @@ impl Flow {
             return;
         }
         let window = std::mem::replace(&mut self.window, Count::from(now));
+        let trains = std::mem::take(&mut self.trains);
         // The first window is all that is known.
         let part = if self.rate == 0.0 { 1.0 } else { SMOOTHING };
         self.rate += (window.rate(now) - self.rate) * part;
-        if window.trains > 0 {
-            self.train += (window.train() - self.train) * part;
+        if trains > 0 {
+            self.train += (window.packets as f64 / trains as f64 - self.train) * part;
         }
-        self.review.add(window.packets, window.trains);
+        self.review.packets += window.packets;
         self.windows += 1;
         if self.windows >= REVIEW {
             self.review(now);
@@ -162,12 +165,7 @@ impl Flow {
 
 impl Count {
     fn from(now: Instant) -> Self {
-        Self { since: now, packets: 0, trains: 0 }
-    }
-
-    fn add(&mut self, packets: u64, trains: u64) {
-        self.packets += packets;
-        self.trains += trains;
+        Self { since: now, packets: 0 }
     }
 
     fn passed(&self, now: Instant) -> Duration {
@@ -177,11 +175,6 @@ impl Count {
     /// Packets per second.
     fn rate(&self, now: Instant) -> f64 {
         self.packets as f64 / self.passed(now).as_secs_f64().max(f64::EPSILON)
-    }
-
-    /// Packets a train.
-    fn train(&self) -> f64 {
-        self.packets as f64 / self.trains.max(1) as f64
     }
 }
 

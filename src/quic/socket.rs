@@ -98,14 +98,12 @@ enum Offload {
 pub(super) struct Inbox {
     bytes: AlignedBytes,
     metas: Vec<RecvMeta>,
-    /// Buffers that the next call may fill.
-    wanted: usize,
 }
 
 /// Trains read by one system call. Where they are single packets, as many as quinn-udp reads at once; else no more than what the
 /// cache of a core holds.
-const INBOX_BUFFERS: usize = 32;
-const INBOX_BUFFERS_FOR_TRAINS: usize = 8;
+pub(super) const INBOX_BUFFERS: usize = 32;
+pub(super) const INBOX_BUFFERS_FOR_TRAINS: usize = 8;
 /// Whether a call that fills fewer buffers has found the socket empty. `recvmmsg` of Linux stops for nothing else (an error is
 /// kept for the next call, and reported by the poll); elsewhere one call reads one train, and only `WouldBlock` arms the poll.
 pub(super) const PARTIAL_IS_EMPTY: bool = cfg!(target_os = "linux");
@@ -114,17 +112,7 @@ const INBOX_BUFFER_BYTES: usize = 64 << 10;
 impl Inbox {
     pub(super) fn new() -> Self {
         let bytes = AlignedBytes::zeroed(INBOX_BUFFERS * INBOX_BUFFER_BYTES);
-        Self { bytes, metas: vec![RecvMeta::default(); INBOX_BUFFERS], wanted: INBOX_BUFFERS_FOR_TRAINS }
-    }
-
-    /// Whether what comes next are single packets rather than trains.
-    pub(super) fn expect_single(&mut self, single: bool) {
-        self.wanted = if single { INBOX_BUFFERS } else { INBOX_BUFFERS_FOR_TRAINS };
-    }
-
-    /// Whether a call that read so many trains filled every buffer.
-    pub(super) fn is_full(&self, count: usize) -> bool {
-        count == self.wanted
+        Self { bytes, metas: vec![RecvMeta::default(); INBOX_BUFFERS] }
     }
 
     /// The trains of the last [`Socket::receive`], which returned their number.
@@ -137,14 +125,13 @@ impl Inbox {
 }
 
 impl Socket {
-    /// One system call of reading. The number of trains in `inbox`; `WouldBlock` when there is nothing.
-    pub(super) fn receive(&mut self, inbox: &mut Inbox) -> io::Result<usize> {
+    /// One system call of reading, into so many buffers. The number of trains in `inbox`; `WouldBlock` when there is nothing.
+    pub(super) fn receive(&mut self, inbox: &mut Inbox, buffers: usize) -> io::Result<usize> {
         let mut chunks = inbox.bytes.chunks_exact_mut(INBOX_BUFFER_BYTES);
-        let mut buffers: [IoSliceMut<'_>; INBOX_BUFFERS] =
+        let mut slices: [IoSliceMut<'_>; INBOX_BUFFERS] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let (io, state) = (&self.io, &self.state);
-        let wanted = inbox.wanted;
-        io.try_io(|| state.recv(io.into(), &mut buffers[..wanted], &mut inbox.metas))
+        io.try_io(|| state.recv(io.into(), &mut slices[..buffers], &mut inbox.metas))
     }
 
     /// How many packets of `segment` bytes one train to this socket may have now.

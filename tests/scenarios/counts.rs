@@ -5,14 +5,19 @@ use serde_json::Value;
 
 use crate::support::{CHUNK, Daemon, GameSpec, Home, Host, Lan, Options, assert_same_tree, available};
 
-/// Downloads 64 chunks over loopback in packets as they are on a LAN. Answers the metrics of source and target.
-fn download(options: &Options) -> (Value, Value) {
-    let spec = GameSpec::new("doom").file("doom.pak", 64 * CHUNK);
+/// What is downloaded.
+fn spec() -> GameSpec {
+    GameSpec::new("doom").file("doom.pak", 64 * CHUNK)
+}
+
+/// Downloads 64 chunks in packets as they are on a LAN. The options are those of source and target; answers the metrics of both.
+fn download(options: [&Options; 2]) -> (Value, Value) {
+    let spec = spec();
     let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
-    let options = options.clone().set("transport.max_payload", "1472");
-    let a = Daemon::start(&source, &options);
+    let [of_source, of_target] = options.map(|options| options.clone().set("transport.max_payload", "1472"));
+    let a = Daemon::start(&source, &of_source);
     a.wait_hashed();
-    let b = Daemon::start(&home, &options);
+    let b = Daemon::start(&home, &of_target);
     b.connect(&a);
     b.download("doom");
     assert_same_tree(&source.game("doom"), &home.game("doom"));
@@ -28,7 +33,7 @@ fn number(metrics: &Value, field: &str) -> u64 {
 
 #[test]
 fn packets_travel_in_trains_and_acknowledgements_are_few() {
-    let (sent, received) = download(&Options::local());
+    let (sent, received) = download([&Options::local(), &Options::local()]);
     let (packets, calls) = (number(&sent, "packets_sent"), number(&sent, "send_calls"));
     assert!(packets >= 8 * calls, "{calls} calls sent {packets} packets");
     let (arrived, calls) = (number(&received, "packets_received"), number(&received, "receive_calls"));
@@ -44,7 +49,8 @@ fn packets_travel_in_trains_and_acknowledgements_are_few() {
 
 #[test]
 fn without_segmentation_offload_every_packet_is_sent_alone() {
-    let (sent, _) = download(&Options::local().set("transport.send_offload", "false"));
+    let options = Options::local().set("transport.send_offload", "false");
+    let (sent, _) = download([&options, &options]);
     let (packets, calls) = (number(&sent, "packets_sent"), number(&sent, "send_calls"));
     assert!(calls >= packets, "{calls} calls sent {packets} packets");
 }
@@ -58,17 +64,9 @@ fn packets_that_come_one_by_one_are_received_in_bundles() {
     let lan = Lan::new();
     let hosts: [Host; 2] = [lan.host("source"), lan.host("target")];
     hosts.iter().for_each(|host| host.wire_mbit(200));
-    let spec = GameSpec::new("doom").file("doom.pak", 64 * CHUNK);
-    let (source, home) = (Home::with(std::slice::from_ref(&spec)), Home::new());
-    let a = Daemon::start(&source, &Options::on(&hosts[0]));
-    a.wait_hashed();
-    let b = Daemon::start(&home, &Options::on(&hosts[1]));
-    b.wait_peers(1);
-    b.download("doom");
-    assert_same_tree(&source.game("doom"), &home.game("doom"));
-    let received = b.ok(serde_json::json!({"cmd": "metrics"}));
+    let (_, received) = download([&Options::on(&hosts[0]), &Options::on(&hosts[1])]);
     let (arrived, calls) = (number(&received, "packets_received"), number(&received, "receive_calls"));
-    assert!(arrived >= spec.bytes() / 1472, "the game came in small packets: {received}");
+    assert!(arrived >= spec().bytes() / 1472, "the game came in small packets: {received}");
     let wakeups = received["wakeups"].as_u64().unwrap();
     assert!(arrived >= 5 * wakeups, "{wakeups} wake-ups for {arrived} packets");
     assert!(arrived >= 4 * calls, "{calls} calls received {arrived} packets");
