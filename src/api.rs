@@ -748,6 +748,17 @@ pub enum PeerEvent {
         /// Sources in use.
         sources: usize,
     },
+    /// How fast game data moves, over all connections: every second while it does, and once with zeros when it has stopped.
+    Traffic {
+        /// Bytes that landed since the start.
+        bytes_received: u64,
+        /// Bytes that were handed to the network since the start.
+        bytes_sent: u64,
+        /// Bytes per second that land.
+        receiving: u64,
+        /// Bytes per second that go out.
+        sending: u64,
+    },
     /// A source is not asked again for this game.
     DownloadSourceBanned {
         /// Which game.
@@ -940,6 +951,20 @@ pub enum PeerEvent {
         /// What happened, to what, and what to do.
         message: String,
     },
+}
+
+impl PeerEvent {
+    /// Whether the next event of its kind says all that this one does: such events are shed first when nobody reads them.
+    pub fn is_progress(&self) -> bool {
+        matches!(
+            self,
+            Self::DownloadChecking { .. }
+                | Self::DownloadProgress { .. }
+                | Self::InstallProgress { .. }
+                | Self::VerifyProgress { .. }
+                | Self::Traffic { .. }
+        )
+    }
 }
 
 /// For fields that say nothing when they are 0.

@@ -279,6 +279,9 @@ pub struct Transport {
     /// Hand packets over in trains, which the system or the network card cuts (UDP segmentation offload). False: one by one, for
     /// drivers that get it wrong; a few times the processor time.
     pub send_offload: bool,
+    /// Emulates a clock whose ticks are so far apart: every timer and sleep of the network thread ends on a tick. For tests. Zero: the
+    /// system's clock.
+    pub timer_resolution: Duration,
 }
 
 impl Default for Transport {
@@ -289,6 +292,7 @@ impl Default for Transport {
             max_window: 4 << 20,
             max_payload: 0,
             send_offload: true,
+            timer_resolution: Duration::ZERO,
         }
     }
 }

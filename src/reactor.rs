@@ -26,6 +26,7 @@ mod sleep;
 #[cfg(test)]
 mod slow_disk;
 mod streams;
+mod traffic;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -54,6 +55,7 @@ pub(crate) use mailbox::{Mailbox, Wake};
 use metrics::Measures;
 use sleep::Sleep;
 use streams::{ParsedElsewhere, Shell, Streams};
+use traffic::{Totals, Traffic};
 
 /// Token of the waker; the sockets have those after it.
 const WAKER: Token = Token(0);
@@ -171,6 +173,7 @@ pub(crate) fn start(
         stopping: None,
         failure: failure.clone(),
         sent_report_at: None,
+        traffic: Traffic::new(now_outside_the_engine()),
         trim_at: None,
         lost_events: 0,
         measures: Measures::new(now_outside_the_engine()),
@@ -265,6 +268,7 @@ struct Reactor {
     failure: Arc<OnceLock<String>>,
     /// When to tell the engine what was sent.
     sent_report_at: Option<Instant>,
+    traffic: Traffic,
     /// When to give idle buffers back.
     trim_at: Option<Instant>,
     /// Held until the thread ends: one daemon per state directory.
@@ -318,6 +322,7 @@ impl Reactor {
             self.move_bytes(now);
             self.report_sent(now);
             self.take_measures(now);
+            self.report_traffic(now);
             self.trim(now);
             more |= self.endpoint.wants_turn(now) || !self.inputs.is_empty();
         }
@@ -344,10 +349,14 @@ impl Reactor {
         // The turn itself took a part of it.
         let now = now_outside_the_engine();
         let rest = until.saturating_duration_since(now).min(self.timeout(now).unwrap_or(Duration::MAX));
-        if !rest.is_zero() {
-            std::thread::park_timeout(rest);
+        if rest.is_zero() {
+            return now;
         }
-        now_outside_the_engine()
+        let until = now + rest;
+        std::thread::park_timeout(self.endpoint.until_tick(rest, now));
+        let now = now_outside_the_engine();
+        self.endpoint.rested(until, now);
+        now
     }
 
     /// How long to poll at most; `None`: until something happens.
@@ -358,9 +367,10 @@ impl Reactor {
             self.streams.next_deadline(),
             self.stopping,
             self.sent_report_at,
+            self.traffic.next_timeout(),
             self.trim_at,
         ];
-        next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
+        next.into_iter().flatten().min().map(|at| self.endpoint.until_tick(at.saturating_duration_since(now), now))
     }
 
     /// Tells the engine what was sent, at most once a second.
@@ -372,6 +382,14 @@ impl Reactor {
             }
             None if self.streams.has_sent() => self.sent_report_at = Some(now + SENT_REPORT),
             _ => {}
+        }
+    }
+
+    /// Tells listeners how fast game data moves.
+    fn report_traffic(&mut self, now: Instant) {
+        let totals = Totals { received: self.engine.bytes_received(), sent: self.streams.counters.sent };
+        if let Some(report) = self.traffic.look(totals, now) {
+            self.emit(report);
         }
     }
 
@@ -669,8 +687,7 @@ impl Reactor {
             }
         }
         // Progress comes again; what happens once must still find room behind it.
-        let is_progress = matches!(event, PeerEvent::DownloadProgress { .. });
-        if is_progress && self.events.len() >= EVENT_QUEUE / 2 {
+        if event.is_progress() && self.events.len() >= EVENT_QUEUE / 2 {
             return;
         }
         if let Err(TrySendError::Full(_)) = queue::try_send(&self.events, EVENT_QUEUE, event) {

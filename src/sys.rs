@@ -32,7 +32,8 @@ pub(crate) use confine::confine;
 pub(crate) use family::{is_no_handle, is_no_space, private_unless, sync_dir};
 pub use platform::give_memory_back;
 pub(crate) use platform::{
-    cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, lower_priority, state_base, this_program,
+    cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, keep_awake, lower_priority, state_base,
+    this_program,
 };
 pub(crate) use process::in_own_group;
 pub(crate) use signals::SignalSource;
@@ -43,6 +44,3 @@ pub(crate) const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" }
 
 /// Whether names of interfaces that say nothing else are those of cables.
 pub(crate) const PLAIN_NAMES_ARE_WIRED: bool = cfg!(target_os = "linux");
-
-/// Whether a sleep of a fraction of a millisecond takes about as long as it was asked for. On Windows it can take 15.6 ms.
-pub(crate) const FINE_SLEEP: bool = !cfg!(windows);

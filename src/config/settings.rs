@@ -17,6 +17,7 @@ const COUNT_OR_ZERO: &str = "a whole number from 0 to 1000000";
 const SIZE: &str = "a size from 64KiB to 64GiB, such as 4MiB";
 const SWITCH: &str = "true or false";
 const DURATION: &str = "a duration above zero, such as 500ms, 2s or 5m";
+const DURATION_OR_ZERO: &str = "a duration, such as 15.6ms, or 0";
 
 macro_rules! table {
     ($($kind:ident $table:ident . $field:ident;)*) => {
@@ -26,6 +27,7 @@ macro_rules! table {
     (@ count_or_zero $table:ident $field:ident) => { table!(@@ $table $field COUNT_OR_ZERO, |text| count(text, 0)) };
     (@ size $table:ident $field:ident) => { table!(@@ $table $field SIZE, size) };
     (@ duration $table:ident $field:ident) => { table!(@@ $table $field DURATION, duration) };
+    (@ duration_or_zero $table:ident $field:ident) => { table!(@@ $table $field DURATION_OR_ZERO, parse_duration) };
     (@ payload $table:ident $field:ident) => {
         table!(@@ $table $field "0 (from the interfaces) or bytes from 1200 to 65507", payload)
     };
@@ -90,6 +92,7 @@ pub(super) const SETTINGS: &[Setting] = table! {
     size transport.max_window;
     payload transport.max_payload;
     switch transport.send_offload;
+    duration_or_zero transport.timer_resolution;
 };
 
 fn count(text: &str, least: u64) -> Option<u64> {
@@ -147,7 +150,7 @@ mod tests {
         for setting in SETTINGS {
             let mut changed = config.clone();
             let value = match setting.form {
-                DURATION => "1234ms",
+                DURATION | DURATION_OR_ZERO => "1234ms",
                 SIZE => "123KiB",
                 COUNT | COUNT_OR_ZERO => "123",
                 SWITCH => "false",

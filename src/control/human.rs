@@ -66,7 +66,8 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::DownloadBegin { game, bytes, sources } => {
             format!("{game}: download of {} from {sources} source(s) begins", size(*bytes))
         }
-        PeerEvent::DownloadChecking { .. }
+        PeerEvent::Traffic { .. }
+        | PeerEvent::DownloadChecking { .. }
         | PeerEvent::DownloadProgress { .. }
         | PeerEvent::InstallProgress { .. }
         | PeerEvent::VerifyProgress { .. } => return None,

@@ -198,7 +198,7 @@ impl<W: Write, C: Commands> Writer<W, C> {
     }
 
     fn write_event(&mut self, event: PeerEvent, waiting: usize) {
-        if waiting < MANY_EVENTS || !matches!(event, PeerEvent::DownloadProgress { .. }) {
+        if waiting < MANY_EVENTS || !event.is_progress() {
             self.write(&Record::Event(event));
         }
     }

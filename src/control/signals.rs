@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP (Ctrl-C on Windows): the first asks for a clean stop, the second ends the process.
+//! SIGINT, SIGTERM and SIGHUP (on Windows Ctrl-C, a closed console, log-off and shutdown): the first asks for a clean stop, the second ends
+//! the process.
 
 use std::io;
 

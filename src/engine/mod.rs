@@ -246,6 +246,11 @@ impl Engine {
         self.cx.next_output()
     }
 
+    /// Bytes of games that landed since the start. Cheap: for a look at every turn.
+    pub fn bytes_received(&self) -> u64 {
+        self.transfers.bytes_received()
+    }
+
     /// Whether chunks are wanted, and wait for a landing buffer. Cheap: for a look at every turn.
     pub fn waits_for_buffers(&self) -> bool {
         self.transfers.is_starved()

@@ -26,7 +26,7 @@ use super::{BindError, ConnHandle, ConnectionStats, EndpointStats, Event, Recv, 
 use crate::aligned::AlignedBytes;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::sys::{FINE_SLEEP, Wakeup};
+use crate::sys::Wakeup;
 use crate::types::{PartyProofs, PeerId};
 
 /// Packets read from one socket in one turn; then the other parts of the loop get theirs.
@@ -100,8 +100,13 @@ impl Endpoint {
             waiting: sockets.iter().map(|_| Vec::new()).collect(),
             parameters: tls::parameters(config, identity, receive_buffer)?,
             tokens: Tokens::new(&random, now).map_err(no_random)?,
-            wakeup: Wakeup::new(registry, Token(first_token + Self::TOKENS - 1))
-                .map_err(|source| BindError::Setup { source })?,
+            wakeup: Wakeup::new(
+                registry,
+                Token(first_token + Self::TOKENS - 1),
+                config.transport.timer_resolution,
+                now,
+            )
+            .map_err(|source| BindError::Setup { source })?,
             identity: identity.clone(),
             sockets,
             first_token,
@@ -214,7 +219,7 @@ impl Endpoint {
     /// The earliest time at which [`Endpoint::fire_timers`] or [`Endpoint::receive`] has something to do, whatever the poll says.
     pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let look = self.is_readable().then(|| self.rests_until(now).unwrap_or(now));
-        self.timers.next().into_iter().chain(look).min()
+        self.timers.next().into_iter().chain(look).chain(self.wakeup.next_timeout()).min()
     }
 
     /// Whether there is work left that waits for nothing: poll without waiting.
@@ -229,10 +234,20 @@ impl Endpoint {
     /// Until when [`Endpoint::receive`] leaves the sockets alone, so that packets gather meanwhile: whoever can sleep until then
     /// without the poll saves a wake-up for each of them. `None`: poll.
     pub fn rests_until(&self, now: Instant) -> Option<Instant> {
-        if !FINE_SLEEP || self.sockets.iter().any(Socket::is_blocked) {
+        if self.sockets.iter().any(Socket::is_blocked) {
             return None;
         }
         self.gather.rests_until(self.paced, now)
+    }
+
+    /// Whoever slept until [`Endpoint::rests_until`] says when that was over.
+    pub fn rested(&mut self, until: Instant, now: Instant) {
+        self.gather.rested(until, now);
+    }
+
+    /// How long a wait of the caller's thread takes on the clock that there is ([`Transport::timer_resolution`](crate::config::Transport)).
+    pub fn until_tick(&self, wait: Duration, now: Instant) -> Duration {
+        self.wakeup.until_tick(wait, now)
     }
 
     /// Sends what there is to send: what was kept first, then every connection with something new once.
@@ -247,6 +262,9 @@ impl Endpoint {
             self.flush_slot(slot, now);
         }
         self.wakeup.arm(self.timers.next(), now);
+        if self.rests_until(now).is_some() {
+            self.wakeup.sleeps_shortly(now);
+        }
     }
 
     /// What happened next. Drain it every turn.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! `longest` is what the sender's congestion control seems to bear: it starts short, grows while the rate holds, and shrinks
-//! when the rate drops, whatever the reason.
+//! when the rate drops, whatever the reason. Where most rests end milliseconds too late (a coarse clock), there are none until
+//! the next transfer.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ const SHORTEST: Duration = Duration::from_micros(50);
 const WINDOW: Duration = Duration::from_millis(4);
 /// What a window changes of the smoothed values.
 const SMOOTHING: f64 = 0.25;
+/// A rest that ends later than this after its time is one of a clock too coarse to gather with.
+const TOO_LATE: Duration = Duration::from_millis(5);
 /// Windows after which is looked whether the rate held.
 const REVIEW: u32 = 25;
 /// Factor of the longest rest when the rate held.
@@ -72,6 +75,16 @@ struct Flow {
     review: Count,
     windows: u32,
     best: f64,
+    rests: Rests,
+}
+
+/// The sleeps since the last review.
+#[derive(Debug, Default)]
+struct Rests {
+    count: u32,
+    late: u32,
+    /// Most of an earlier review were late: the clock is too coarse. Until the next transfer nothing rests.
+    coarse: bool,
 }
 
 /// Packets since a moment.
@@ -98,11 +111,19 @@ impl Gather {
     /// Until when the sockets are left alone. `paced`: when the pacer lets the next packets go; what arrives before then is mostly
     /// acknowledgements of what went.
     pub(super) fn rests_until(&self, paced: Option<Instant>, now: Instant) -> Option<Instant> {
-        let looked = self.looked?;
+        let looked = self.looked.filter(|_| self.flow.as_ref().is_none_or(|flow| !flow.rests.coarse))?;
         let paced =
             paced.filter(|&at| at <= looked + LONGEST && self.expects_few(at.saturating_duration_since(looked)));
         let gathered = (!self.rest.is_zero()).then(|| looked + self.rest);
         gathered.into_iter().chain(paced).max().filter(|&until| until > now)
+    }
+
+    /// A rest that was to end at `until` ended `now`.
+    pub(super) fn rested(&mut self, until: Instant, now: Instant) {
+        if let Some(Flow { rests, .. }) = &mut self.flow {
+            rests.count += 1;
+            rests.late += u32::from(now > until + TOO_LATE);
+        }
     }
 
     /// Whether so few packets come within that time that the buffer of any socket holds them.
@@ -119,7 +140,19 @@ impl Gather {
 impl Flow {
     fn new(now: Instant) -> Self {
         let (window, review) = (Count::from(now), Count::from(now));
-        Self { heard: now, window, trains: 0, rate: 0.0, train: 0.0, longest: FIRST, review, windows: 0, best: 0.0 }
+        let rests = Rests::default();
+        Self {
+            heard: now,
+            window,
+            trains: 0,
+            rate: 0.0,
+            train: 0.0,
+            longest: FIRST,
+            review,
+            windows: 0,
+            best: 0.0,
+            rests,
+        }
     }
 
     fn rest(&self) -> Duration {
@@ -153,8 +186,10 @@ impl Flow {
         }
     }
 
-    /// Did the rate hold?
+    /// Did the rate hold, and did the rests end in time?
     fn review(&mut self, now: Instant) {
+        let Rests { count, late, coarse } = self.rests;
+        self.rests = Rests { coarse: coarse || late * 2 > count, ..Rests::default() };
         let rate = self.review.rate(now);
         self.best = rate.max(self.best * FADE);
         let factor = if rate >= self.best * HELD { GROWTH } else { CUT };
@@ -194,13 +229,28 @@ mod tests {
         looks: u64,
         packets: u64,
         left_over: f64,
+        /// So many rests of four end too late.
+        late: u64,
+        rests: u64,
     }
 
     impl Link {
         #[expect(clippy::disallowed_methods, reason = "any instant serves as the beginning")]
         fn new(rate: f64) -> Self {
             let (gather, now, rtt) = (Gather::default(), Instant::now(), Duration::from_micros(300));
-            Self { gather, now, rate, window: f64::INFINITY, rtt, train: 1, looks: 0, packets: 0, left_over: 0.0 }
+            Self {
+                gather,
+                now,
+                rate,
+                window: f64::INFINITY,
+                rtt,
+                train: 1,
+                looks: 0,
+                packets: 0,
+                left_over: 0.0,
+                late: 0,
+                rests: 0,
+            }
         }
 
         /// Looks, and rests, or sleeps until the next train is there. The packets a look in the second half of the time.
@@ -208,7 +258,7 @@ mod tests {
             let half = self.now + time / 2;
             let end = self.now + time;
             while self.now < end {
-                let rest = self.gather.rests_until(None, self.now).map_or(Duration::ZERO, |until| until - self.now);
+                let rest = self.rest();
                 // It goes on only when it hears what has arrived.
                 let rate = self.rate.min(self.window / (rest + self.rtt).as_secs_f64());
                 let passed = rest.max(Duration::from_secs_f64(self.train as f64 / rate));
@@ -223,6 +273,15 @@ mod tests {
                 }
             }
             self.packets as f64 / self.looks as f64
+        }
+
+        /// How long the next rest takes.
+        fn rest(&mut self) -> Duration {
+            let Some(until) = self.gather.rests_until(None, self.now) else { return Duration::ZERO };
+            self.rests += 1;
+            let over = if self.rests % 4 < self.late { TOO_LATE * 2 } else { Duration::ZERO };
+            self.gather.rested(until, until + over);
+            until + over - self.now
         }
 
         /// The part of the link that was used in the second half.
@@ -243,6 +302,16 @@ mod tests {
             let rest = link.gather.rests_until(None, link.now).unwrap() - link.now;
             assert!(rest <= LONGEST, "{rest:?}");
             assert!(link.gather.is_single());
+        }
+    }
+
+    #[test]
+    fn a_coarse_clock_ends_the_rests_of_a_transfer_and_a_busy_pc_does_not() {
+        for (late, rests) in [(3, false), (1, true)] {
+            let mut link = Link::new(26_800.0);
+            link.late = late;
+            link.run(TIME);
+            assert_eq!(link.gather.rests_until(None, link.now).is_some(), rests, "{late} of 4 were late");
         }
     }
 

@@ -13,6 +13,8 @@ pub enum Confinement {
     Landlock,
     /// Only limits of memory and open files.
     Limits,
+    /// A job object of Windows: a limit of memory, no further process, neither clipboard nor windows of others.
+    Job,
     /// It is a process of its own, no more.
     Process,
 }
@@ -30,10 +32,15 @@ pub(crate) fn confine(root: &Path, staging: Option<&Path>, max_memory: u64) -> i
         linux::close_inherited();
         linux::landlock(root, staging)
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
     {
-        let _ = (root, staging, max_memory);
-        Ok(if cfg!(unix) { Confinement::Limits } else { Confinement::Process })
+        let _ = (root, staging);
+        Ok(if windows::enter_job(max_memory) { Confinement::Job } else { Confinement::Process })
+    }
+    #[cfg(not(any(target_os = "linux", windows)))]
+    {
+        let _ = (root, staging);
+        Ok(Confinement::Limits)
     }
 }
 
@@ -60,6 +67,94 @@ mod unix {
         // A wish: it matters to nobody's safety.
         let _ = rustix::process::nice(NICE);
         Ok(())
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::ffi::c_void;
+    use std::os::windows::io::RawHandle;
+
+    /// Memory of the program itself, in bytes.
+    const OWN_MEMORY: u64 = 256 << 20;
+    /// Classes of information about a job.
+    const UI_RESTRICTIONS: i32 = 4;
+    const EXTENDED_LIMITS: i32 = 9;
+    /// All of them: handles, clipboard, system parameters, display, desktops, log-off, atoms.
+    const ALL_RESTRICTIONS: u32 = 0xff;
+    /// Which limits are set.
+    const LIMIT_ACTIVE_PROCESSES: u32 = 0x8;
+    const LIMIT_PRIORITY: u32 = 0x20;
+    const LIMIT_PROCESS_MEMORY: u32 = 0x100;
+    const DIE_ON_UNHANDLED_EXCEPTION: u32 = 0x400;
+    /// Yields to the game that somebody plays.
+    const BELOW_NORMAL_PRIORITY: u32 = 0x4000;
+
+    /// `JOBOBJECT_BASIC_LIMIT_INFORMATION`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct BasicLimits {
+        process_time: i64,
+        job_time: i64,
+        flags: u32,
+        least_working_set: usize,
+        most_working_set: usize,
+        active_processes: u32,
+        affinity: usize,
+        priority: u32,
+        scheduling: u32,
+    }
+
+    /// `JOBOBJECT_EXTENDED_LIMIT_INFORMATION`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct ExtendedLimits {
+        basic: BasicLimits,
+        io: [u64; 6],
+        process_memory: usize,
+        job_memory: usize,
+        peak_process_memory: usize,
+        peak_job_memory: usize,
+    }
+
+    /// Puts this process into a job of its own for good; false: the system refuses (Windows 7 inside another job).
+    pub(super) fn enter_job(max_memory: u64) -> bool {
+        let limits = ExtendedLimits {
+            basic: BasicLimits {
+                flags: LIMIT_ACTIVE_PROCESSES | LIMIT_PRIORITY | LIMIT_PROCESS_MEMORY | DIE_ON_UNHANDLED_EXCEPTION,
+                active_processes: 1,
+                priority: BELOW_NORMAL_PRIORITY,
+                ..BasicLimits::default()
+            },
+            process_memory: usize::try_from(max_memory.saturating_add(OWN_MEMORY)).unwrap_or(usize::MAX),
+            ..ExtendedLimits::default()
+        };
+        // SAFETY: the structures are laid out as the system has them and outlive the calls, whose sizes are theirs. The handle stays open
+        // until the process ends.
+        unsafe {
+            let job = CreateJobObjectW(std::ptr::null(), std::ptr::null());
+            // A wish: without it the rest still holds.
+            let _ = set(job, UI_RESTRICTIONS, &ALL_RESTRICTIONS);
+            !job.is_null()
+                && set(job, EXTENDED_LIMITS, &limits)
+                && AssignProcessToJobObject(job, GetCurrentProcess()) != 0
+        }
+    }
+
+    /// # Safety
+    /// `T` is what the system expects of that class.
+    unsafe fn set<T>(job: RawHandle, class: i32, information: &T) -> bool {
+        let size = size_of::<T>() as u32;
+        // SAFETY: of the caller.
+        unsafe { SetInformationJobObject(job, class, std::ptr::from_ref(information).cast(), size) != 0 }
+    }
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn CreateJobObjectW(attributes: *const c_void, name: *const u16) -> RawHandle;
+        fn SetInformationJobObject(job: RawHandle, class: i32, information: *const c_void, size: u32) -> i32;
+        fn AssignProcessToJobObject(job: RawHandle, process: RawHandle) -> i32;
+        fn GetCurrentProcess() -> RawHandle;
     }
 }
 

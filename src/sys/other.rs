@@ -9,6 +9,9 @@ pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, is_in_memory, is_wire
 /// Does nothing: the calling thread keeps its priority.
 pub(crate) fn lower_priority() {}
 
+/// Whether the PC sleeps while games move is left to its user.
+pub(crate) fn keep_awake(_: bool) {}
+
 /// The PC's name, without asking the network. `env` reads the environment.
 pub(crate) fn hostname(env: impl Fn(&str) -> Option<OsString>) -> Option<String> {
     env("HOSTNAME").and_then(|name| name.into_string().ok())

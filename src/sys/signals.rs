@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP, and Ctrl-C on Windows, as a source that can be waited for.
+//! What asks the process to stop, as a source that can be waited for: SIGINT, SIGTERM and SIGHUP; on Windows Ctrl-C, Ctrl-Break, a console
+//! window that is closed, log-off and shutdown.
 
 pub(crate) use platform::Source as SignalSource;
 
@@ -28,34 +29,59 @@ mod platform {
 #[cfg(windows)]
 mod platform {
     use std::io;
+    use std::sync::OnceLock;
 
-    use crossbeam_channel::Receiver;
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use crossbeam_channel::{Receiver, Sender};
+
+    /// Numbers as on Unix, for the exit code.
+    const SIGINT: i32 = 2;
+    const SIGTERM: i32 = 15;
+    /// Events of a console: Ctrl-C and Ctrl-Break (the others: its window is closed, the user logs off, the PC shuts down).
+    const CTRL_C: u32 = 0;
+    const CTRL_BREAK: u32 = 1;
+
+    static CAUGHT: OnceLock<Sender<i32>> = OnceLock::new();
 
     /// The signals that ask for a stop.
     #[derive(Debug)]
     pub(crate) struct Source(Receiver<i32>);
 
     impl Source {
-        /// Catches them from now on.
+        /// Catches them from now on. Once for each process.
         pub(crate) fn open() -> io::Result<Self> {
             let (caught, source) = crossbeam_channel::bounded(4);
-            for signal in [SIGINT, SIGTERM] {
-                let caught = caught.clone();
-                // SAFETY: the C runtime calls the handler for a console event on a new thread, not in the middle of
-                // another, so that it may take the channel's lock; it does not panic.
-                unsafe {
-                    signal_hook::low_level::register(signal, move || {
-                        let _ = caught.try_send(signal);
-                    })
-                }?;
+            if CAUGHT.set(caught).is_err() {
+                return Err(io::Error::other("they are caught already"));
             }
-            Ok(Self(source))
+            // A parent may have told its children to ignore Ctrl-C (a new process group starts so).
+            // SAFETY: a null handler is allowed, and `heard` lives as long as the program.
+            let done = unsafe { SetConsoleCtrlHandler(None, 0) != 0 && SetConsoleCtrlHandler(Some(heard), 1) != 0 };
+            if done { Ok(Self(source)) } else { Err(io::Error::last_os_error()) }
         }
 
         /// The number of the next one; `None`: there will be none.
         pub(crate) fn wait(&mut self) -> Option<i32> {
             self.0.recv().ok()
         }
+    }
+
+    /// The system calls it on a thread of its own.
+    unsafe extern "system" fn heard(event: u32) -> i32 {
+        let signal = if event == CTRL_C { SIGINT } else { SIGTERM };
+        if let Some(caught) = CAUGHT.get() {
+            let _ = caught.try_send(signal);
+        }
+        if event > CTRL_BREAK {
+            // The process ends as soon as this returns, or after 5 s (20 s at a shutdown): the clean stop needs that time.
+            loop {
+                std::thread::park();
+            }
+        }
+        1
+    }
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn SetConsoleCtrlHandler(handler: Option<unsafe extern "system" fn(u32) -> i32>, add: i32) -> i32;
     }
 }

@@ -20,6 +20,19 @@ pub(crate) fn lower_priority() {
     unsafe { SetThreadPriority(GetCurrentThread(), THREAD_MODE_BACKGROUND_BEGIN) };
 }
 
+/// Keeps the PC from going to sleep by itself until it is called with false, or the calling thread ends. The screen may go dark.
+pub(crate) fn keep_awake(awake: bool) {
+    const ES_SYSTEM_REQUIRED: u32 = 1;
+    const ES_CONTINUOUS: u32 = 0x8000_0000;
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn SetThreadExecutionState(flags: u32) -> u32;
+    }
+    let flags = if awake { ES_CONTINUOUS | ES_SYSTEM_REQUIRED } else { ES_CONTINUOUS };
+    // SAFETY: the call takes a number. A refusal is harmless.
+    unsafe { SetThreadExecutionState(flags) };
+}
+
 /// The PC's name, without asking the network. `env` reads the environment.
 pub(crate) fn hostname(env: impl Fn(&str) -> Option<OsString>) -> Option<String> {
     env("COMPUTERNAME").and_then(|name| name.into_string().ok())
