@@ -17,7 +17,8 @@ pub use metrics::{
 
 use crate::types::{
     ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, JobError, JobErrorKind, KeptAside, LeftOut,
-    LibraryDigest, ManifestHash, MirrorUrl, Packing, PeerId, RelPath, Revision,
+    LibraryDigest, ManifestHash, MirrorUrl, OpenedFolder, Packing, PeerId, ProgramAnswer, ProgramList, RelPath,
+    Revision, StartedProgram,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -130,6 +131,28 @@ pub enum PeerCommand {
         /// Which.
         game: GameId,
     },
+    /// List what can be started of an installed game.
+    ListPrograms {
+        /// Which.
+        game: GameId,
+    },
+    /// Remember which program of an installed game `play` starts.
+    ChooseProgram {
+        /// Which game.
+        game: GameId,
+        /// Its path in `local/`.
+        program: RelPath,
+    },
+    /// Start an installed game on this PC.
+    Play {
+        /// Which.
+        game: GameId,
+    },
+    /// Show the folder of an installation on the desktop.
+    OpenFolder {
+        /// Of which game.
+        game: GameId,
+    },
     /// Wait until so many peers are connected with their libraries in step.
     WaitPeers {
         /// How many.
@@ -171,6 +194,10 @@ impl PeerCommand {
             Self::BlockPeer { .. } => "block-peer",
             Self::UnblockPeer { .. } => "unblock-peer",
             Self::Prioritise { .. } => "prioritise",
+            Self::ListPrograms { .. } => "list-programs",
+            Self::ChooseProgram { .. } => "choose-program",
+            Self::Play { .. } => "play",
+            Self::OpenFolder { .. } => "open-folder",
             Self::WaitPeers { .. } => "wait-peers",
             Self::Shutdown => "shutdown",
         }
@@ -227,6 +254,10 @@ pub enum ErrorCode {
     SourceChanged,
     /// The game directory is not there any more; the daemon looks for its return.
     GameDirectoryGone,
+    /// The user has to choose which program is the game's.
+    ChooseProgram,
+    /// The daemon runs where nobody would see what it shows.
+    NoDesktop,
     /// The operating system refused; the message says what.
     Io,
 }
@@ -256,6 +287,8 @@ impl From<JobErrorKind> for ErrorCode {
             JobErrorKind::Changed => Self::SourceChanged,
             JobErrorKind::Verification => Self::VerificationFailed,
             JobErrorKind::UnsafePath => Self::UnsafePath,
+            JobErrorKind::ChooseProgram => Self::ChooseProgram,
+            JobErrorKind::NoDesktop => Self::NoDesktop,
             JobErrorKind::Cancelled => Self::Cancelled,
             JobErrorKind::BadArchive => Self::BadArchive,
             JobErrorKind::NotOurs => Self::NotOurs,
@@ -273,6 +306,17 @@ impl From<JobError> for CommandError {
 
 /// The answer to one command.
 pub type CommandResult = Result<CommandData, CommandError>;
+
+impl From<ProgramAnswer> for CommandData {
+    fn from(answer: ProgramAnswer) -> Self {
+        match answer {
+            ProgramAnswer::Programs(list) => Self::Programs(list),
+            ProgramAnswer::Chosen => Self::Done(Done {}),
+            ProgramAnswer::Started(started) => Self::Started(started),
+            ProgramAnswer::Opened(opened) => Self::Opened(opened),
+        }
+    }
+}
 
 /// The `data` of a result record.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -292,6 +336,12 @@ pub enum CommandData {
     Explanation(Box<Explanation>),
     /// To `download`, `fetch-latest`, `install`, `uninstall`, `adopt`, `remove` and `verify`: it runs, or waits its turn.
     Accepted(Accepted),
+    /// To `list-programs`.
+    Programs(ProgramList),
+    /// To `play`.
+    Started(StartedProgram),
+    /// To `open-folder`.
+    Opened(OpenedFolder),
     /// To `connect`: the peer that answered.
     Connected(Connected),
     /// To `set-limits`: what holds now.
@@ -529,6 +579,18 @@ pub struct GameRow {
     /// Its files here are still being copied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub arriving: bool,
+    /// A newer version than the complete one here, that somebody hands out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_version: Option<String>,
+    /// What the catalog says of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Kind of game, of the catalog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub genre: Option<String>,
+    /// How many can play together, of the catalog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub players: Option<String>,
     /// Connected peers that can hand it out in the version that is complete here, but with another content.
     #[serde(skip_serializing_if = "is_zero")]
     pub other_content_peers: usize,

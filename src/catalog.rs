@@ -4,11 +4,12 @@
 //!
 //! ```json
 //! {"format": 1,
-//!  "games": [{"id": "quake", "name": "Quake", "version": "1.06", "content_hash": "64 hex digits", "description": "…"}],
+//!  "games": [{"id": "quake", "name": "Quake", "version": "1.06", "content_hash": "64 hex digits", "description": "…",
+//!             "genre": "…", "players": "2-16", "launch": "bin/quake.exe" or {"program": "bin/quake.exe", "args": ["-lan"]}}],
 //!  "peers": ["192.168.0.10:47000"], "serial": 7}
 //! ```
 //!
-//! `content_hash`, `description`, `peers` and `serial` are optional, unknown fields are ignored. A file that breaks a rule is
+//! `content_hash`, `description`, `genre`, `players`, `launch`, `peers` and `serial` are optional, unknown fields are ignored. A file that breaks a rule is
 //! refused as a whole, with words that name the entry: a list that is half right would hide games silently.
 
 //!
@@ -31,8 +32,8 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::types::{
-    CatalogSource, ContentHash, GameId, GameIdError, HashParseError, MAX_GAMES, MAX_NAME_BYTES, MAX_VERSION_BYTES,
-    is_utf16, without_mark,
+    CatalogSource, ContentHash, GameId, GameIdError, HashParseError, Launch, LaunchError, MAX_GAMES, MAX_NAME_BYTES,
+    MAX_VERSION_BYTES, RawLaunch, is_utf16, without_mark,
 };
 
 /// The `format` that this program reads.
@@ -43,6 +44,9 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 const MAX_PEERS: usize = 1_024;
 /// Longest description, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 8 << 10;
+/// Longest kind of game, and longest number of players, in bytes.
+const MAX_GENRE_BYTES: usize = 128;
+const MAX_PLAYERS_BYTES: usize = 32;
 
 /// The games of a party.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +77,12 @@ pub struct CatalogEntry {
     pub content_hash: Option<ContentHash>,
     /// For people, at most 8 KiB.
     pub description: Option<String>,
+    /// Kind of game, for people, at most 128 bytes.
+    pub genre: Option<String>,
+    /// How many can play together, for people, such as `2-8`; at most 32 bytes.
+    pub players: Option<String>,
+    /// What starts the game once it is installed.
+    pub launch: Option<Launch>,
 }
 
 /// Why a file is not a catalog.
@@ -174,6 +184,9 @@ pub enum EntryFault {
     /// The content hash is not one.
     #[error("\"content_hash\": {0}")]
     ContentHash(#[from] HashParseError),
+    /// What starts the game is no path in `local/`, or its arguments are too much.
+    #[error("\"launch\": {0}")]
+    Launch(LaunchError),
 }
 
 impl Catalog {
@@ -349,7 +362,10 @@ impl CatalogEntry {
         let content_hash = raw.content_hash.map(|text| text.parse()).transpose()?;
         let description =
             raw.description.map(|text| bounded("description", text, MAX_DESCRIPTION_BYTES)).transpose()?;
-        Ok(CatalogEntry { id, name, version, content_hash, description })
+        let genre = raw.genre.map(|text| bounded("genre", text, MAX_GENRE_BYTES)).transpose()?;
+        let players = raw.players.map(|text| bounded("players", text, MAX_PLAYERS_BYTES)).transpose()?;
+        let launch = raw.launch.map(Launch::try_from).transpose().map_err(EntryFault::Launch)?;
+        Ok(CatalogEntry { id, name, version, content_hash, description, genre, players, launch })
     }
 }
 
@@ -397,6 +413,9 @@ struct RawEntry {
     version: Option<String>,
     content_hash: Option<String>,
     description: Option<String>,
+    genre: Option<String>,
+    players: Option<String>,
+    launch: Option<RawLaunch>,
 }
 
 /// A list that stops being read at its bound: 16 MiB of `{},` would otherwise become 600 MiB of entries.
@@ -466,7 +485,8 @@ mod tests {
         let text = format!(
             r#"{{"format":1,"signature":"later","new":{{"x":[1]}},"peers":["pc7.lan:4700","[fe80::1]:9"],
                "games":[{{"id":"quake","name":"Quake","version":" 1.06 ","content_hash":"{hash}","mood":"dark"}},
-                        {{"id":"doom","name":"Doom II","version":"1.9","description":"hell","content_hash":null}}]}}"#
+                        {{"id":"doom","name":"Doom II","version":"1.9","description":"hell","content_hash":null,
+                          "genre":"shooter","players":"2-4","launch":{{"program":"bin/doom.exe","args":["-net"]}}}}]}}"#
         );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("catalog.json");
@@ -477,8 +497,34 @@ mod tests {
         assert_eq!(catalog.name_of(&id("halflife")), "halflife");
         let quake = catalog.entry(&id("quake")).unwrap();
         assert_eq!((quake.version.as_str(), quake.content_hash), ("1.06", Some(ContentHash([0xab; 32]))));
+        let doom = catalog.entry(&id("doom")).unwrap();
+        let words = [&doom.description, &doom.genre, &doom.players].map(Option::as_deref);
+        assert_eq!(words, [Some("hell"), Some("shooter"), Some("2-4")]);
+        let launch = doom.launch.as_ref().unwrap();
+        assert_eq!((launch.program.as_str(), &launch.args[..]), ("bin/doom.exe", &["-net".to_owned()][..]));
         assert_eq!(catalog.peers(), ["pc7.lan:4700", "[fe80::1]:9"]);
         assert_eq!(catalog.entries().map(|entry| entry.id.as_str()).collect::<Vec<_>>(), ["doom", "quake"]);
+    }
+
+    #[test]
+    fn a_launch_outside_of_local_or_with_odd_arguments_is_refused() {
+        let parse = |launch: &str| {
+            let text =
+                format!(r#"{{"format":1,"games":[{{"id":"doom","name":"Doom","version":"1","launch":{launch}}}]}}"#);
+            Catalog::parse(text.as_bytes())
+        };
+        assert!(parse(r#""doom.exe""#).is_ok());
+        let long = format!("[{}]", vec![r#""x""#; 33].join(","));
+        for bad in [
+            r#""../doom.exe""#.to_owned(),
+            r#""/bin/sh""#.to_owned(),
+            r#""C:\windows\system32\cmd.exe""#.to_owned(),
+            r#"{"program":"doom.exe","args":["a\u0000b"]}"#.to_owned(),
+            format!(r#"{{"program":"doom.exe","args":{long}}}"#),
+            "7".to_owned(),
+        ] {
+            assert!(parse(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn open_http(
     fanout: Fanout,
 ) -> Result<Option<HttpServer>, HttpError> {
     match addr {
-        Some(addr) => HttpDoor::bind(addr)?.serve(state_dir, commands, fanout).map(Some),
+        Some(addr) => HttpDoor::bind_as_before(addr, state_dir)?.serve(state_dir, commands, fanout).map(Some),
         None => {
             let failed = |source| HttpError::File { path: ControlFile::path(state_dir), source };
             ControlFile::remove(state_dir).map_err(failed)?;

@@ -35,7 +35,9 @@ pub(crate) use platform::{
     cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, keep_awake, lower_priority, state_base,
     this_program,
 };
-pub(crate) use process::in_own_group;
+pub(crate) use process::{
+    command_of, has_wine, in_own_group, on_its_own, runs_as_service, show_on_desktop, starts_by_name,
+};
 pub(crate) use signals::SignalSource;
 pub(crate) use timer::Wakeup;
 

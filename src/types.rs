@@ -16,6 +16,7 @@ mod manifest;
 mod mirror;
 mod packing;
 mod path;
+mod program;
 mod text;
 
 pub use catalog::CatalogSource;
@@ -42,4 +43,7 @@ pub use manifest::{
 pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
 pub use packing::Packing;
 pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_of_a_desktop, is_reserved_at_root};
+pub use program::{
+    Launch, LaunchError, OpenedFolder, ProgramAnswer, ProgramAsk, ProgramList, RawLaunch, StartedProgram,
+};
 pub use text::{is_utf16, shortened, without_mark};

@@ -4,6 +4,7 @@
 
 mod daemon;
 mod follow;
+mod page;
 mod show;
 
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::api::PeerCommand;
 use crate::config::{Rates, default_state_dir, home, is_host_port, without_tilde};
-use crate::types::{GameId, PeerId};
+use crate::types::{GameId, PeerId, RelPath};
 
 use daemon::Daemon;
 
@@ -65,6 +66,14 @@ pub enum ClientCommand {
     Pause(ClientArgs),
     /// Let transfers go on
     Resume(ClientArgs),
+    /// Open the web page of the daemon in the browser
+    Open(OpenArgs),
+    /// Start an installed game on this PC
+    Play(PlayArgs),
+    /// List what can be started of an installed game
+    Programs(GameArgs),
+    /// Stop the daemon, and wait until it has stopped
+    Stop(ClientArgs),
     /// Let a waiting download be the next
     Prioritise(GameArgs),
     /// Have nothing to do with a PC until the daemon stops
@@ -134,6 +143,29 @@ struct Rate(Option<u64>);
 
 fn rate(text: &str) -> Result<Rate, String> {
     Rates::parse(text).map(Rate).ok_or_else(|| format!("expected {}", Rates::FORM))
+}
+
+/// For `open`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct OpenArgs {
+    /// Only print the address, which works once, within a minute
+    #[arg(long)]
+    print: bool,
+    /// Wait up to 20 seconds for a daemon that is just starting
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// For `play`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct PlayArgs {
+    #[command(flatten)]
+    game: GameArgs,
+    /// Start this program from now on, a path that `lanspread programs` lists
+    #[arg(long, value_name = "PATH", value_parser = |text: &str| RelPath::parse_unreserved(text))]
+    program: Option<RelPath>,
 }
 
 /// For `block` and `unblock`.
@@ -235,6 +267,12 @@ impl ClientError {
                 ("operation-in-progress", _) => {
                     format!("`lanspread games` shows it, `lanspread cancel {game}` ends it")
                 }
+                ("choose-program", _) => {
+                    format!("`lanspread programs {game}` lists them, `lanspread play {game} --program PATH` takes one")
+                }
+                ("not-installed", PeerCommand::Play { .. }) => {
+                    format!("`lanspread download {game}` fetches and installs it")
+                }
                 ("unknown-game", _) => "`lanspread games` lists those that there are".into(),
                 ("no-sources", _) => "`lanspread peers` lists the PCs that are connected".into(),
                 _ => return self,
@@ -252,9 +290,14 @@ impl ClientCommand {
             | Self::Status(args)
             | Self::Peers(args)
             | Self::Games(args)
+            | Self::Stop(args)
             | Self::Pause(args)
             | Self::Resume(args) => args,
-            Self::Get(game) | Self::Why(game) | Self::Cancel(game) | Self::Prioritise(game) => &game.client,
+            Self::Get(game) | Self::Why(game) | Self::Cancel(game) | Self::Programs(game) | Self::Prioritise(game) => {
+                &game.client
+            }
+            Self::Open(open) => &open.client,
+            Self::Play(play) => &play.game.client,
             Self::Download(download) => &download.operation.game.client,
             Self::Install(args) | Self::Uninstall(args) | Self::Adopt(args) | Self::Remove(args) => &args.game.client,
             Self::Verify(verify) => &verify.operation.game.client,
@@ -285,8 +328,20 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
     let given = command.args().state_dir.clone().map(|dir| without_tilde(dir, home.as_deref()));
     let given = given.transpose().map_err(|_| ClientError::NoStateDir)?;
     let state_dir = given.or_else(|| default_state_dir(|name| std::env::var_os(name)));
-    let daemon = Daemon::find(state_dir.ok_or(ClientError::NoStateDir)?)?;
+    let state_dir = state_dir.ok_or(ClientError::NoStateDir)?;
+    if let ClientCommand::Open(args) = &command {
+        return page::open(state_dir, args.wait, args.print, out);
+    }
+    let daemon = Daemon::find(state_dir)?;
     match command {
+        // It finds the daemon by itself.
+        ClientCommand::Open(_) => Ok(()),
+        ClientCommand::Play(args) => play(&daemon, args, out),
+        ClientCommand::Programs(args) => {
+            let command = PeerCommand::ListPrograms { game: args.game.clone() };
+            out.show(&send(&daemon, &args.game, &command)?, show::programs)
+        }
+        ClientCommand::Stop(_) => daemon.stop().and_then(|answer| out.show(&answer, |_| "it has stopped\n".into())),
         ClientCommand::Status(_) => out.show(&daemon.get("status")?, show::status),
         ClientCommand::Metrics(_) => out.show(&daemon.send(&PeerCommand::Metrics)?, show::metrics),
         ClientCommand::Peers(_) => out.show(&daemon.get("peers")?, show::peers),
@@ -353,6 +408,15 @@ fn operate(
         return out.show(&send(daemon, &game, &command)?, |answer| show::accepted(command.name(), answer));
     }
     follow::operation(daemon, &game, &command, out)
+}
+
+fn play(daemon: &Daemon, args: PlayArgs, out: &mut Output) -> Result<(), ClientError> {
+    let game = args.game.game;
+    if let Some(program) = args.program {
+        send(daemon, &game, &PeerCommand::ChooseProgram { game: game.clone(), program })?;
+    }
+    let command = PeerCommand::Play { game: game.clone() };
+    out.show(&send(daemon, &game, &command)?, |answer| format!("{game}: {} runs\n", show::text(&answer["program"])))
 }
 
 /// Sends a command about `game`.

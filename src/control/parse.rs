@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{CommandError, ErrorCode, PeerCommand};
 use crate::config::Rates;
-use crate::types::{GameId, PeerId, is_utf16, without_mark};
+use crate::types::{GameId, PeerId, RelPath, is_utf16, without_mark};
 
 /// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
 const MAX_COUNT: u64 = 1_000_000;
@@ -65,6 +65,13 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
             let again = fields.optional_bool("again")?.unwrap_or(false);
             fields.only(&["game", "install", "again"], PeerCommand::Download { game: fields.game()?, install, again })
         }
+        "list-programs" => fields.only(&["game"], PeerCommand::ListPrograms { game: fields.game()? }),
+        "choose-program" => {
+            let program = fields.program("program")?;
+            fields.only(&["game", "program"], PeerCommand::ChooseProgram { game: fields.game()?, program })
+        }
+        "play" => fields.only(&["game"], PeerCommand::Play { game: fields.game()? }),
+        "open-folder" => fields.only(&["game"], PeerCommand::OpenFolder { game: fields.game()? }),
         "pause" => fields.only(&[], PeerCommand::Pause),
         "resume" => fields.only(&[], PeerCommand::Resume),
         "block-peer" => fields.only(&["peer_id"], PeerCommand::BlockPeer { peer_id: fields.peer_id()? }),
@@ -127,6 +134,11 @@ impl Fields<'_> {
     fn game(&self) -> Result<GameId, CommandError> {
         let text = self.text("game", "the id of a game, a string")?;
         text.parse().map_err(|error| self.bad("game", &format!("{error}")))
+    }
+
+    fn program(&self, field: &str) -> Result<RelPath, CommandError> {
+        let text = self.text(field, "a path in local/, a string")?;
+        RelPath::parse_unreserved(text).map_err(|error| self.bad(field, &format!("{error}")))
     }
 
     fn peer_id(&self) -> Result<PeerId, CommandError> {
@@ -216,6 +228,10 @@ mod tests {
             PeerCommand::Install { game: game.clone() },
             PeerCommand::Uninstall { game: game.clone() },
             PeerCommand::Adopt { game: game.clone() },
+            PeerCommand::ListPrograms { game: game.clone() },
+            PeerCommand::ChooseProgram { game: game.clone(), program: "bin/doom.exe".parse().unwrap() },
+            PeerCommand::Play { game: game.clone() },
+            PeerCommand::OpenFolder { game: game.clone() },
             PeerCommand::Remove { game: game.clone() },
             PeerCommand::Verify { game, repair: true },
             PeerCommand::WaitPeers { count: 3, timeout_ms: 500 },

@@ -97,7 +97,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::{Notification, Request};
 use crate::types::{
-    GameId, Job, JobDone, JobError, JobErrorKind, MirrorAsk, MirrorFault, MirrorNews, OpenedLibrary, PeerId,
+    GameId, Job, JobDone, JobError, JobErrorKind, MirrorAsk, MirrorFault, MirrorNews, OpenedLibrary, PeerId, ProgramAsk,
 };
 
 /// The state of one daemon.
@@ -467,6 +467,9 @@ impl Engine {
         let Self { cx, parts, .. } = self;
         match done {
             JobDone::Resolved { token, result } => parts.peers.resolved(cx, token, result),
+            JobDone::Programs { token, result } => {
+                cx.reply(CommandId(token), result.map(CommandData::from).map_err(CommandError::from));
+            }
             JobDone::LibraryOpened(result) => self.library_opened(result),
             JobDone::LibraryClosed => self.library_closed(),
             JobDone::LibraryLookedFor(result) => self.library_looked_for(result.is_ok()),
@@ -603,6 +606,10 @@ impl Engine {
             PeerCommand::Verify { game, repair } => {
                 self.operate(id, game, |operations, cx, id, game, here| operations.verify(cx, id, game, here, repair));
             }
+            PeerCommand::ListPrograms { game } => self.programs(id, game, ProgramAsk::List),
+            PeerCommand::ChooseProgram { game, program } => self.programs(id, game, ProgramAsk::Choose(program)),
+            PeerCommand::Play { game } => self.programs(id, game, ProgramAsk::Play),
+            PeerCommand::OpenFolder { game } => self.programs(id, game, ProgramAsk::OpenFolder),
             PeerCommand::Download { game, install, again } => {
                 self.after_mirrors(id, game, Then::Download(Wish { install, again }));
             }
@@ -615,6 +622,18 @@ impl Engine {
                 self.commands.after(cx, id, game, then, Asked { peers, mirrors, catalog });
             }
             _ => {}
+        }
+    }
+
+    /// Asks the workers about the programs of an installed game on which nothing runs.
+    fn programs(&mut self, id: CommandId, game: GameId, ask: ProgramAsk) {
+        match self.query().free_game(&game).and_then(|here| operations::installed(&game, here)) {
+            Ok(()) => {
+                let state_dir = self.cx.config.state_dir.clone();
+                let launch = self.cx.catalog.entry(&game).and_then(|entry| entry.launch.clone());
+                self.cx.job(Job::Programs { token: id.0, game, state_dir, launch, ask });
+            }
+            Err(error) => self.cx.reply(id, Err(error)),
         }
     }
 

@@ -462,7 +462,7 @@ fn downloaded(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<Arc<Scann
     }
 }
 
-fn installed(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<(), CommandError> {
+pub(super) fn installed(game: &GameId, here: Option<Arc<ScannedGame>>) -> Result<(), CommandError> {
     match here {
         Some(here) if here.installed || here.installed_by.is_some() => Ok(()),
         here => Err(CommandError::new(

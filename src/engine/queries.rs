@@ -190,6 +190,13 @@ impl Query<'_> {
         }
     }
 
+    /// The version of an offer that is newer than what lies here, and that can be had.
+    fn newer_version(&self, id: &GameId, here: &ScannedGame, offer: &GameSummary) -> Option<String> {
+        let (ours, theirs) = (here.eti_version.as_ref()?, offer.eti_version.as_ref()?);
+        let is_offered = offer.downloaded && offer.availability == Availability::Ready;
+        (is_offered && self.cx.catalog.compare_versions(id, theirs, ours).is_gt()).then(|| theirs.clone())
+    }
+
     fn game_row(
         &self,
         id: GameId,
@@ -202,7 +209,8 @@ impl Query<'_> {
         // A running download has set the sentinel aside, whatever was seen before it began.
         let here =
             local.filter(|game| game.downloaded && self.transfers.operation(&id) != Some(Operation::Downloading));
-        let name = match (self.cx.catalog.entry(&id), &newest) {
+        let entry = self.cx.catalog.entry(&id);
+        let name = match (entry, &newest) {
             (Some(entry), _) => entry.name.clone(),
             (None, Some(newest)) => newest.name.clone(),
             (None, None) => summary.map_or_else(|| id.to_string(), |summary| summary.name.clone()),
@@ -213,6 +221,7 @@ impl Query<'_> {
             (None, None, Some(local)) => (local.eti_version.clone(), local.size, local.content_hash),
             (None, None, None) => (None, 0, None),
         };
+        let newest_version = here.and_then(|here| self.newer_version(&id, here, newest.as_deref()?));
         // One that is only not complete yet has no reason.
         let is_fault = |game: &ScannedGame| game.downloaded || game.unportable.is_some() || game.arriving;
         let has_reason = |game: &&Arc<ScannedGame>| is_fault(game) || !self.cx.catalog.admits(&id);
@@ -229,6 +238,10 @@ impl Query<'_> {
             progress: self.transfers.progress(&id).or_else(|| self.parts.operations.progress(&id)),
             local_only_reason,
             arriving: local.is_some_and(|game| game.arriving),
+            newest_version,
+            description: entry.and_then(|entry| entry.description.clone()),
+            genre: entry.and_then(|entry| entry.genre.clone()),
+            players: entry.and_then(|entry| entry.players.clone()),
             other_content_peers: 0,
             unavailable_reason: None,
             changed: local.is_some_and(|game| game.is_changed()),

@@ -17,7 +17,7 @@ use crate::proto::{Answer, ChunkRun, CloseCode, GetChunks, MAX_BULK_FRAME, Manif
 use crate::types::{
     CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry, Fingerprint,
     GameId, GameSummary, InstalledBy, JobErrorKind, KeptFiles, LibraryIndex, LibraryStamp, Manifest, ManifestHash,
-    PartyProof, PartyProofs, RelPath, ScannedGame, Seen, Times, VerifiedFiles,
+    PartyProof, PartyProofs, ProgramAnswer, RelPath, ScannedGame, Seen, Times, VerifiedFiles,
 };
 
 mod arriving;
@@ -741,6 +741,14 @@ impl World {
                 JobDone::GameScanned { result: Ok(node.disk.games.get(&game).cloned()), game }
             }
             Job::ScanAll { .. } => JobDone::AllScanned(Ok(node.disk.games.values().cloned().collect())),
+            Job::Programs { token, .. } => {
+                let result = if node.disk.games.is_empty() {
+                    Err(JobError::new(JobErrorKind::ChooseProgram, "none"))
+                } else {
+                    Ok(ProgramAnswer::Chosen)
+                };
+                JobDone::Programs { token, result }
+            }
             Job::SaveIndex { index } => {
                 node.saving += 1;
                 let (at, life) = (self.now + self.delay(), self.nodes[n].life);

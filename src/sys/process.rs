@@ -1,6 +1,101 @@
 //! Child processes.
 
-use std::process::Command;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A program that has nothing to do with this one any more once it runs: neither its console nor its end.
+pub(crate) fn on_its_own(command: &mut Command) {
+    #[cfg(unix)]
+    in_own_group(command);
+    #[cfg(windows)]
+    {
+        /// Of the Windows API's process creation flags.
+        const CREATE_NEW_CONSOLE: u32 = 0x10;
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_CONSOLE | CREATE_NEW_PROCESS_GROUP);
+    }
+    #[cfg(not(any(unix, windows)))]
+    let _ = command;
+}
+
+/// Whether the system starts a file of such a name; `None`: its executable bit and its first bytes say so.
+pub(crate) fn starts_by_name(name: &str, has_wine: bool) -> Option<bool> {
+    let name = name.to_ascii_lowercase();
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    match ending {
+        _ if cfg!(windows) => Some(matches!(ending, "exe" | "bat" | "cmd")),
+        "sh" | "appimage" => Some(true),
+        "exe" => Some(has_wine),
+        "so" | "dll" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether Windows programs run on another system.
+pub(crate) fn has_wine() -> bool {
+    let in_path = |path| std::env::split_paths(&path).any(|dir| dir.join("wine").is_file());
+    !cfg!(windows) && std::env::var_os("PATH").is_some_and(in_path)
+}
+
+/// How the system starts a file.
+pub(crate) fn command_of(file: &Path) -> Command {
+    let ends =
+        |ending: &str| !cfg!(windows) && file.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    let through = if ends("exe") {
+        "wine"
+    } else if ends("sh") {
+        // Its executable bit may have been lost on the way.
+        "sh"
+    } else {
+        return Command::new(file);
+    };
+    let mut command = Command::new(through);
+    command.arg(file);
+    command
+}
+
+/// Whether the service manager started this process, and nobody would see what it starts.
+pub(crate) fn runs_as_service() -> bool {
+    // Of systemd, and of nothing else (systemd.exec(5)); a user's own service has the user's desktop.
+    std::env::var_os("INVOCATION_ID").is_some() && !has_desktop()
+}
+
+fn has_desktop() -> bool {
+    cfg!(any(windows, target_os = "macos"))
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Has the desktop show a folder, or an address in the browser. False: there is no desktop, or none that knows how.
+///
+/// # Errors
+/// The system has what it takes, and it could not be started.
+pub(crate) fn show_on_desktop(what: &OsStr) -> io::Result<bool> {
+    if !has_desktop() {
+        return Ok(false);
+    }
+    let mut command = if cfg!(windows) {
+        // For an address `explorer` asks the browser that the user chose.
+        Command::new("explorer.exe")
+    } else if cfg!(target_os = "macos") {
+        Command::new("open")
+    } else {
+        Command::new("xdg-open")
+    };
+    command.arg(what).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    on_its_own(&mut command);
+    match command.spawn() {
+        Ok(mut child) => {
+            let wait = move || drop(child.wait());
+            std::thread::Builder::new().name("lan-shown".into()).stack_size(64 << 10).spawn(wait).map(|_| true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 /// Ctrl-C in the terminal is for this process, which then stops the child in order: the child does not hear it.
 pub(crate) fn in_own_group(command: &mut Command) {

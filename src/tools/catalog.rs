@@ -200,8 +200,15 @@ fn as_json(catalog: &Catalog) -> Value {
         if let Some(hash) = entry.content_hash {
             game["content_hash"] = json!(hash);
         }
-        if let Some(description) = &entry.description {
-            game["description"] = json!(description);
+        for (field, value) in
+            [("description", &entry.description), ("genre", &entry.genre), ("players", &entry.players)]
+        {
+            if let Some(value) = value {
+                game[field] = json!(value);
+            }
+        }
+        if let Some(launch) = &entry.launch {
+            game["launch"] = json!(launch);
         }
         game
     };

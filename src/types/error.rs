@@ -23,6 +23,10 @@ pub enum JobErrorKind {
     NotOurs,
     /// The game directory is not there any more: its drive was pulled, its file system ended by an error.
     DirectoryGone,
+    /// Nobody said which program is the game's, or it is not there any more.
+    ChooseProgram,
+    /// Nobody could see what would be shown.
+    NoDesktop,
     /// The process or the machine is short of memory or handles, which says nothing of the disk.
     Exhausted,
     /// Everything else that the operating system refuses.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    ChunkIndex, ContentHash, DownloadId, DownloadPlan, Epoch, GameId, JobError, KeptFiles, KnownContent, LibraryIndex,
-    LibraryStamp, ManifestHash, OpenedLibrary, PreparedDownload, RelPath, ScannedGame,
+    ChunkIndex, ContentHash, DownloadId, DownloadPlan, Epoch, GameId, JobError, KeptFiles, KnownContent, Launch,
+    LibraryIndex, LibraryStamp, ManifestHash, OpenedLibrary, PreparedDownload, ProgramAnswer, ProgramAsk, RelPath,
+    ScannedGame,
 };
 
 /// Work for the workers that the engine waits for.
@@ -110,6 +111,19 @@ pub enum Job {
         /// Only this list of files.
         manifest_hash: ManifestHash,
     },
+    /// List, choose or start the programs of an installed game.
+    Programs {
+        /// Comes back.
+        token: u64,
+        /// Which.
+        game: GameId,
+        /// Where it is remembered what the user chose.
+        state_dir: PathBuf,
+        /// What the catalog says of it.
+        launch: Option<Launch>,
+        /// What to do.
+        ask: ProgramAsk,
+    },
     /// Close the files; take them away unless `keep`.
     AbandonDownload {
         /// Which.
@@ -152,6 +166,7 @@ impl Job {
             | Self::ScanGame { .. }
             | Self::ScanAll { .. }
             | Self::SaveIndex { .. }
+            | Self::Programs { .. }
             | Self::LearnContent { .. }
             | Self::CommitDownload { .. }
             | Self::AbandonDownload { .. } => JobLane::Jobs,
@@ -165,6 +180,7 @@ impl JobDone {
         match self {
             // A name, or another directory.
             Self::Resolved { .. } | Self::LibraryOpened(_) | Self::LibraryClosed => None,
+            Self::Programs { result, .. } => result.as_mut().err(),
             Self::LibraryLookedFor(result) | Self::IndexSaved { result, .. } => result.as_mut().err(),
             Self::GameScanned { result, .. } | Self::FilesChanged { result, .. } => result.as_mut().err(),
             Self::AllScanned(result) => result.as_mut().err(),
@@ -190,6 +206,7 @@ impl JobDone {
             | Self::GameScanned { .. }
             | Self::AllScanned(_)
             | Self::IndexSaved { .. }
+            | Self::Programs { .. }
             | Self::ContentLearned { .. }
             | Self::DownloadCommitted { .. }
             | Self::DownloadAbandoned { .. } => JobLane::Jobs,
@@ -287,6 +304,13 @@ pub enum JobDone {
         game: GameId,
         /// What was found.
         result: Result<VerifiedFiles, JobError>,
+    },
+    /// To [`Job::Programs`].
+    Programs {
+        /// The job's.
+        token: u64,
+        /// What came of it.
+        result: Result<ProgramAnswer, JobError>,
     },
     /// To [`Job::AbandonDownload`].
     DownloadAbandoned {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::landing::{Landing, Watch};
 use super::local::{self, Archives};
+use super::programs;
 use super::serve::ServedGame;
 use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatch, Written};
 use crate::fs::SpaceLedger;
@@ -132,6 +133,11 @@ impl Context {
                     home.verify_game(&game, manifest_hash, &|done, total| report(&game, done, total), cancel)
                 });
                 JobDone::FilesVerified { game, result }
+            }
+            Job::Programs { token, game, state_dir, launch, ask } => {
+                let root = self.present().and_then(|home| home.root(&game));
+                let result = root.and_then(|root| programs::answer(&root, &game, &state_dir, launch, ask));
+                JobDone::Programs { token, result }
             }
             Job::LearnContent { download, content } => {
                 let result = self.download(download).and_then(|to| to.landing.learn(content));

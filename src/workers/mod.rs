@@ -10,6 +10,7 @@ mod jobs;
 mod landing;
 mod local;
 mod pool;
+mod programs;
 mod serve;
 mod task;
 #[cfg(test)]

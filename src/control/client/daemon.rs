@@ -61,6 +61,21 @@ impl Daemon {
         self.answer(response.map_err(|error| self.unreachable(error))?)
     }
 
+    /// `POST /api/v1/page`: an address of the web page that works once.
+    pub(super) fn new_page(&self) -> Result<Value, ClientError> {
+        let response = self.agent.post(self.url("page")).header("Authorization", self.bearer()).send_empty();
+        self.answer(response.map_err(|error| self.unreachable(error))?)
+    }
+
+    /// `shutdown`; comes back when the daemon has stopped.
+    pub(super) fn stop(&self) -> Result<Value, ClientError> {
+        // The stream ends with the daemon.
+        let mut events = self.events()?;
+        let answer = self.send(&PeerCommand::Shutdown)?;
+        while let Ok(Some(_)) = events.next() {}
+        Ok(answer)
+    }
+
     /// The event stream: a snapshot first. It ends when the daemon does.
     pub(super) fn events(&self) -> Result<Events, ClientError> {
         let response = self.open("events")?;

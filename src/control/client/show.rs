@@ -248,6 +248,17 @@ fn left_out(count: u64, row: &Value) -> String {
     }
 }
 
+/// For `programs`.
+pub(super) fn programs(answer: &Value) -> String {
+    let chosen = text(&answer["chosen"]);
+    let mut lines = String::new();
+    for program in answer["programs"].as_array().into_iter().flatten().map(text) {
+        let mark = if program == chosen { "  (chosen)" } else { "" };
+        lines.push_str(&format!("{program}{mark}\n"));
+    }
+    if lines.is_empty() { "nothing in it can be started here\n".into() } else { lines }
+}
+
 /// For `get`.
 pub(super) fn files(answer: &Value) -> String {
     let mut table = Table::new(&[">SIZE", "FILE"]);

@@ -5,16 +5,18 @@ use std::net::SocketAddr;
 
 use super::request::Head;
 use super::response::Refusal;
+use super::session::Sessions;
 
 /// What a request must show.
 pub(super) struct Guard {
     /// `host:port` in lower case.
     hosts: Vec<String>,
     token: blake3::Hash,
+    sessions: Sessions,
 }
 
 impl Guard {
-    pub(super) fn new(addr: SocketAddr, token: &str) -> Self {
+    pub(super) fn new(addr: SocketAddr, token: &str, sessions: Sessions) -> Self {
         let port = addr.port();
         let mut hosts = vec![format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")];
         if !hosts.contains(&addr.to_string()) {
@@ -24,7 +26,12 @@ impl Guard {
         if port == 80 {
             hosts.extend(hosts.clone().iter().filter_map(|host| Some(host.strip_suffix(":80")?.to_owned())));
         }
-        Self { hosts, token: blake3::hash(token.as_bytes()) }
+        Self { hosts, token: blake3::hash(token.as_bytes()), sessions }
+    }
+
+    /// Keys and cookies of browsers.
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Host and Origin, which every request is held against, whatever it asks for. A name that an attacker's DNS leads
@@ -45,6 +52,14 @@ impl Guard {
     fn is_ours(&self, origin: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         origin.strip_prefix("http://").is_some_and(|host| self.hosts.iter().any(|ours| ours == host))
+    }
+
+    /// The bearer token, or the cookie of a page that this door served.
+    pub(super) fn check_access(&self, head: &Head) -> Result<(), Refusal> {
+        if head.header("authorization")?.is_none() && self.sessions.admits(head)? {
+            return Ok(());
+        }
+        self.check_token(head)
     }
 
     /// The bearer token (RFC 6750, section 2.1).

@@ -10,9 +10,11 @@
 //! so and closed.
 
 mod guard;
+mod page;
 mod request;
 mod response;
 mod routes;
+mod session;
 mod stream;
 
 use std::io;
@@ -24,13 +26,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Commands, ControlFile, Fanout};
 use guard::Guard;
 use request::{Connection, Head};
 use response::{Refusal, Response};
 use routes::Route;
+use session::Sessions;
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 32;
@@ -84,7 +86,18 @@ impl HttpDoor {
         let failed = |error| HttpError::Bind(addr, error);
         let listener = TcpListener::bind(addr).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr, token: random_token()? })
+        Ok(Self { listener, addr, token: session::hex(&session::random().map_err(|_| HttpError::NoRandom)?) })
+    }
+
+    /// As [`HttpDoor::bind`]; where any free port will do (0), the one that the last door of this state directory had is tried first, so that
+    /// addresses that somebody keeps, and pages that are open, stay good.
+    pub fn bind_as_before(addr: SocketAddr, state_dir: &Path) -> Result<Self, HttpError> {
+        if let (0, Some(port)) = (addr.port(), session::last_port(state_dir))
+            && let Ok(door) = Self::bind(SocketAddr::new(addr.ip(), port))
+        {
+            return Ok(door);
+        }
+        Self::bind(addr)
     }
 
     /// `http://ADDRESS:PORT`.
@@ -95,7 +108,10 @@ impl HttpDoor {
     /// Starts to answer, and writes address and token to `control.json` in `state_dir`.
     pub fn serve<C: Commands>(self, state_dir: &Path, commands: C, fanout: Fanout) -> Result<HttpServer, HttpError> {
         let file = ControlFile::new(self.url(), self.token.clone());
-        let door = Arc::new(Shared { guard: Guard::new(self.addr, &self.token), streams: Slots::new(MAX_STREAMS) });
+        let failed = |source| HttpError::File { path: state_dir.to_owned(), source };
+        let sessions = Sessions::open(state_dir, self.addr.port()).map_err(failed)?;
+        let guard = Guard::new(self.addr, &self.token, sessions);
+        let door = Arc::new(Shared { guard, url: self.url(), streams: Slots::new(MAX_STREAMS) });
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let listener = self.listener;
         let accept = move || accept(&listener, &stopped, &door, &commands, &fanout);
@@ -139,14 +155,9 @@ impl HttpServer {
     }
 }
 
-fn random_token() -> Result<String, HttpError> {
-    let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| HttpError::NoRandom)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 struct Shared {
     guard: Guard,
+    url: String,
     streams: Slots,
 }
 
@@ -223,8 +234,12 @@ fn respond(
     fanout: &Fanout,
 ) -> Result<Option<Response>, Refusal> {
     door.guard.check_place(head)?;
-    door.guard.check_token(head)?;
-    match Route::find(head)? {
+    // Addresses that need a token tell nobody else whether they are there.
+    let route = Route::find(head);
+    if !route.as_ref().is_ok_and(Route::is_open) {
+        door.guard.check_access(head)?;
+    }
+    match route? {
         Route::Command => {
             Guard::check_json(head)?;
             let Some(body) = connection.read_body(head)? else { return Ok(None) };
@@ -235,6 +250,20 @@ fn respond(
             let _slot = door.streams.take().ok_or_else(full)?;
             stream::serve(connection.stream(), commands, fanout)?;
             Ok(None)
+        }
+        Route::Page(asset) => Ok(Some(asset.response())),
+        Route::Enter(key) => {
+            let page = Response::see_other("/");
+            // The page itself says what to do where the key does not count.
+            Ok(Some(match door.guard.sessions().redeem(&key) {
+                Some(cookie) => page.with("Set-Cookie", cookie),
+                None => page,
+            }))
+        }
+        Route::NewAddress => {
+            // Whoever came in by such an address cannot make further ones.
+            door.guard.check_token(head)?;
+            routes::new_address(door.guard.sessions(), &door.url).map(Some)
         }
         Route::Metrics => routes::metrics(commands).map(Some),
         Route::State(state) => routes::state(commands, &state).map(Some),

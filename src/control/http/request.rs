@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) method: String,
     /// Without the query.
     pub(super) path: String,
+    /// What follows the first `?`.
+    pub(super) query: Option<String>,
     headers: Vec<(String, Vec<u8>)>,
 }
 
@@ -147,7 +149,7 @@ impl Connection {
 }
 
 /// Head and its length in bytes; `None` when it is not complete.
-fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let length = match request.parse(bytes) {
@@ -161,12 +163,12 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(Refusal::bad_request("this is not HTTP/1.1"));
     };
-    let path = target.split('?').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query.to_owned())));
     if !path.starts_with('/') {
         return Err(Refusal::bad_request("the request's target is not a path"));
     }
     let headers = request.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.to_vec())).collect();
-    Ok(Some((Head { method: method.to_owned(), path: path.to_owned(), headers }, length)))
+    Ok(Some((Head { method: method.to_owned(), path: path.to_owned(), query, headers }, length)))
 }
 
 fn body_length(head: &Head) -> Result<usize, Refusal> {

@@ -67,6 +67,8 @@ fn status_of(code: ErrorCode) -> u16 {
         | ErrorCode::Cancelled
         | ErrorCode::InUse
         | ErrorCode::NotOurs
+        | ErrorCode::ChooseProgram
+        | ErrorCode::NoDesktop
         | ErrorCode::SourceChanged => 409,
         ErrorCode::BadArchive | ErrorCode::UnsafePath | ErrorCode::VerificationFailed => 422,
         ErrorCode::PeerRefused => 502,
@@ -82,7 +84,8 @@ const JSON: &str = "application/json";
 /// A complete answer.
 pub(super) struct Response {
     status: u16,
-    allow: Option<&'static str>,
+    /// Beside those that every answer has.
+    headers: Vec<(&'static str, String)>,
     content_type: &'static str,
     body: Vec<u8>,
 }
@@ -94,23 +97,36 @@ impl Response {
             let message = format!("the answer cannot be written as JSON: {error}");
             Refusal::from(CommandError::new(ErrorCode::Io, message))
         })?;
-        Ok(Self { status: 200, allow: None, content_type: JSON, body })
+        Ok(Self::bytes(JSON, body))
+    }
+
+    /// A body as it is.
+    pub(super) fn bytes(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status: 200, headers: Vec::new(), content_type, body }
+    }
+
+    /// To another address of this door, which is asked for with GET.
+    pub(super) fn see_other(address: &str) -> Self {
+        Self { status: 303, ..Self::bytes("text/plain", Vec::new()) }.with("Location", address)
+    }
+
+    /// With one more header.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// Metrics, in version 0.0.4 of the text format of Prometheus.
     pub(super) fn text(text: String) -> Self {
-        Self { status: 200, allow: None, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.into() }
+        Self::bytes("text/plain; version=0.0.4; charset=utf-8", text.into())
     }
 
     /// `head_only`: as to a HEAD, without the body.
     pub(super) fn write(&self, stream: &mut impl Write, head_only: bool) -> io::Result<()> {
-        let Self { status, allow, content_type, body } = self;
+        let Self { status, headers, content_type, body } = self;
         let mut answer = head(*status, content_type);
-        if *status == 401 {
-            answer.push_str("WWW-Authenticate: Bearer\r\n");
-        }
-        if let Some(allow) = allow {
-            answer.push_str(&format!("Allow: {allow}\r\n"));
+        for (name, value) in headers {
+            answer.push_str(&format!("{name}: {value}\r\n"));
         }
         answer.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
         let mut answer = answer.into_bytes();
@@ -124,7 +140,12 @@ impl Response {
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         let body = serde_json::to_vec(&refusal).unwrap_or_default();
-        Self { status: refusal.status, allow: refusal.allow, content_type: JSON, body }
+        let response = Self { status: refusal.status, ..Self::bytes(JSON, body) };
+        match (refusal.status, refusal.allow) {
+            (401, _) => response.with("WWW-Authenticate", "Bearer"),
+            (_, Some(allow)) => response.with("Allow", allow),
+            _ => response,
+        }
     }
 }
 
@@ -132,6 +153,7 @@ impl From<Refusal> for Response {
 pub(super) fn head(status: u16, content_type: &str) -> String {
     let reason = match status {
         200 => "OK",
+        303 => "See Other",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

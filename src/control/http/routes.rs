@@ -7,8 +7,10 @@ use crate::api::{CommandData, CommandError, ErrorCode, GameRow, OperationRow, Pe
 use crate::control::parse::json_object;
 use crate::control::{Commands, parse_command};
 
+use super::page::{self, Asset};
 use super::request::Head;
 use super::response::{Refusal, Response};
+use super::session::Sessions;
 
 /// Where everything is.
 const BASE: &str = "/api/v1/";
@@ -23,6 +25,12 @@ pub(super) enum Route {
     Metrics,
     Command,
     Events,
+    /// A file of the web page, which needs no token: it shows nothing by itself.
+    Page(&'static Asset),
+    /// A one-time address of the page; its key.
+    Enter(String),
+    /// Makes such an address.
+    NewAddress,
 }
 
 /// Something to look at.
@@ -39,6 +47,9 @@ pub(super) enum State {
 impl Route {
     pub(super) fn find(head: &Head) -> Result<Self, Refusal> {
         let lost = || Refusal::new(404, "not-found", "there is nothing at this address");
+        if let Some(route) = Self::of_page(head) {
+            return route.for_method(head);
+        }
         let name = if head.path == METRICS { METRICS } else { head.path.strip_prefix(BASE).ok_or_else(lost)? };
         let route = match name {
             METRICS => Self::Metrics,
@@ -48,21 +59,36 @@ impl Route {
             "operations" => Self::State(State::Operations),
             "command" => Self::Command,
             "events" => Self::Events,
+            "page" => Self::NewAddress,
             _ => Self::State(State::Game(name.strip_prefix("games/").and_then(percent_decode).ok_or_else(lost)?)),
         };
-        let allowed = route.methods();
+        route.for_method(head)
+    }
+
+    fn of_page(head: &Head) -> Option<Self> {
+        let key = head.query.as_deref().filter(|_| head.path == "/").and_then(|query| query.strip_prefix("key="));
+        key.map(|key| Self::Enter(key.to_owned())).or_else(|| page::find(&head.path).map(Self::Page))
+    }
+
+    fn for_method(self, head: &Head) -> Result<Self, Refusal> {
+        let allowed = self.methods();
         if !allowed.split(", ").any(|method| method == head.method) {
             return Err(Refusal::method_not_allowed(allowed));
         }
-        Ok(route)
+        Ok(self)
+    }
+
+    /// Whether anybody on this PC may ask for it.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Page(_) | Self::Enter(_))
     }
 
     /// What it takes, as the header Allow lists it. HEAD of an event stream would never end.
     fn methods(&self) -> &'static str {
         match self {
-            Self::Command => "POST",
-            Self::Events => "GET",
-            Self::State(_) | Self::Metrics => "GET, HEAD",
+            Self::Command | Self::NewAddress => "POST",
+            Self::Events | Self::Enter(_) => "GET",
+            Self::State(_) | Self::Metrics | Self::Page(_) => "GET, HEAD",
         }
     }
 }
@@ -118,6 +144,16 @@ pub(super) fn state(commands: &impl Commands, state: &State) -> Result<Response,
         }
         State::Operations => Response::json(&Operations { operations: status(commands)?.operations }),
     }
+}
+
+/// The answer to `POST /api/v1/page`: an address of the page that lets one browser in.
+pub(super) fn new_address(sessions: &Sessions, url: &str) -> Result<Response, Refusal> {
+    #[derive(Serialize)]
+    struct Address {
+        url: String,
+    }
+    let key = sessions.new_key().map_err(|error| CommandError::new(ErrorCode::Io, error.to_string()))?;
+    Response::json(&Address { url: format!("{url}/?key={key}") })
 }
 
 /// The answer to `GET /metrics`.

@@ -4,6 +4,7 @@ use super::solo::*;
 use super::*;
 use crate::api::Operation;
 use crate::proto::{GetChunks, WireErrorCode};
+use crate::types::{ProgramAsk, StartedProgram};
 
 fn game(id: &str) -> GameId {
     id.parse().unwrap()
@@ -604,4 +605,37 @@ fn random_commands(seed: u64, tally: &mut BTreeMap<&'static str, usize>) {
         }
         assert_eq!(engine.cx.disk.games().len(), node.disk.games.len(), "seed {seed}");
     }
+}
+
+#[test]
+fn programs_are_started_of_installed_games_on_which_nothing_runs() {
+    let mut solo = Solo::with(&[installed("here", Some("2")), scanned("there", "2", 10)], None, |_| {});
+    let play = |id: &str| PeerCommand::Play { game: game(id) };
+    assert_eq!(code(&solo.command(play("there"))), Some(ErrorCode::NotInstalled));
+    assert_eq!(code(&solo.command(play("nowhere"))), Some(ErrorCode::UnknownGame));
+    let outputs = solo.command(play("here"));
+    let [Job::Programs { token, ask: ProgramAsk::Play, .. }] = jobs(&outputs)[..] else { panic!("{outputs:?}") };
+    assert!(replies(&outputs).is_empty(), "the answer waits for the worker");
+    let program: RelPath = "doom.exe".parse().unwrap();
+    let answer = ProgramAnswer::Started(StartedProgram { game: game("here"), program });
+    let outputs = solo.feed(Input::JobDone(JobDone::Programs { token: *token, result: Ok(answer) }));
+    assert!(
+        matches!(&replies(&outputs)[..], [Ok(CommandData::Started(started))] if started.program.as_str() == "doom.exe")
+    );
+    solo.command(uninstall("here"));
+    assert_eq!(code(&solo.command(play("here"))), Some(ErrorCode::OperationInProgress));
+}
+
+#[test]
+fn a_newer_version_at_a_peer_is_named_in_the_row_of_a_complete_game() {
+    let mut world = World::new(11, 2);
+    world.write_game(0, "doom", "1", 10);
+    world.write_game(1, "doom", "2", 10);
+    (0..2).for_each(|n| world.start(n));
+    world.sight_all();
+    let hashed = |world: &World, n: usize| world.nodes[n].disk.games[&game("doom")].content_hash.is_some();
+    assert!(world.run_until(|world| world.in_step(&[0, 1]) && hashed(world, 0) && hashed(world, 1)));
+    let newest = |world: &mut World, n, id| row(world, n, id, "doom").newest_version;
+    assert_eq!(newest(&mut world, 0, 900).as_deref(), Some("2"));
+    assert_eq!(newest(&mut world, 1, 901), None);
 }

@@ -273,6 +273,8 @@ impl From<JobErrorKind> for Kind {
             | JobErrorKind::Verification
             | JobErrorKind::NotOurs
             | JobErrorKind::DirectoryGone
+            | JobErrorKind::ChooseProgram
+            | JobErrorKind::NoDesktop
             | JobErrorKind::Exhausted
             | JobErrorKind::Io => Self::Io,
         }

@@ -1,0 +1,339 @@
+//! Starts installed games. What can be started is looked for in `local/`, never elsewhere; which program is the right one is the user's
+//! word, and remembered in the state directory. No peer has a say in it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{Dir, EntryKind};
+use crate::sys;
+use crate::types::{
+    GameId, JobError, JobErrorKind, Launch, OpenedFolder, ProgramAnswer, ProgramAsk, ProgramList, RelPath,
+    StartedProgram,
+};
+
+/// Where installations lie in a game's folder.
+const LOCAL: &str = "local";
+/// Directories of a game are searched so deep.
+const SEARCH_DEPTH: usize = 5;
+/// Entries that are looked at.
+const MAX_LOOKED: usize = 50_000;
+/// Programs that are listed.
+const MAX_LISTED: usize = 200;
+/// What the user chose, in the state directory.
+const FILE: &str = "programs.json";
+const FORMAT: u32 = 1;
+const MAX_CHOICES_BYTES: u64 = 4 << 20;
+
+/// Words in the names of programs that are hardly ever the game.
+const SIDE_PROGRAMS: [&str; 14] = [
+    "unins", "setup", "install", "redist", "dxweb", "directx", "dotnet", "crash", "report", "config", "settings",
+    "server", "update", "patch",
+];
+
+/// Does what is asked with the programs of `game`, whose folder is `root`. `launch`: of the catalog.
+pub(super) fn answer(
+    root: &Dir,
+    game: &GameId,
+    state_dir: &Path,
+    launch: Option<Launch>,
+    ask: ProgramAsk,
+) -> Result<ProgramAnswer, JobError> {
+    let local = root.subdir(LOCAL)?;
+    match ask {
+        ProgramAsk::List => {
+            let programs = find(&local, game);
+            let chosen = chosen(state_dir, game).filter(|program| is_there(&local, program));
+            let launch = launch.map(|launch| launch.program).filter(|program| is_there(&local, program));
+            Ok(ProgramAnswer::Programs(ProgramList { programs, chosen, launch }))
+        }
+        ProgramAsk::Choose(program) => {
+            if !is_there(&local, &program) {
+                return Err(nothing_there(game, &program));
+            }
+            choose(state_dir, game, program)?;
+            Ok(ProgramAnswer::Chosen)
+        }
+        ProgramAsk::Play => {
+            let Launch { program, args } = which(&local, game, state_dir, launch)?;
+            start(&local, game, &program, &args)?;
+            Ok(ProgramAnswer::Started(StartedProgram { game: game.clone(), program }))
+        }
+        ProgramAsk::OpenFolder => open_folder(local.path()),
+    }
+}
+
+/// The program that the user chose, else that of the catalog if this system can start it, else the only one that there is.
+fn which(local: &Dir, game: &GameId, state_dir: &Path, launch: Option<Launch>) -> Result<Launch, JobError> {
+    let alone = |program| Launch { program, args: Vec::new() };
+    let launch = launch.filter(|launch| {
+        let entry = local.entry_beneath(&launch.program).ok().flatten();
+        entry.is_some_and(|entry| {
+            entry.kind == EntryKind::File && can_start(local, &launch.program, entry.exec, sys::has_wine())
+        })
+    });
+    if let Some(program) = chosen(state_dir, game).filter(|program| is_there(local, program)) {
+        // The catalog's arguments go with its program.
+        return Ok(launch.filter(|launch| launch.program == program).unwrap_or_else(|| alone(program)));
+    }
+    if let Some(launch) = launch {
+        return Ok(launch);
+    }
+    let mut programs = find(local, game);
+    match programs.len() {
+        0 => {
+            let message = format!("nothing in the local/ of {game} can be started here; open its folder and look");
+            Err(JobError::new(JobErrorKind::ChooseProgram, message))
+        }
+        1 => Ok(alone(programs.remove(0))),
+        count => {
+            let message = format!("{count} programs of {game} can be started: choose one, which is remembered");
+            Err(JobError::new(JobErrorKind::ChooseProgram, message))
+        }
+    }
+}
+
+fn nothing_there(game: &GameId, program: &RelPath) -> JobError {
+    JobError::new(JobErrorKind::ChooseProgram, format!("there is no file {program} in the local/ of {game}"))
+}
+
+fn is_there(local: &Dir, program: &RelPath) -> bool {
+    local.entry_beneath(program).is_ok_and(|entry| entry.is_some_and(|entry| entry.kind == EntryKind::File))
+}
+
+/// What can be started in `local`, the likeliest first. What cannot be read is left out.
+fn find(local: &Dir, game: &GameId) -> Vec<RelPath> {
+    let has_wine = sys::has_wine();
+    let mut found = Vec::new();
+    let mut looked = 0;
+    let mut waiting = vec![(String::new(), local.clone(), 0)];
+    while let Some((prefix, dir, depth)) = waiting.pop() {
+        for entry in dir.entries().unwrap_or_default() {
+            looked += 1;
+            if looked > MAX_LOOKED {
+                break;
+            }
+            let Some(name) = entry.name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+            let Ok(path) = RelPath::parse_unreserved(&format!("{prefix}{name}")) else { continue };
+            match entry.kind {
+                EntryKind::Dir if depth < SEARCH_DEPTH => {
+                    waiting.extend(dir.subdir(name).ok().map(|dir| (format!("{path}/"), dir, depth + 1)));
+                }
+                EntryKind::File if can_start(local, &path, entry.exec, has_wine) => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found.sort_by_cached_key(|path| rank(path, game));
+    found.truncate(MAX_LISTED);
+    found
+}
+
+/// Whether the system starts such a file, by its name or its first bytes.
+fn can_start(local: &Dir, path: &RelPath, exec: bool, has_wine: bool) -> bool {
+    match sys::starts_by_name(path.file_name(), has_wine) {
+        Some(starts) => starts,
+        None => exec && is_program(local, path),
+    }
+}
+
+/// An ELF or Mach-O file, or a script. Where a file system knows no executable bit every file has it.
+fn is_program(local: &Dir, path: &RelPath) -> bool {
+    let mut start = [0; 4];
+    let read = local.open_read(path).and_then(|file| file.read_at(&mut start, 0));
+    read.is_ok() && (start == *b"\x7fELF" || start.starts_with(b"#!") || start == [0xcf, 0xfa, 0xed, 0xfe])
+}
+
+/// Smaller is likelier: no side program, named like the game, near the top.
+fn rank(path: &RelPath, game: &GameId) -> (bool, bool, usize, String) {
+    let lower = path.as_str().to_lowercase();
+    let name = path.file_name().to_lowercase();
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let game = game.as_str().to_lowercase();
+    let is_side = SIDE_PROGRAMS.iter().any(|word| lower.contains(word));
+    (is_side, !(game.contains(stem) || stem.contains(&game)), path.components().count(), lower)
+}
+
+/// Starts a program in its own directory, and leaves it alone.
+fn start(local: &Dir, game: &GameId, program: &RelPath, args: &[String]) -> Result<(), JobError> {
+    if sys::runs_as_service() {
+        let message = format!("{game} cannot be started: the daemon runs as a service, without a desktop");
+        return Err(JobError::new(JobErrorKind::NoDesktop, message));
+    }
+    if !is_there(local, program) {
+        return Err(nothing_there(game, program));
+    }
+    let file = path_of(local, program);
+    let dir = file.parent().unwrap_or(local.path()).to_owned();
+    let mut command = sys::command_of(&file);
+    command.args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys::on_its_own(&mut command);
+    let failed = |error: io::Error| JobError::new(JobErrorKind::Io, format!("start {}: {error}", file.display()));
+    let mut child = command.spawn().map_err(failed)?;
+    tracing::info!(%game, %program, pid = child.id(), "started");
+    // Somebody must take note of its end, or its entry in the system's table stays.
+    let wait = move || drop(child.wait());
+    std::thread::Builder::new().name("lan-played".into()).stack_size(64 << 10).spawn(wait).map(drop).map_err(failed)
+}
+
+fn path_of(local: &Dir, program: &RelPath) -> PathBuf {
+    program.components().fold(local.path().to_owned(), |path, part| path.join(part))
+}
+
+fn open_folder(path: &Path) -> Result<ProgramAnswer, JobError> {
+    match sys::show_on_desktop(path.as_os_str()) {
+        Ok(true) => Ok(ProgramAnswer::Opened(OpenedFolder { path: path.to_owned() })),
+        Ok(false) => {
+            let message = format!("there is no desktop to show it on; the folder is {}", path.display());
+            Err(JobError::new(JobErrorKind::NoDesktop, message))
+        }
+        Err(error) => Err(JobError::new(JobErrorKind::Io, format!("show {}: {error}", path.display()))),
+    }
+}
+
+/// What the user chose, by game.
+#[derive(Default, Serialize, Deserialize)]
+struct Choices {
+    format: u32,
+    programs: BTreeMap<GameId, String>,
+}
+
+fn load(state_dir: &Path) -> Choices {
+    let mut text = Vec::new();
+    let read =
+        std::fs::File::open(state_dir.join(FILE)).and_then(|file| file.take(MAX_CHOICES_BYTES).read_to_end(&mut text));
+    let choices = read.ok().and_then(|_| serde_json::from_slice::<Choices>(&text).ok());
+    choices.filter(|choices| choices.format == FORMAT).unwrap_or_default()
+}
+
+fn chosen(state_dir: &Path, game: &GameId) -> Option<RelPath> {
+    RelPath::parse_unreserved(load(state_dir).programs.get(game)?).ok()
+}
+
+fn choose(state_dir: &Path, game: &GameId, program: RelPath) -> Result<(), JobError> {
+    let mut choices = load(state_dir);
+    choices.format = FORMAT;
+    choices.programs.insert(game.clone(), program.as_str().to_owned());
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".programs-").suffix(".tmp").tempfile_in(state_dir)?;
+        file.write_all(&serde_json::to_vec_pretty(&choices)?)?;
+        file.persist(state_dir.join(FILE)).map_err(|failed| failed.error)?;
+        Ok(())
+    };
+    write().map_err(|error| {
+        JobError::new(JobErrorKind::Io, format!("remember the program of {game} in {}: {error}", state_dir.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[allow(clippy::disallowed_methods, reason = "a test sets its stage with plain file calls")]
+    fn put(dir: &Path, path: &str, bytes: &[u8], exec: bool) {
+        let file = dir.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, bytes).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(if exec { 0o755 } else { 0o644 }))
+            .unwrap();
+    }
+
+    fn doom() -> GameId {
+        "doom".parse().unwrap()
+    }
+
+    fn ask(root: &Path, state: &Path, ask: ProgramAsk) -> Result<ProgramAnswer, JobError> {
+        answer(&Dir::open(root).unwrap(), &doom(), state, None, ask)
+    }
+
+    fn list(root: &Path, state: &Path) -> (Vec<String>, Option<String>) {
+        match ask(root, state, ProgramAsk::List).unwrap() {
+            ProgramAnswer::Programs(list) => {
+                let programs = list.programs.iter().map(ToString::to_string).collect();
+                (programs, list.chosen.map(|chosen| chosen.to_string()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn programs_are_found_in_local_alone_and_the_game_comes_first() {
+        let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = root.path();
+        for (path, bytes, exec) in [
+            ("local/bin/doom", &b"\x7fELF..."[..], true),
+            ("local/setup.sh", b"#!/bin/sh\n", false),
+            ("local/tools/editor", b"#!/bin/sh\n", true),
+            ("local/readme.txt", b"every file of this file system is executable", true),
+            ("local/lib/libdoom.so", b"\x7fELF...", true),
+            ("local/.hidden/doom", b"\x7fELF...", true),
+            ("doom.sh", b"#!/bin/sh\n", true),
+        ] {
+            put(at, path, bytes, exec);
+        }
+        std::os::unix::fs::symlink("/bin/sh", at.join("local/shell")).unwrap();
+        std::os::unix::fs::symlink("/bin", at.join("local/all")).unwrap();
+        let (programs, chosen) = list(at, state.path());
+        assert_eq!(programs, ["bin/doom", "tools/editor", "setup.sh"]);
+        assert_eq!(chosen, None);
+        assert_eq!(ask(at, state.path(), ProgramAsk::Play).unwrap_err().kind, JobErrorKind::ChooseProgram);
+        for lost in ["shell", "all/sh", "nothing"] {
+            let lost = ProgramAsk::Choose(RelPath::parse_unreserved(lost).unwrap());
+            assert!(ask(at, state.path(), lost.clone()).is_err(), "{lost:?}");
+        }
+        let editor = RelPath::parse_unreserved("tools/editor").unwrap();
+        assert_eq!(ask(at, state.path(), ProgramAsk::Choose(editor)).unwrap(), ProgramAnswer::Chosen);
+        assert_eq!(list(at, state.path()).1.as_deref(), Some("tools/editor"));
+        fs::remove_file(at.join("local/tools/editor")).unwrap();
+        assert_eq!(list(at, state.path()).1, None, "it is not there any more");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_users_choice_comes_before_the_catalogs_and_that_before_a_guess() {
+        let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (local, rel) = (root.path().join("local"), |text| RelPath::parse_unreserved(text).unwrap());
+        for name in ["a.sh", "b.sh", "c.txt"] {
+            put(&local, name, b"#!/bin/sh\n", false);
+        }
+        let dir = Dir::open(&local).unwrap();
+        let named = |program| Launch { program: rel(program), args: vec!["-lan".into()] };
+        let which = |launch| which(&dir, &doom(), state.path(), launch).map_err(|error| error.kind);
+        assert_eq!(which(None), Err(JobErrorKind::ChooseProgram));
+        assert_eq!(which(Some(named("b.sh"))), Ok(named("b.sh")));
+        for odd in ["missing.sh", "c.txt"] {
+            assert_eq!(which(Some(named(odd))), Err(JobErrorKind::ChooseProgram), "{odd}");
+        }
+        choose(state.path(), &doom(), rel("a.sh")).unwrap();
+        assert_eq!(which(Some(named("b.sh"))), Ok(Launch { program: rel("a.sh"), args: Vec::new() }));
+        assert_eq!(which(Some(named("a.sh"))), Ok(named("a.sh")), "with the catalog's arguments");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_only_program_is_started_in_its_own_directory() {
+        let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        put(root.path(), "local/bin/run.sh", b"#!/bin/sh\npwd > where.part && mv where.part where\n", false);
+        let ProgramAnswer::Started(started) = ask(root.path(), state.path(), ProgramAsk::Play).unwrap() else {
+            panic!()
+        };
+        assert_eq!(started.program.as_str(), "bin/run.sh");
+        let found = root.path().join("local/bin/where");
+        #[expect(clippy::disallowed_methods, reason = "it is another process")]
+        for _ in 0..1000 {
+            if found.exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let dir = fs::canonicalize(root.path().join("local/bin")).unwrap();
+        assert_eq!(fs::read_to_string(found).unwrap().trim(), dir.to_str().unwrap());
+    }
+}
