@@ -61,7 +61,8 @@ VIAddVersionKey /LANG=0 LegalCopyright "MIT or Apache-2.0"
 !insertmacro TEXT AUTOSTART_NAME "Start with Windows" "Mit Windows starten"
 !insertmacro TEXT AUTOSTART_ABOUT "Starts lanspread in the background when you log in." "Startet lanspread im Hintergrund, wenn Sie sich anmelden."
 !insertmacro TEXT FIREWALL_NAME "Firewall rule (administrator)" "Firewall-Regel (Administrator)"
-!insertmacro TEXT FIREWALL_ABOUT "Lets other PCs of the LAN reach lanspread. Windows asks for an administrator. Without it Windows asks at the first start." "Lässt andere PCs im LAN lanspread erreichen. Windows fragt nach einem Administrator. Ohne sie fragt Windows beim ersten Start."
+!insertmacro TEXT FIREWALL_ABOUT "Windows asks for an administrator now; without the rule it asks at the first start." "Windows fragt jetzt nach einem Administrator; ohne die Regel fragt es beim ersten Start."
+!insertmacro TEXT UN_FIREWALL_ABOUT "Windows asks for an administrator." "Windows fragt nach einem Administrator."
 !insertmacro TEXT FIREWALL_FAILED "The firewall rule was not made. Windows will ask at the first start of lanspread." "Die Firewall-Regel wurde nicht angelegt. Windows fragt beim ersten Start von lanspread."
 !insertmacro TEXT FIREWALL_KEPT "The firewall rule stays: Windows did not let it be removed." "Die Firewall-Regel bleibt: Windows ließ sie nicht entfernen."
 !insertmacro TEXT STOP_NAME "Stop lanspread" "lanspread beenden"
@@ -282,7 +283,7 @@ Function un.onInit
 FunctionEnd
 
 !insertmacro MUI_UNFUNCTION_DESCRIPTION_BEGIN
-    !insertmacro MUI_DESCRIPTION_TEXT ${UN_FIREWALL_SECTION} "$(FIREWALL_ABOUT)"
+    !insertmacro MUI_DESCRIPTION_TEXT ${UN_FIREWALL_SECTION} "$(UN_FIREWALL_ABOUT)"
     !insertmacro MUI_DESCRIPTION_TEXT ${UN_PROGRAM_SECTION} "$(UN_PROGRAM_ABOUT)"
     !insertmacro MUI_DESCRIPTION_TEXT ${PURGE_SECTION} "$(PURGE_ABOUT)"
 !insertmacro MUI_UNFUNCTION_DESCRIPTION_END
