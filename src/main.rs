@@ -120,6 +120,7 @@ fn run(args: RunArgs) -> Outcome {
     let peer = Peer::start(settings.config).map_err(|error| not_started(&error))?;
     let sender = peer.commands();
     let commands = move |command: PeerCommand, reply: Reply| sender.send(command, reply).map_err(|_| Stopped);
+    let (commands, asked) = control::noting_shutdown(commands);
     let (fanout, idle) = control::fan_out();
     let events = fanout.events();
     let http = match open_http(settings.control, &state_dir, commands.clone(), fanout) {
@@ -141,7 +142,7 @@ fn run(args: RunArgs) -> Outcome {
         }
         peer.failure().map(str::to_owned)
     };
-    let running = Running { commands, events, join: Box::new(join) };
+    let running = Running { commands, asked, events, join: Box::new(join) };
     let door = if settings.jsonl { Door::Jsonl } else { Door::Human };
     match control::run(running, door, signals) {
         Ok(End::Asked) => Ok(()),

@@ -23,10 +23,29 @@ pub enum Door {
     Human,
 }
 
+/// Whether somebody asked the daemon to stop, at any door.
+#[derive(Clone, Default)]
+pub struct Asked(Arc<AtomicBool>);
+
+/// The same commands, which take note of a `shutdown`.
+pub fn noting_shutdown<C: Commands>(commands: C) -> (impl Commands, Asked) {
+    let asked = Asked::default();
+    let note = Arc::clone(&asked.0);
+    let noting = move |command: PeerCommand, reply: Reply| -> Result<(), Stopped> {
+        if command == PeerCommand::Shutdown {
+            note.store(true, Ordering::Relaxed);
+        }
+        commands.send(command, reply)
+    };
+    (noting, asked)
+}
+
 /// A daemon that was started.
 pub struct Running<C> {
     /// Where commands go.
     pub commands: C,
+    /// Of those commands.
+    pub asked: Asked,
     /// What happens; ends when the daemon has stopped.
     pub events: Receiver<PeerEvent>,
     /// Waits until the daemon has stopped. Answers why it never got ready, if it did not.
@@ -50,17 +69,7 @@ pub enum End {
 /// # Errors
 /// A thread could not be started; the daemon was then shut down.
 pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io::Result<End> {
-    let Running { commands, events, join } = running;
-    let asked = Arc::new(AtomicBool::new(false));
-    let commands = {
-        let asked = Arc::clone(&asked);
-        move |command: PeerCommand, reply: Reply| -> Result<(), Stopped> {
-            if command == PeerCommand::Shutdown {
-                asked.store(true, Ordering::Relaxed);
-            }
-            commands.send(command, reply)
-        }
-    };
+    let Running { commands, asked, events, join } = running;
     let serve = || -> io::Result<_> {
         let stop = commands.clone();
         signals.forward(move || shut_down(&stop)).map_err(io::Error::other)?;
@@ -85,7 +94,7 @@ pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io
     let _ = served?.recv_timeout(LAST_LINES);
     Ok(match failure {
         Some(why) => End::NotStarted(why),
-        None if asked.load(Ordering::Relaxed) => End::Asked,
+        None if asked.0.load(Ordering::Relaxed) => End::Asked,
         None => End::ByItself,
     })
 }

@@ -97,7 +97,7 @@ impl Handle {
 
     /// Removes a file (a link itself, never what it points at).
     pub(super) fn remove_file(&self, rel: &str) -> io::Result<()> {
-        self.in_parent(rel, |dir, name| dir.remove_file(name))
+        self.in_parent(rel, |dir, name| although_read_only(dir, name, || dir.remove_file(name)))
     }
 
     /// Removes an empty directory.
@@ -110,7 +110,7 @@ impl Handle {
 
     /// Renames within this directory, in place of a file that has the new name.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, &self.0, to)
+        although_read_only(&self.0, to, || self.0.rename(from, &self.0, to))
     }
 
     /// What lies at `rel`; nothing also when its directory is missing.
@@ -166,12 +166,13 @@ impl Handle {
         if !self.0.symlink_metadata(name)?.is_file() {
             return Err(unsafe_path("it is not a regular file"));
         }
-        Ok(self.0.open_with(name, OpenOptions::new().write(true))?.into_std())
+        let open = || self.0.open_with(name, OpenOptions::new().write(true));
+        although_read_only(&self.0, name, open).map(cap_std::fs::File::into_std)
     }
 
     /// Removes a file (a link itself) that lies directly in this directory.
     pub(super) fn remove_child_file(&self, name: &OsStr) -> io::Result<()> {
-        match self.0.remove_file(name) {
+        match although_read_only(&self.0, name, || self.0.remove_file(name)) {
             // A link to a directory counts as a directory here; what it points at stays.
             Err(_) if self.0.symlink_metadata(name).is_ok_and(|meta| meta.is_symlink()) => self.0.remove_dir(name),
             other => other,
@@ -206,7 +207,7 @@ impl Handle {
     fn open_file(&self, rel: &str, options: &OpenOptions) -> io::Result<File> {
         self.in_parent(rel, |dir, name| {
             no_link(dir, name)?;
-            let file = dir.open_with(name, options)?.into_std();
+            let file = although_read_only(dir, name, || dir.open_with(name, options))?.into_std();
             if file.metadata()?.is_file() { Ok(file) } else { Err(unsafe_path("it is not a regular file")) }
         })
     }
@@ -256,6 +257,26 @@ pub(super) fn copy_range(_to: &File, _from: &File, _offset: u64, _len: usize) ->
 pub(super) fn start_writeback(_file: &File, _offset: u64, _len: u64) {}
 
 pub(super) fn advise_sequential(_file: &File) {}
+
+/// Does something to a file, and once more without its read-only mark where that stands against it: CDs leave that mark on all their
+/// copies (docs/STORAGE.md, *Rights and links*).
+fn although_read_only<T>(dir: &Dir, name: impl AsRef<Path>, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match act() {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && make_writable(dir, name.as_ref()) => act(),
+        other => other,
+    }
+}
+
+/// Takes the read-only mark from a file; false: it has none.
+fn make_writable(dir: &Dir, name: &Path) -> bool {
+    let Some(meta) = dir.symlink_metadata(name).ok().filter(Metadata::is_file) else { return false };
+    let mut permissions = meta.permissions();
+    if !permissions.readonly() {
+        return false;
+    }
+    permissions.set_readonly(false);
+    dir.set_permissions(name, permissions).is_ok()
+}
 
 fn step(dir: &Dir, name: &str) -> io::Result<Dir> {
     no_link(dir, name)?;

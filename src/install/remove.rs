@@ -180,7 +180,18 @@ pub(super) fn remove_empty(root: &Dir, dirs: &BTreeSet<RelPath>) -> Result<(), F
             Err(e) => return Err(e),
         };
         forget_desktops(&dir)?;
-        if !root.remove_dir_if_empty(path)? {
+        if dir.entries()?.is_empty() {
+            // An open directory cannot be removed on Windows.
+            drop(dir);
+            if root.remove_dir_if_empty(path)? {
+                continue;
+            }
+            match root.open_dir(path) {
+                Ok(dir) => dir.sync()?,
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        } else {
             // Somebody else's files keep it.
             dir.sync()?;
         }

@@ -77,8 +77,12 @@ pub(crate) fn show_on_desktop(what: &OsStr) -> io::Result<bool> {
     if !has_desktop() {
         return Ok(false);
     }
-    let mut command = if cfg!(windows) {
-        // For an address `explorer` asks the browser that the user chose.
+    let mut command = if cfg!(windows) && what.to_str().is_some_and(|what| what.starts_with("http://")) {
+        // Explorer itself takes some addresses with a query for a folder.
+        let mut command = Command::new("rundll32.exe");
+        command.arg("url.dll,FileProtocolHandler");
+        command
+    } else if cfg!(windows) {
         Command::new("explorer.exe")
     } else if cfg!(target_os = "macos") {
         Command::new("open")
