@@ -62,3 +62,18 @@ build_release() {
     BIN=$(realpath "${CARGO_TARGET_DIR:-target}")/release/lanspread
     [ -x "$BIN" ] || die "the build made no $BIN"
 }
+
+# fetch_axe FILE: axe-core, which knows the rules of accessibility, as FILE.
+fetch_axe() {
+    local package=axe-playwright-python==0.1.8 part
+    has python3 && has unzip || return 1
+    mkdir -p "$(dirname "$1")"
+    part=$(mktemp -d -p "$(dirname "$1")")
+    { python3 -m pip --version >/dev/null 2>&1 || need pip3=python3-pip; } &&
+        python3 -m pip download -q --no-deps --only-binary :all: -d "$part" "$package" &&
+        unzip -p "$part"/*.whl axe_playwright_python/axe.min.js >"$part/axe.min.js" &&
+        mv "$part/axe.min.js" "$1"
+    local status=$?
+    rm -rf "$part"
+    return $status
+}

@@ -31,6 +31,7 @@ mod limits;
 mod local;
 mod ownership;
 mod packing;
+mod page;
 mod recovery;
 mod reuse;
 mod rights;

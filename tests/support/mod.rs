@@ -2,6 +2,8 @@
 //! a stranger that speaks the wire protocol from its specification alone.
 
 #[allow(dead_code, reason = "not every test needs all of it")]
+mod browser;
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod copycat;
 mod daemon;
 mod game;
@@ -13,6 +15,8 @@ mod stranger;
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod tracer;
 
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use browser::{Browser, key};
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use copycat::{Copycat, Offer};
 #[allow(unused_imports, reason = "not every test needs all of it")]

@@ -12,7 +12,7 @@ pub(crate) const MOUNT_EXFAT: &str =
 /// The same for FAT.
 pub(crate) const MOUNT_VFAT: &str = r#"mount -t vfat -o loop "$0" "$1""#;
 
-/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`; `strace-attach`: strace, and it may attach to a
+/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`, `browser`, `axe`; `strace-attach`: strace, and it may attach to a
 /// process that it did not start). Prints the reason of a skip past the test runner's capture; fails where the environment
 /// says that it must not be skipped, where `strace` stands for both.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
@@ -43,6 +43,15 @@ fn fault(name: &str) -> Option<String> {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
             FAULT.get_or_init(nft_fault).clone()
         }
+        "browser" => {
+            static FAULT: OnceLock<Option<String>> = OnceLock::new();
+            let fault = || runs("chromedriver", &["--version"]).or_else(|| runs("chromium", &["--version"]));
+            FAULT.get_or_init(fault).clone()
+        }
+        "axe" => match std::env::var("LANSPREAD_AXE").map(|file| std::fs::metadata(file).is_ok()) {
+            Ok(true) => None,
+            _ => Some("LANSPREAD_AXE names no file axe.min.js".into()),
+        },
         "strace" => runs("strace", &["-V"]),
         "strace-attach" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
