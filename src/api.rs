@@ -579,6 +579,9 @@ pub struct GameRow {
     /// Its files here are still being copied.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub arriving: bool,
+    /// A download brought the files here: `remove` may take them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub brought: bool,
     /// A newer version than the complete one here, that somebody hands out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_version: Option<String>,
@@ -809,6 +812,17 @@ pub enum PeerEvent {
         bytes_per_second: u64,
         /// Sources in use.
         sources: usize,
+    },
+    /// A command changed what the status says of limits, pause and blocked peers.
+    SettingsChanged {
+        /// To the peers, in bytes per second; `None`: as fast as it goes.
+        max_upload: Option<u64>,
+        /// From the peers.
+        max_download: Option<u64>,
+        /// All transfers are stopped.
+        paused: bool,
+        /// Peers that nothing is had to do with.
+        peers_blocked: Vec<PeerId>,
     },
     /// How fast game data moves, over all connections: every second while it does, and once with zeros when it has stopped.
     Traffic {

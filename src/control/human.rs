@@ -66,7 +66,9 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
         PeerEvent::DownloadBegin { game, bytes, sources } => {
             format!("{game}: download of {} from {sources} source(s) begins", size(*bytes))
         }
-        PeerEvent::Traffic { .. }
+        // Whoever said it knows it.
+        PeerEvent::SettingsChanged { .. }
+        | PeerEvent::Traffic { .. }
         | PeerEvent::DownloadChecking { .. }
         | PeerEvent::DownloadProgress { .. }
         | PeerEvent::InstallProgress { .. }

@@ -569,10 +569,14 @@ impl Engine {
             PeerCommand::Pause | PeerCommand::Resume => {
                 self.transfer(|transfers, cx| transfers.pause(cx, command == PeerCommand::Pause));
                 self.cx.reply_done(id);
+                self.settings_changed();
             }
             PeerCommand::BlockPeer { peer_id } => self.block_peer(id, peer_id),
             PeerCommand::UnblockPeer { peer_id } => match parts.peers.unblock(&peer_id) {
-                true => cx.reply_done(id),
+                true => {
+                    cx.reply_done(id);
+                    self.settings_changed();
+                }
                 false => cx.refuse(id, ErrorCode::BadArgument, "this peer is not blocked"),
             },
             PeerCommand::Prioritise { game } => {
@@ -681,6 +685,14 @@ impl Engine {
             self.transfer(|transfers, _| transfers.limit(rate));
         }
         self.cx.reply(id, Ok(CommandData::Limits(self.limits)));
+        self.settings_changed();
+    }
+
+    /// Tells every user interface what one of them set.
+    fn settings_changed(&mut self) {
+        let LimitState { max_upload, max_download } = self.limits;
+        let (paused, peers_blocked) = (self.transfers.is_paused(), self.parts.peers.blocked());
+        self.cx.event(PeerEvent::SettingsChanged { max_upload, max_download, paused, peers_blocked });
     }
 
     fn block_peer(&mut self, id: CommandId, peer_id: PeerId) {
@@ -695,6 +707,7 @@ impl Engine {
             self.transfer(|transfers, _| transfers.sources_changed());
         }
         self.cx.reply_done(id);
+        self.settings_changed();
     }
 
     /// Whether an operation may begin: the game directory is there, and stays.

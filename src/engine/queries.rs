@@ -238,6 +238,7 @@ impl Query<'_> {
             progress: self.transfers.progress(&id).or_else(|| self.parts.operations.progress(&id)),
             local_only_reason,
             arriving: local.is_some_and(|game| game.arriving),
+            brought: local.is_some_and(|game| game.brought.is_some()),
             newest_version,
             description: entry.and_then(|entry| entry.description.clone()),
             genre: entry.and_then(|entry| entry.genre.clone()),

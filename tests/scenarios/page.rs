@@ -68,7 +68,7 @@ impl Evening {
     }
 
     /// An action of the menu behind the three dots.
-    fn from_menu(&self, game: &str, action: &str) {
+    fn menu(&self, game: &str, action: &str) {
         self.press_button(game, "more");
         self.browser.click(&format!("#menu [data-action={action}]"));
     }
@@ -112,14 +112,14 @@ fn a_guest_gets_plays_uninstalls_and_removes_a_game_with_the_mouse() {
     browser.wait("the rates are back at zero", "/^0 /.test(document.querySelector('#rate-down').innerText)");
     evening.press_button("doom", "play");
     evening.played("doom");
-    evening.from_menu("doom", "uninstall");
+    evening.menu("doom", "uninstall");
     evening.confirm();
     evening.state_is("doom", "downloaded");
     // What the game wrote is the user's.
     assert!(evening.path("games/doom/.local.mine/bin/played").exists());
-    evening.from_menu("doom", "remove");
+    evening.menu("doom", "remove");
     browser.click("dialog[open] [data-action=dialog-cancel]");
-    evening.from_menu("doom", "remove");
+    evening.menu("doom", "remove");
     evening.confirm();
     evening.state_is("doom", "available");
     evening.press_button("doom", "get");
@@ -148,6 +148,8 @@ fn the_page_goes_on_after_a_restart_and_tells_who_left() {
     browser.go(&used);
     page_is("live");
     browser.switch_to(&first);
+    guest.ok(json!({"cmd": "pause"}));
+    browser.wait("what others set is seen", "document.querySelector('#playing').ariaChecked === 'true'");
     host.stop();
     browser.wait("the peer left", "!document.querySelector('[data-peer][data-state=connected]')");
     guest.kill();
@@ -378,7 +380,8 @@ fn both_languages_have_every_word_that_the_page_uses() {
     }
     let is_known = |key: &&String| en.contains(*key) || en.contains(&format!("{key}.one"));
     // What has no dot may be a word of another call that ends in t.
-    let missing: Vec<_> = used.iter().filter(|key| !key.starts_with('.') && key.contains('.') && !is_known(key)).collect();
+    let missing: Vec<_> =
+        used.iter().filter(|key| !key.starts_with('.') && key.contains('.') && !is_known(key)).collect();
     assert!(used.iter().filter(is_known).count() > 50);
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -70,7 +70,7 @@ export function more(state, game) {
   add(waits(game), "explain");
   list.push("sources");
   add(idle && game.installed && game.installed_by !== "somebody-else", "uninstall");
-  add(idle && !game.installed && (game.downloaded || state.damaged.has(game.id) || state.leftovers.has(game.id)), "remove");
+  add(idle && !game.installed && (game.brought || state.damaged.has(game.id) || state.leftovers.has(game.id)), "remove");
   return list;
 }
 

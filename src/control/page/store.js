@@ -105,6 +105,14 @@ const HANDLERS = {
   },
   "runtime-error": (state, event, out, now) =>
     problem(state, out, now, { key: "problem.runtime", code: event.code, message: event.message }),
+  "settings-changed": (state, event, out) => {
+    if (!state.status) return;
+    state.status.limits = { max_upload: event.max_upload, max_download: event.max_download };
+    state.status.paused = event.paused;
+    state.status.peers_blocked = event.peers_blocked;
+    out.fetch.add("peers");
+    out.dirty.add("status").add("problems");
+  },
   "traffic": (state, event, out, now) => {
     const [down, up] = [event.receiving ?? 0, event.sending ?? 0];
     const last = state.history.at(-1);
