@@ -156,3 +156,17 @@ fn every_file_on_the_way_of_a_chunk_is_there() {
         assert!(files.iter().any(|file| file.ends_with(&format!("/{name}"))), "docs/LIFE_OF_A_CHUNK.md names {name}");
     }
 }
+
+#[test]
+fn whoever_uninstalls_with_everything_knows_every_file_of_the_state_directory() {
+    let (page, installer) = (read("docs/STORAGE.md"), read("scripts/windows/installer.nsi"));
+    let files: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("<state_dir>/")?.split_whitespace().next().map(str::to_owned))
+        .collect();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let line = format!("Delete \"${{STATE}}\\{file}\"");
+        assert!(installer.contains(&line), "scripts/windows/installer.nsi does not say {line}");
+    }
+}
