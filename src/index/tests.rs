@@ -10,9 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::fs::{Hook, Op};
 use crate::install::{Intent, IntentLog, OpId};
-use crate::types::{
-    CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LibraryDigest, MAX_SENTINEL_BYTES, Revision, content_hash,
-};
+use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LibraryDigest, Revision, content_hash};
 
 /// A game directory that is written to behind the daemon's back.
 struct Disk(TempDir);
@@ -497,7 +495,7 @@ fn one_game_that_cannot_be_offered_says_why_and_leaves_the_others_alone() {
         let path = disk.0.path().join(OsStr::from_bytes(path));
         let before = fs::read(&path).ok();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, vec![b'1'; MAX_SENTINEL_BYTES + 1]).unwrap();
+        fs::write(&path, vec![b'1'; crate::types::MAX_SENTINEL_BYTES + 1]).unwrap();
         let (dir, opened) = disk.open();
         assert_eq!(opened.games[0].unportable, None, "{case}");
         let reason = opened.games[1].unportable.clone().unwrap_or_else(|| panic!("{case}"));
