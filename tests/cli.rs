@@ -332,6 +332,78 @@ fn limits_pauses_and_blocks_are_set_and_seen() {
 }
 
 #[test]
+fn a_game_is_started_by_the_program_that_its_user_chose() {
+    let pair = Pair::start(&[GameSpec::small("doom")]);
+    let (_, stderr) = pair.ends(1, &["play", "doom"]);
+    assert!(stderr.contains("not installed") && stderr.contains("lanspread download doom"), "{stderr}");
+    pair.ends(0, &["download", "doom"]);
+    let local = pair.home.game("doom").join("local");
+    let (_, stderr) = pair.ends(1, &["play", "doom"]);
+    assert!(stderr.contains("can be started"), "{stderr}");
+    for name in ["easy.sh", "hard.sh"] {
+        fs::write(local.join(name), "#!/bin/sh\necho \"$0\" > started.part && mv started.part started\n").unwrap();
+    }
+    let (stdout, _) = pair.ends(0, &["programs", "doom"]);
+    assert_eq!(stdout, "easy.sh\nhard.sh\n");
+    let (_, stderr) = pair.ends(1, &["play", "doom"]);
+    assert!(stderr.contains("lanspread programs doom"), "{stderr}");
+    let (_, stderr) = pair.ends(2, &["play", "doom", "--program", "../evil.sh"]);
+    assert!(stderr.contains(".."), "{stderr}");
+    let (_, stderr) = pair.ends(1, &["play", "doom", "--program", "missing.sh"]);
+    assert!(stderr.contains("missing.sh"), "{stderr}");
+    let started = local.join("started");
+    for args in [&["play", "doom", "--program", "hard.sh"][..], &["play", "doom"]] {
+        assert_eq!(pair.ends(0, args).0, "doom: hard.sh runs\n");
+        let by = eventually_read(&started);
+        assert!(by.contains("hard.sh"), "{by}");
+        fs::remove_file(&started).unwrap();
+    }
+    assert!(pair.ends(0, &["programs", "doom"]).0.contains("hard.sh  (chosen)"));
+}
+
+fn eventually_read(path: &Path) -> String {
+    let mut text = None;
+    eventually("a program wrote its file", 30, || {
+        text = fs::read_to_string(path).ok();
+        text.as_ref().map(|_| ())
+    });
+    text.unwrap()
+}
+
+#[test]
+fn the_address_of_the_page_works_once_and_stop_is_a_clean_end() {
+    let mut pair = Pair::start(&[]);
+    let (stdout, _) = pair.ends(0, &["open", "--print"]);
+    let url = stdout.trim().to_owned();
+    let agent =
+        ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false).proxy(None).build().new_agent();
+    let cookie = |url: &str| {
+        let answer = agent.get(url).call().unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers()["Location"].to_str().unwrap()), (303, "/"));
+        answer.headers().get("Set-Cookie").map(|cookie| cookie.to_str().unwrap().to_owned())
+    };
+    let set = cookie(&url).expect("a cookie");
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict"), "{set}");
+    assert_eq!(cookie(&url), None, "it works once");
+    let door = url.split("/?").next().unwrap();
+    let status = |cookie: &str| {
+        let call = agent.get(format!("{door}/api/v1/status")).header("Cookie", cookie);
+        call.call().unwrap().status().as_u16()
+    };
+    assert_eq!((status(set.split(';').next().unwrap()), status("lanspread-1=2.3")), (200, 401));
+    let page = agent.get(format!("{door}/")).call().unwrap();
+    assert!(page.headers()["Content-Security-Policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    // Whoever came in by the cookie cannot let others in.
+    let more = agent.post(format!("{door}/api/v1/page")).header("Cookie", set.split(';').next().unwrap());
+    assert_eq!(more.header("Origin", door).send_empty().unwrap().status().as_u16(), 401);
+
+    assert_eq!(pair.ends(0, &["stop"]).0, "it has stopped\n");
+    assert!(pair.daemon.wait_exit().success(), "it was asked to");
+    assert!(pair.ends(4, &["stop"]).1.contains("no daemon runs"));
+    assert_eq!(pair.ends(4, &["open", "--print"]).0, "");
+}
+
+#[test]
 fn ctrl_c_leaves_the_download_running_and_it_can_be_followed_again() {
     let pair = Pair::start(&[GameSpec::new("doom").file("data.pak", 3 * CHUNK)]);
     let (child, _out) = pair.begin_download(&[]);

@@ -38,7 +38,7 @@ fn by_name(name: &str, point_to_point: bool) -> Option<InterfaceKind> {
     const VIRTUAL_PREFIXES: [&str; 9] = ["docker", "br-", "virbr", "veth", "vmnet", "vboxnet", "podman", "cni", "lxc"];
     const VIRTUAL_WORDS: [&str; 3] = ["hyper-v", "vmware", "virtual"];
     const WIRELESS_WORDS: [&str; 3] = ["wi-fi", "wifi", "wireless"];
-    const WIRED_WORDS: [&str; 2] = ["ethernet", "local area connection"];
+    const WIRED_WORDS: [&str; 3] = ["ethernet", "local area connection", "lan-verbindung"];
     let lower = name.to_lowercase();
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| lower.starts_with(prefix));
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -66,6 +66,7 @@ mod tests {
         for (name, kind) in [
             ("Ethernet 2", Wired),
             ("Local Area Connection", Wired),
+            ("LAN-Verbindung 2", Wired),
             ("WLAN", Wireless),
             ("Wi-Fi", Wireless),
             ("wlp3s0", Wireless),

@@ -111,6 +111,21 @@ pub fn is_reserved_at_root(name: &str) -> bool {
         || name.starts_with(".local.")
         || name.starts_with(".lanspread")
         || name.starts_with(".version.ini.")
+        || is_short_form(&name)
+}
+
+/// Whether NTFS or FAT may give a reserved name this short form (`LOCAL~1.INS`, after some of them `LO1A2B~1.INS`), under which it can be
+/// opened as well. `name` is folded.
+fn is_short_form(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name);
+    let Some((base, number)) = stem.split_once('~') else { return false };
+    let is_hashed = |start: &str| {
+        base.strip_prefix(start)
+            .is_some_and(|hash| hash.len() == 4 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && (["local", "lanspr", "versio"].contains(&base) || ["lo", "la", "ve"].iter().any(|start| is_hashed(start)))
 }
 
 /// Whether a file of this name is put into every folder by the desktops of some system: it is no part of a game.
@@ -193,9 +208,19 @@ mod tests {
 
     #[test]
     fn ordinary_paths_are_accepted() {
-        for path in
-            ["version.ini", "data/maps/dust.bsp", "Spiele/Über uns.txt", "a/local/b", "common", "com10", ".hidden"]
-        {
+        for path in [
+            "version.ini",
+            "data/maps/dust.bsp",
+            "Spiele/Über uns.txt",
+            "a/local/b",
+            "common",
+            "com10",
+            ".hidden",
+            "LONGNA~1.TXT",
+            "a/LOCAL~1",
+            "local~x",
+            "backup~1",
+        ] {
             assert_eq!(RelPath::parse(path).unwrap().as_str(), path);
         }
     }
@@ -238,6 +263,10 @@ mod tests {
             ".lanspread",
             ".LANSPREAD.json",
             ".version.ini.tmp",
+            "LOCAL~1.INS/x",
+            "LANSPR~2",
+            "versio~1.dis",
+            "LO1A2B~1.MIN/save.dat",
             "e\u{301}",
             &long,
             &deep,
