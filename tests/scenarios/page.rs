@@ -312,6 +312,39 @@ fn a_full_disk_is_a_problem_in_words() {
     assert!(browser.text("#view-problems").contains("doom"));
 }
 
+#[test]
+fn ten_thousand_games_are_a_list_of_some_rows() {
+    if !here("a long list") {
+        return;
+    }
+    const GAMES: usize = 10_000;
+    let home = Home::new();
+    for number in 0..GAMES {
+        let root = home.games().join(format!("game-{number:05}"));
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("version.ini"), "1\n").unwrap();
+    }
+    let daemon = Daemon::start(&home, &Options::local());
+    let browser = Browser::start();
+    browser.go(&address(&home));
+    browser.wait("all are listed", &format!("/10,000/.test(document.querySelector('#tally').innerText) && {GAMES}"));
+    let rows = || browser.run("return document.querySelectorAll('[data-game]').length").as_u64().unwrap();
+    assert!((1..100).contains(&rows()), "{} rows are in the document", rows());
+    browser.type_into("#search", "game-09999");
+    browser.wait("the last one is found", "document.querySelectorAll('[data-game]').length === 1");
+    browser.run(
+        "const search = document.querySelector('#search'); search.value = ''; search.dispatchEvent(new Event('input'))",
+    );
+    browser.wait_for("[data-game=game-00000]");
+    browser.click("[data-game=game-00000] [data-action=more]");
+    browser.press(&key::ESCAPE.to_string());
+    browser.press(&key::END.to_string());
+    browser.wait_for("[data-game=game-09999]");
+    assert!((1..100).contains(&rows()), "{} rows are in the document", rows());
+    assert_eq!(daemon.status()["games"], GAMES);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
 /// The rules of axe-core for people who cannot see, or cannot use a mouse; and the pictures of the documents.
 #[test]
 fn every_view_is_accessible_by_day_and_by_night_on_a_phone_and_on_a_desk() {
