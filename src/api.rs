@@ -16,9 +16,9 @@ pub use metrics::{
 };
 
 use crate::types::{
-    ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, JobError, JobErrorKind, KeptAside, LeftOut,
-    LibraryDigest, ManifestHash, MirrorUrl, OpenedFolder, Packing, PeerId, ProgramAnswer, ProgramList, RelPath,
-    Revision, StartedProgram,
+    ChunkIndex, ContentHash, Epoch, Finding, GameId, InstalledBy, InterfaceKind, JobError, JobErrorKind, KeptAside,
+    LeftOut, LibraryDigest, ManifestHash, MirrorUrl, OpenedFolder, Packing, PeerId, ProgramAnswer, ProgramList,
+    RelPath, Revision, StartedProgram,
 };
 
 /// What a user interface asks for. `cmd` is the tag in JSON.
@@ -153,6 +153,8 @@ pub enum PeerCommand {
         /// Of which game.
         game: GameId,
     },
+    /// Look for what is wrong: here, with the other PCs, with the disk.
+    Diagnose,
     /// Wait until so many peers are connected with their libraries in step.
     WaitPeers {
         /// How many.
@@ -198,6 +200,7 @@ impl PeerCommand {
             Self::ChooseProgram { .. } => "choose-program",
             Self::Play { .. } => "play",
             Self::OpenFolder { .. } => "open-folder",
+            Self::Diagnose => "diagnose",
             Self::WaitPeers { .. } => "wait-peers",
             Self::Shutdown => "shutdown",
         }
@@ -340,6 +343,8 @@ pub enum CommandData {
     Programs(ProgramList),
     /// To `play`.
     Started(StartedProgram),
+    /// To `diagnose`.
+    Diagnosis(Diagnosis),
     /// To `open-folder`.
     Opened(OpenedFolder),
     /// To `connect`: the peer that answered.
@@ -363,6 +368,13 @@ pub struct LimitState {
     pub max_upload: Option<u64>,
     /// From the peers.
     pub max_download: Option<u64>,
+}
+
+/// `{"findings":[…]}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Diagnosis {
+    /// What is wrong; empty: nothing was found.
+    pub findings: Vec<Finding>,
 }
 
 /// `{"peers":[…]}`.

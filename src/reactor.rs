@@ -660,7 +660,10 @@ impl Reactor {
         }
     }
 
-    fn start_job(&mut self, job: Job) {
+    fn start_job(&mut self, mut job: Job) {
+        if let Job::Diagnose { findings, .. } = &mut job {
+            findings.extend(crate::discovery::diagnose());
+        }
         if let Job::PrepareDownload { download, plan, .. } = &job {
             self.plans.insert(*download, Arc::clone(plan));
         }

@@ -29,11 +29,11 @@ use windows as platform;
 
 pub use confine::Confinement;
 pub(crate) use confine::confine;
-pub(crate) use family::{is_no_handle, is_no_space, private_unless, sync_dir};
+pub(crate) use family::{handle_limit, is_no_handle, is_no_space, private_unless, sync_dir};
 pub use platform::give_memory_back;
 pub(crate) use platform::{
-    cpu_seconds, cpu_seconds_of, hostname, is_in_memory, is_wireless, keep_awake, lower_priority, state_base,
-    this_program,
+    cpu_seconds, cpu_seconds_of, default_routes, file_system_of, hostname, is_in_memory, is_wireless, keep_awake,
+    lower_priority, state_base, this_program,
 };
 pub(crate) use process::{
     command_of, has_wine, in_own_group, on_its_own, runs_as_service, show_on_desktop, starts_by_name,
@@ -46,3 +46,14 @@ pub(crate) const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" }
 
 /// Whether names of interfaces that say nothing else are those of cables.
 pub(crate) const PLAIN_NAMES_ARE_WIRED: bool = cfg!(target_os = "linux");
+
+/// What matters of the file system that games are on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileSystem {
+    /// It takes no file of 4 GiB or more.
+    Fat,
+    /// On another PC.
+    Network,
+    /// None of these.
+    Other,
+}

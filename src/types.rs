@@ -6,6 +6,7 @@
 mod catalog;
 mod download;
 mod error;
+mod finding;
 mod game;
 mod hash;
 mod id;
@@ -23,6 +24,7 @@ pub use catalog::CatalogSource;
 pub use download::{DownloadId, DownloadPlan, KeptAside, KeptFiles, KnownContent, PreparedDownload};
 pub(crate) use error::directory_is_gone;
 pub use error::{JobError, JobErrorKind};
+pub use finding::{Finding, FindingCode};
 pub use game::{
     Availability, DISCARDED_SENTINEL, Epoch, GameSummary, LibraryStamp, MAX_GAMES, MAX_NAME_BYTES, MAX_REASON_BYTES,
     MAX_SENTINEL_BYTES, MAX_SUPERSEDED, MAX_VERSION_BYTES, NEW_SENTINEL, Revision, SENTINEL, library_digest,

@@ -66,6 +66,8 @@ pub enum ClientCommand {
     Pause(ClientArgs),
     /// Let transfers go on
     Resume(ClientArgs),
+    /// Look for what is wrong on this PC and with the others, and say what to do about it
+    Doctor(ClientArgs),
     /// Open the web page of the daemon in the browser
     Open(OpenArgs),
     /// Start an installed game on this PC
@@ -227,6 +229,12 @@ pub enum ClientError {
     /// The daemon is there but did not answer.
     #[error("the daemon does not answer: {0}")]
     Broken(String),
+    /// `doctor` found something, and has said so.
+    #[error("{count} found")]
+    Found {
+        /// How many.
+        count: usize,
+    },
     /// Ctrl-C while something went on.
     #[error("{0}")]
     Interrupted(String),
@@ -242,7 +250,9 @@ impl ClientError {
             Self::NoStateDir => 2,
             Self::NotRunning { .. } => 4,
             Self::Interrupted(_) => 130,
-            Self::Unreadable { .. } | Self::Refused { .. } | Self::Broken(_) | Self::Output(_) => 1,
+            Self::Unreadable { .. } | Self::Refused { .. } | Self::Broken(_) | Self::Found { .. } | Self::Output(_) => {
+                1
+            }
         }
     }
 
@@ -251,6 +261,7 @@ impl ClientError {
             Self::NoStateDir => "usage",
             Self::NotRunning { .. } => "not-running",
             Self::Interrupted(_) => "interrupted",
+            Self::Found { .. } => "found",
             Self::Refused { code, .. } => code,
             Self::Broken(_) => "no-answer",
             Self::Unreadable { .. } | Self::Output(_) => "io",
@@ -291,6 +302,7 @@ impl ClientCommand {
             | Self::Peers(args)
             | Self::Games(args)
             | Self::Stop(args)
+            | Self::Doctor(args)
             | Self::Pause(args)
             | Self::Resume(args) => args,
             Self::Get(game) | Self::Why(game) | Self::Cancel(game) | Self::Programs(game) | Self::Prioritise(game) => {
@@ -315,6 +327,8 @@ pub fn run(command: ClientCommand) -> Result<(), ClientError> {
     match carry_out(command, &mut out) {
         // Whoever read our output has enough of it: `lanspread games | head`.
         Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        // stdout has the findings.
+        Err(error @ ClientError::Found { .. }) => Err(error),
         Err(error) if json => {
             out.json(&json!({"code": error.code(), "message": error.to_string()}))?;
             Err(error)
@@ -341,6 +355,7 @@ fn carry_out(command: ClientCommand, out: &mut Output) -> Result<(), ClientError
             let command = PeerCommand::ListPrograms { game: args.game.clone() };
             out.show(&send(&daemon, &args.game, &command)?, show::programs)
         }
+        ClientCommand::Doctor(_) => doctor(&daemon, out),
         ClientCommand::Stop(_) => daemon.stop().and_then(|answer| out.show(&answer, |_| "it has stopped\n".into())),
         ClientCommand::Status(_) => out.show(&daemon.get("status")?, show::status),
         ClientCommand::Metrics(_) => out.show(&daemon.send(&PeerCommand::Metrics)?, show::metrics),
@@ -408,6 +423,16 @@ fn operate(
         return out.show(&send(daemon, &game, &command)?, |answer| show::accepted(command.name(), answer));
     }
     follow::operation(daemon, &game, &command, out)
+}
+
+/// Exit code 1 when something was found, as for every check.
+fn doctor(daemon: &Daemon, out: &mut Output) -> Result<(), ClientError> {
+    let answer = daemon.send(&PeerCommand::Diagnose)?;
+    out.show(&answer, show::findings)?;
+    match answer["findings"].as_array().map_or(0, Vec::len) {
+        0 => Ok(()),
+        count => Err(ClientError::Found { count }),
+    }
 }
 
 fn play(daemon: &Daemon, args: PlayArgs, out: &mut Output) -> Result<(), ClientError> {

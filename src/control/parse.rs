@@ -72,6 +72,7 @@ pub fn parse_command(object: &Map<String, Value>) -> Result<PeerCommand, Command
         }
         "play" => fields.only(&["game"], PeerCommand::Play { game: fields.game()? }),
         "open-folder" => fields.only(&["game"], PeerCommand::OpenFolder { game: fields.game()? }),
+        "diagnose" => fields.only(&[], PeerCommand::Diagnose),
         "pause" => fields.only(&[], PeerCommand::Pause),
         "resume" => fields.only(&[], PeerCommand::Resume),
         "block-peer" => fields.only(&["peer_id"], PeerCommand::BlockPeer { peer_id: fields.peer_id()? }),
@@ -231,6 +232,7 @@ mod tests {
             PeerCommand::ListPrograms { game: game.clone() },
             PeerCommand::ChooseProgram { game: game.clone(), program: "bin/doom.exe".parse().unwrap() },
             PeerCommand::Play { game: game.clone() },
+            PeerCommand::Diagnose,
             PeerCommand::OpenFolder { game: game.clone() },
             PeerCommand::Remove { game: game.clone() },
             PeerCommand::Verify { game, repair: true },

@@ -7,6 +7,7 @@
 //!
 //! What comes out is a hint: nothing in an advertisement is proved before a connection has shown the peer's key.
 
+mod diagnose;
 mod duty;
 mod interfaces;
 mod rank;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+pub(crate) use self::diagnose::diagnose;
 pub(crate) use self::interfaces::kind_between;
 use crate::types::{LibraryStamp, PeerId};
 

@@ -42,6 +42,7 @@
 mod arriving;
 mod commands;
 mod core;
+mod diagnose;
 mod disk;
 mod effect;
 mod io;
@@ -91,7 +92,8 @@ use self::scans::Scans;
 use self::transfer::{Transfers, can_be_had};
 use self::world::{Parts, TransferCx};
 use crate::api::{
-    CommandData, CommandError, ErrorCode, GameList, LimitState, Operation, PeerCommand, PeerEvent, PeerList, WatchState,
+    CommandData, CommandError, Diagnosis, ErrorCode, GameList, LimitState, Operation, PeerCommand, PeerEvent, PeerList,
+    WatchState,
 };
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -467,6 +469,9 @@ impl Engine {
         let Self { cx, parts, .. } = self;
         match done {
             JobDone::Resolved { token, result } => parts.peers.resolved(cx, token, result),
+            JobDone::Diagnosed { token, findings } => {
+                cx.reply(CommandId(token), Ok(CommandData::Diagnosis(Diagnosis { findings })));
+            }
             JobDone::Programs { token, result } => {
                 cx.reply(CommandId(token), result.map(CommandData::from).map_err(CommandError::from));
             }
@@ -585,6 +590,10 @@ impl Engine {
             PeerCommand::Explain { game } => {
                 let explained = self.query().explain(&game);
                 self.cx.reply(id, explained.map(|why| CommandData::Explanation(Box::new(why))));
+            }
+            PeerCommand::Diagnose => {
+                let findings = self.query().findings(self.presence.gone(), self.watch);
+                self.cx.job(Job::Diagnose { token: id.0, findings });
             }
             PeerCommand::GetGame { game } => self.after_mirrors(id, game, Then::GetGame),
             PeerCommand::CancelDownload { game } if parts.operations.operation(&game).is_some() => {

@@ -741,6 +741,7 @@ impl World {
                 JobDone::GameScanned { result: Ok(node.disk.games.get(&game).cloned()), game }
             }
             Job::ScanAll { .. } => JobDone::AllScanned(Ok(node.disk.games.values().cloned().collect())),
+            Job::Diagnose { token, findings } => JobDone::Diagnosed { token, findings },
             Job::Programs { token, .. } => {
                 let result = if node.disk.games.is_empty() {
                     Err(JobError::new(JobErrorKind::ChooseProgram, "none"))

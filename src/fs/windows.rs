@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::windows::fs::FileExt;
-use std::os::windows::io::AsRawHandle;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, RawHandle};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -16,6 +16,12 @@ use super::{Entry, EntryKind, MAX_ENTRIES, Stat};
 
 /// `FILE_SHARE_READ`: others may read the lock file, to learn who holds it, but not open it for writing.
 const SHARE_READ: u32 = 1;
+
+/// To open a directory once more, for flushing: the rights of a writer, everything shared, and that it may be a directory.
+const GENERIC_WRITE: u32 = 0x4000_0000;
+const SHARE_ALL: u32 = 7;
+const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+const INVALID_HANDLE_VALUE: RawHandle = usize::MAX as RawHandle;
 
 /// `BY_HANDLE_FILE_INFORMATION` in words of 32 bits, and where its fields begin.
 const FILE_INFORMATION_WORDS: usize = 13;
@@ -184,8 +190,17 @@ impl Handle {
         self.0.remove_dir(name)
     }
 
-    /// NTFS journals names by itself, and a directory cannot be flushed without rights that a user may lack.
+    /// Asks for the names in this directory to be made durable. NTFS journals changes of names in the order in which they were made, and a
+    /// flush writes the journal as far as that; the handle must be one for writing. A file system that refuses keeps its own order, which is
+    /// no error here: there is nothing else that could be asked of it.
     pub(super) fn sync(&self) -> io::Result<()> {
+        // SAFETY: the handle is open for the length of the call; the new one is closed by `File`.
+        unsafe {
+            let again = ReOpenFile(self.0.as_raw_handle(), GENERIC_WRITE, SHARE_ALL, FILE_FLAG_BACKUP_SEMANTICS);
+            if again != INVALID_HANDLE_VALUE {
+                let _ = File::from_raw_handle(again).sync_all();
+            }
+        }
         Ok(())
     }
 
@@ -336,11 +351,7 @@ fn final_path(dir: &Dir) -> io::Result<Vec<u16>> {
 #[link(name = "kernel32")]
 unsafe extern "system" {
     fn GetDiskFreeSpaceExW(directory: *const u16, available: *mut u64, total: *mut u64, free: *mut u64) -> i32;
-    fn GetFileInformationByHandle(file: std::os::windows::io::RawHandle, information: *mut u32) -> i32;
-    fn GetFinalPathNameByHandleW(
-        file: std::os::windows::io::RawHandle,
-        path: *mut u16,
-        path_len: u32,
-        flags: u32,
-    ) -> u32;
+    fn ReOpenFile(file: RawHandle, access: u32, share: u32, flags: u32) -> RawHandle;
+    fn GetFileInformationByHandle(file: RawHandle, information: *mut u32) -> i32;
+    fn GetFinalPathNameByHandleW(file: RawHandle, path: *mut u16, path_len: u32, flags: u32) -> u32;
 }

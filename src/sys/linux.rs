@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::FileSystem;
+
 /// A game may be running on this machine: the calling thread gets what is left over.
 pub(crate) fn lower_priority() {
     const LOWEST: i32 = 19;
@@ -58,6 +60,41 @@ fn parse_stat(stat: &str) -> Option<f64> {
     Some((ticks()? + ticks()?) as f64 / 100.0)
 }
 
+/// The file system that a directory is on, by the magic numbers of statfs(2) and linux/magic.h.
+pub(crate) fn file_system_of(dir: &Path) -> Option<FileSystem> {
+    const MSDOS: u64 = 0x4d44;
+    const NETWORK: [u64; 6] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x517b, 0x564c, 0x0102_1997];
+    let kind = rustix::fs::statfs(dir).ok()?.f_type as u64 & 0xffff_ffff;
+    Some(match kind {
+        MSDOS => FileSystem::Fat,
+        kind if NETWORK.contains(&kind) => FileSystem::Network,
+        _ => FileSystem::Other,
+    })
+}
+
+/// Names of the interfaces that default routes of IPv4 lead over, the preferred one first. A VPN often makes two routes of half the
+/// addresses each instead.
+pub(crate) fn default_routes() -> Vec<String> {
+    parse_routes(&std::fs::read_to_string("/proc/net/route").unwrap_or_default())
+}
+
+fn parse_routes(table: &str) -> Vec<String> {
+    let mut routes: Vec<(bool, u32, String)> = Vec::new();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let &[name, to, _, _, _, _, metric, mask, ..] = &fields[..] else { continue };
+        let (Ok(to), Ok(mask)) = (u32::from_str_radix(to, 16), u32::from_str_radix(mask, 16)) else { continue };
+        // As the network orders them, printed as a number of this machine.
+        let (to, bits) = (u32::from_be(to), mask.count_ones());
+        let is_half = bits == 1 && (to == 0 || to == 0x8000_0000);
+        if (bits == 0 && to == 0) || is_half {
+            routes.push((!is_half, metric.parse().unwrap_or(u32::MAX), name.to_owned()));
+        }
+    }
+    routes.sort();
+    routes.into_iter().map(|(_, _, name)| name).collect()
+}
+
 /// Whether the PC sleeps while games move is left to its user.
 pub(crate) fn keep_awake(_: bool) {}
 
@@ -92,6 +129,19 @@ pub(crate) fn is_wireless(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_preferred_default_route_is_first_and_two_halves_come_before_it() {
+        let head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n";
+        let lan = "eth0 0000A8C0 00000000 0001 0 0 100 00FFFFFF 0 0 0\n";
+        let wired = "eth0 00000000 0100A8C0 0003 0 0 100 00000000 0 0 0\n";
+        let wifi = "wlan0 00000000 0100A8C0 0003 0 0 600 00000000 0 0 0\n";
+        let halves =
+            "tun0 00000000 0108000A 0003 0 0 0 00000080 0 0 0\ntun0 00000080 0108000A 0003 0 0 0 00000080 0 0 0\n";
+        assert_eq!(parse_routes(&format!("{head}{lan}{wifi}{wired}")), ["eth0", "wlan0"]);
+        assert_eq!(parse_routes(&format!("{head}{wired}{halves}{lan}")), ["tun0", "tun0", "eth0"]);
+        assert_eq!(parse_routes(&format!("{head}{lan}rubbish\n")), Vec::<String>::new());
+    }
 
     #[test]
     fn cpu_time_is_found_behind_any_program_name() {

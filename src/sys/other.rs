@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use super::plain::give_memory_back;
-pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, is_in_memory, is_wireless, this_program};
+pub(crate) use super::plain::{
+    cpu_seconds, cpu_seconds_of, default_routes, file_system_of, is_in_memory, is_wireless, this_program,
+};
 
 /// Does nothing: the calling thread keeps its priority.
 pub(crate) fn lower_priority() {}

@@ -23,3 +23,8 @@ pub(crate) fn is_no_space(code: Option<i32>) -> bool {
 pub(crate) fn is_no_handle(code: Option<i32>) -> bool {
     matches!(code, Some(libc::EMFILE | libc::ENFILE))
 }
+
+/// How many files this process may have open at once.
+pub(crate) fn handle_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use super::plain::give_memory_back;
-pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, is_in_memory, is_wireless, this_program};
+pub(crate) use super::plain::{
+    cpu_seconds, cpu_seconds_of, default_routes, file_system_of, is_in_memory, is_wireless, this_program,
+};
 
 /// A game may be running on this machine: the calling thread gets what is left over.
 pub(crate) fn lower_priority() {
@@ -59,4 +61,9 @@ pub(crate) fn is_no_space(_: Option<i32>) -> bool {
 /// Whether this is the number of the error that too much is open.
 pub(crate) fn is_no_handle(_: Option<i32>) -> bool {
     false
+}
+
+/// How many files this process may have open at once: as many as memory holds.
+pub(crate) fn handle_limit() -> Option<u64> {
+    None
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    ChunkIndex, ContentHash, DownloadId, DownloadPlan, Epoch, GameId, JobError, KeptFiles, KnownContent, Launch,
-    LibraryIndex, LibraryStamp, ManifestHash, OpenedLibrary, PreparedDownload, ProgramAnswer, ProgramAsk, RelPath,
-    ScannedGame,
+    ChunkIndex, ContentHash, DownloadId, DownloadPlan, Epoch, Finding, GameId, JobError, KeptFiles, KnownContent,
+    Launch, LibraryIndex, LibraryStamp, ManifestHash, OpenedLibrary, PreparedDownload, ProgramAnswer, ProgramAsk,
+    RelPath, ScannedGame,
 };
 
 /// Work for the workers that the engine waits for.
@@ -124,6 +124,13 @@ pub enum Job {
         /// What to do.
         ask: ProgramAsk,
     },
+    /// Look for what is wrong with the disk and the system.
+    Diagnose {
+        /// Comes back.
+        token: u64,
+        /// What is known already.
+        findings: Vec<Finding>,
+    },
     /// Close the files; take them away unless `keep`.
     AbandonDownload {
         /// Which.
@@ -167,6 +174,7 @@ impl Job {
             | Self::ScanAll { .. }
             | Self::SaveIndex { .. }
             | Self::Programs { .. }
+            | Self::Diagnose { .. }
             | Self::LearnContent { .. }
             | Self::CommitDownload { .. }
             | Self::AbandonDownload { .. } => JobLane::Jobs,
@@ -179,7 +187,7 @@ impl JobDone {
     pub fn error_mut(&mut self) -> Option<&mut JobError> {
         match self {
             // A name, or another directory.
-            Self::Resolved { .. } | Self::LibraryOpened(_) | Self::LibraryClosed => None,
+            Self::Resolved { .. } | Self::LibraryOpened(_) | Self::LibraryClosed | Self::Diagnosed { .. } => None,
             Self::Programs { result, .. } => result.as_mut().err(),
             Self::LibraryLookedFor(result) | Self::IndexSaved { result, .. } => result.as_mut().err(),
             Self::GameScanned { result, .. } | Self::FilesChanged { result, .. } => result.as_mut().err(),
@@ -207,6 +215,7 @@ impl JobDone {
             | Self::AllScanned(_)
             | Self::IndexSaved { .. }
             | Self::Programs { .. }
+            | Self::Diagnosed { .. }
             | Self::ContentLearned { .. }
             | Self::DownloadCommitted { .. }
             | Self::DownloadAbandoned { .. } => JobLane::Jobs,
@@ -311,6 +320,13 @@ pub enum JobDone {
         token: u64,
         /// What came of it.
         result: Result<ProgramAnswer, JobError>,
+    },
+    /// To [`Job::Diagnose`].
+    Diagnosed {
+        /// The job's.
+        token: u64,
+        /// All that is known.
+        findings: Vec<Finding>,
     },
     /// To [`Job::AbandonDownload`].
     DownloadAbandoned {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::diagnose;
 use super::landing::{Landing, Watch};
 use super::local::{self, Archives};
 use super::programs;
@@ -138,6 +139,12 @@ impl Context {
                 let root = self.present().and_then(|home| home.root(&game));
                 let result = root.and_then(|root| programs::answer(&root, &game, &state_dir, launch, ask));
                 JobDone::Programs { token, result }
+            }
+            Job::Diagnose { token, mut findings } => {
+                let home = self.present().ok();
+                let now_seconds = u64::try_from(wall_ns() / 1_000_000_000).unwrap_or(0);
+                findings.extend(diagnose::diagnose(home.as_ref().map(|home| home.dir()), now_seconds));
+                JobDone::Diagnosed { token, findings }
             }
             Job::LearnContent { download, content } => {
                 let result = self.download(download).and_then(|to| to.landing.learn(content));

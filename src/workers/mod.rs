@@ -5,6 +5,7 @@
 //! under way, and asks for no more bytes than it has buffers for. That is all the backpressure there is.
 
 mod buffers;
+mod diagnose;
 mod handles;
 mod jobs;
 mod landing;

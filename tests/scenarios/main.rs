@@ -22,6 +22,7 @@ mod bad_paths;
 mod counts;
 mod dirs;
 mod discovery;
+mod doctor;
 mod download;
 mod gone;
 mod guard;

@@ -151,6 +151,9 @@ fn the_page_goes_on_after_a_restart_and_tells_who_left() {
     guest.ok(json!({"cmd": "pause"}));
     browser.wait("what others set is seen", "document.querySelector('#playing').ariaChecked === 'true'");
     host.stop();
+    browser.click("[data-tab=problems]");
+    browser.wait_for("[data-finding=nobody-found]");
+    browser.click("[data-tab=peers]");
     browser.wait("the peer left", "!document.querySelector('[data-peer][data-state=connected]')");
     guest.kill();
     page_is("offline");

@@ -132,6 +132,15 @@ impl Options {
         self
     }
 
+    /// Puts the game directory in the place of the word GAMES of the wrapper.
+    #[allow(dead_code, reason = "not every test needs all of it")]
+    pub(crate) fn under_with(mut self, games: &Path) -> Self {
+        for word in self.wrapper.iter_mut().filter(|word| *word == "GAMES") {
+            *word = games.to_str().unwrap().to_owned();
+        }
+        self
+    }
+
     fn command(&self, home: &Home) -> Command {
         let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
         let mut words: Vec<String> = Vec::new();

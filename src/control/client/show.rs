@@ -248,6 +248,16 @@ fn left_out(count: u64, row: &Value) -> String {
     }
 }
 
+/// For `doctor`.
+pub(super) fn findings(answer: &Value) -> String {
+    let mut lines = String::new();
+    for finding in rows(answer, "findings") {
+        let [code, message, remedy] = ["code", "message", "remedy"].map(|field| text(&finding[field]));
+        lines.push_str(&format!("{code}: {message}\n  → {remedy}\n"));
+    }
+    if lines.is_empty() { "nothing is wrong as far as can be seen from here\n".into() } else { lines }
+}
+
 /// For `programs`.
 pub(super) fn programs(answer: &Value) -> String {
     let chosen = text(&answer["chosen"]);

@@ -105,6 +105,7 @@ function route() {
   views[tab].render();
   // Round trips, limits and the like change without an event.
   if (page.dataset.state === "live" && tab !== "games") for (const kind of ["status", "peers"]) live.want(kind);
+  if (page.dataset.state === "live" && tab === "problems") live.want("findings");
 }
 
 function relabel() {

@@ -2,7 +2,7 @@
 
 import { byId, h, setAttr } from "./dom.js";
 import { clock, iso } from "./format.js";
-import { troubles } from "./store.js";
+import { findings, troubles } from "./store.js";
 import { reason } from "./toast.js";
 import { has, t } from "./words.js";
 
@@ -32,6 +32,15 @@ export function problemsView(root, state) {
     return key ? t(key) : "";
   };
 
+  /** A finding of the daemon, in the page's words where it has some. */
+  function finding({ code, message, remedy }) {
+    const [title, advice] = [`finding.${code}`, `finding.${code}.remedy`];
+    return h("li", { class: "card problem", "data-finding": code },
+      h("p", null, h("strong", null, has(title) ? t(title) : iso(message))),
+      has(title) ? h("p", { class: "sub" }, iso(message)) : null,
+      h("p", null, h("span", { class: "remedy" }, t("problems.remedy")), " ", has(advice) ? t(advice) : remedy));
+  }
+
   function render() {
     const now = troubles(state);
     for (const { id } of now) seen.add(id);
@@ -39,7 +48,7 @@ export function problemsView(root, state) {
     badge();
     const section = (title, list, none) => [h("h3", null, t(title)), list.length > 0 ? h("ul", { class: "stack" }, list) : h("p", { class: "fine" }, t(none))];
     root.replaceChildren(h("h2", { id: "problems-title", class: "unseen" }, t("tab.problems")),
-      ...section("problems.now", now.map((entry) => item(entry, t(`${entry.key}.remedy`))), "problems.none"),
+      ...section("problems.now", [...now.map((entry) => item(entry, t(`${entry.key}.remedy`))), ...findings(state).map(finding)], "problems.none"),
       ...section("problems.past", state.problems.map((entry) => item(entry, remedyOf(entry))), "problems.none.past"));
   }
 

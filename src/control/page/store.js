@@ -19,6 +19,7 @@ export function create() {
     history: [],
     problems: [],
     problemsEver: 0,
+    findings: [],
   };
 }
 
@@ -177,6 +178,11 @@ export function peerName(state, id) {
   const mirror = state.status?.mirrors?.find((row) => row.peer_id === id);
   return state.names.get(id) ?? mirror?.url ?? id.slice(0, 12);
 }
+
+/** Findings of the daemon that the status does not show by itself. */
+const IN_STATUS = new Set(["game-directory-gone", "no-watches", "library-too-large", "other-version", "paused"]);
+
+export const findings = (state) => state.findings.filter(({ code }) => !IN_STATUS.has(code));
 
 /** Everything that is wrong now, by the status: key, values, message. */
 export function troubles(state) {

@@ -1,7 +1,7 @@
 // Keeps the store up to date: feeds it events, and fetches what they only announce — one call of each kind at a time, with
 // pauses in between, and nothing while nothing happens.
 
-import { get } from "./api.js";
+import { command, get } from "./api.js";
 import { apply, gamesOf, rowOf, setPeers } from "./store.js";
 
 const PAUSE_MS = 300;
@@ -19,6 +19,10 @@ export function sync(state, changed) {
     peers: async () => {
       setPeers(state, await get("peers"), Date.now());
       return ["peers"];
+    },
+    findings: async () => {
+      state.findings = (await command("diagnose")).findings;
+      return ["problems"];
     },
     status: async () => {
       state.status = await get("status");

@@ -121,6 +121,11 @@ impl Address {
         Self { at, not_before: None, pause: Duration::ZERO, dialling: false }
     }
 
+    /// The last dial failed, and there was one.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.pause.is_zero()
+    }
+
     /// Not again before `pause` is over.
     pub(super) fn put_off(&mut self, now: Instant, pause: Duration) {
         self.pause = pause;

@@ -576,6 +576,30 @@ impl Peers {
         self.incompatible.insert(peer, proto_ver);
     }
 
+    /// Peers that advertise themselves and answer at none of their addresses: name or id, and where they were tried.
+    pub(super) fn unreachable(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        let is_tried = |(id, row): &(&PeerId, &Peer)| {
+            let connected = matches!(row.presence, Presence::Connected(_));
+            let known = self.blocked.contains(id) || self.strangers.contains(id) || self.incompatible.contains_key(id);
+            let all_failed = !row.addrs.is_empty() && row.addrs.iter().all(Address::has_failed);
+            !connected && !known && row.sighted.is_some() && all_failed
+        };
+        let name = |id: &PeerId, row: &Peer| row.hostname.clone().unwrap_or_else(|| id.to_string());
+        let tried = self.rows.iter().filter(is_tried);
+        tried.map(|(id, row)| (name(id, row), row.addrs.iter().map(|addr| addr.at).collect())).collect()
+    }
+
+    /// Peers that the party key keeps out, or that keep this one out.
+    pub(super) fn strangers(&self) -> usize {
+        self.strangers.len()
+    }
+
+    /// Whether nobody else was seen, in whatever way.
+    pub(super) fn is_alone(&self) -> bool {
+        let seen = |row: &Peer| row.sighted.is_some() || !matches!(row.presence, Presence::Remembered);
+        !self.rows.values().any(seen) && self.strangers.is_empty() && self.incompatible.is_empty()
+    }
+
     /// Peers that speak another version, ascending by id.
     pub(super) fn incompatible(&self) -> Vec<IncompatiblePeer> {
         self.incompatible

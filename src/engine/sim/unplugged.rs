@@ -76,7 +76,11 @@ impl World {
                 node.at_work.remove(game);
                 JobDone::FilesVerified { game: game.clone(), result: Err(error) }
             }
-            Job::Resolve { .. } | Job::OpenLibrary { .. } | Job::LookForLibrary { .. } | Job::CloseLibrary => {
+            Job::Diagnose { .. }
+            | Job::Resolve { .. }
+            | Job::OpenLibrary { .. }
+            | Job::LookForLibrary { .. }
+            | Job::CloseLibrary => {
                 return None;
             }
         })
