@@ -26,6 +26,7 @@ mod budget;
 mod catalog;
 mod commands;
 mod convergence;
+mod diagnose;
 mod explain;
 mod landing;
 mod liars;
