@@ -160,6 +160,7 @@ Section "$(PROGRAM_NAME)" PROGRAM_SECTION
     File "${PROGRAM}/GUIDE.txt"
     File "${PROGRAM}/LICENSE-APACHE.txt"
     File "${PROGRAM}/LICENSE-MIT.txt"
+    File "${PROGRAM}/THIRD-PARTY.txt"
     WriteUninstaller "$INSTDIR\uninstall.exe"
 
     !insertmacro DELETE_ENTRIES
@@ -242,6 +243,7 @@ Section "un.$(UN_PROGRAM_NAME)" UN_PROGRAM_SECTION
     Delete "$INSTDIR\GUIDE.txt"
     Delete "$INSTDIR\LICENSE-APACHE.txt"
     Delete "$INSTDIR\LICENSE-MIT.txt"
+    Delete "$INSTDIR\THIRD-PARTY.txt"
     Delete "$INSTDIR\uninstall.exe"
     ; Only if nothing else lies in it.
     RMDir "$INSTDIR"
