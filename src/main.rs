@@ -37,7 +37,7 @@ struct Cli {
 
 /// What to do first.
 const FIRST: &str = "Spreads games over a LAN. On every PC: lanspread run
-Then, in another terminal: lanspread games, and lanspread download GAME
+Then, in another terminal: lanspread open, for its page in the browser; or lanspread games, and lanspread download GAME
 Everything else: lanspread help";
 
 #[derive(Subcommand)]

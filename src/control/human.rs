@@ -24,7 +24,10 @@ pub fn serve(mut output: impl Write + Send + 'static, events: Receiver<PeerEvent
 pub fn describe(event: &PeerEvent) -> Option<String> {
     let text = match event {
         PeerEvent::LocalPeerReady { peer_id, listen_addr, control } => {
-            let door = control.as_ref().map(|url| format!(", control at {url}")).unwrap_or_default();
+            let door = control
+                .as_ref()
+                .map(|url| format!(", control at {url}; `lanspread open` shows the page"))
+                .unwrap_or_default();
             format!("ready: {peer_id} on {listen_addr}{door}")
         }
         PeerEvent::PeerDiscovered { peer_id, addr } => format!("peer found: {peer_id} at {addr}"),
