@@ -133,7 +133,7 @@ impl Rig {
     fn start(threads: usize) -> Self {
         let (woke, woken) = unbounded();
         let wake: Wake = Arc::new(move || woke.send(()).unwrap());
-        Self { workers: Workers::start(threads, wake).unwrap(), woken }
+        Self { workers: Workers::start(threads, Vec::new, wake).unwrap(), woken }
     }
 
     fn next(&mut self) -> TaskDone<()> {

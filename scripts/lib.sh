@@ -69,7 +69,7 @@ fetch_axe() {
     has python3 && has unzip || return 1
     mkdir -p "$(dirname "$1")"
     part=$(mktemp -d -p "$(dirname "$1")")
-    { python3 -m pip --version >/dev/null 2>&1 || need pip3=python3-pip; } &&
+    { python3 -m pip --version >/dev/null 2>&1 || (need pip3=python3-pip); } &&
         python3 -m pip download -q --no-deps --only-binary :all: -d "$part" "$package" &&
         unzip -p "$part"/*.whl axe_playwright_python/axe.min.js >"$part/axe.min.js" &&
         mv "$part/axe.min.js" "$1"

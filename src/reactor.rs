@@ -143,7 +143,8 @@ pub(crate) fn start(
 
     let workers = {
         let wake = wake.clone();
-        Workers::start(config.limits.workers, Arc::new(move || wake.wake())).map_err(system("worker thread"))?
+        Workers::start(config.limits.workers, crate::discovery::diagnose, Arc::new(move || wake.wake()))
+            .map_err(system("worker thread"))?
     };
     let landing_pool = {
         // What the threads of the mirrors still hold of cancelled runs is nobody's reservation.
@@ -660,10 +661,7 @@ impl Reactor {
         }
     }
 
-    fn start_job(&mut self, mut job: Job) {
-        if let Job::Diagnose { findings, .. } = &mut job {
-            findings.extend(crate::discovery::diagnose());
-        }
+    fn start_job(&mut self, job: Job) {
         if let Job::PrepareDownload { download, plan, .. } = &job {
             self.plans.insert(*download, Arc::clone(plan));
         }

@@ -386,11 +386,14 @@ fn the_address_of_the_page_works_once_and_stop_is_a_clean_end() {
     assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict"), "{set}");
     assert_eq!(cookie(&url), None, "it works once");
     let door = url.split("/?").next().unwrap();
-    let status = |cookie: &str| {
-        let call = agent.get(format!("{door}/api/v1/status")).header("Cookie", cookie);
+    let status = |cookie: &str, site: &str| {
+        let call = agent.get(format!("{door}/api/v1/status")).header("Cookie", cookie).header("Sec-Fetch-Site", site);
         call.call().unwrap().status().as_u16()
     };
-    assert_eq!((status(set.split(';').next().unwrap()), status("lanspread-1=2.3")), (200, 401));
+    let good = set.split(';').next().unwrap();
+    assert_eq!((status(good, "same-origin"), status("lanspread-1=2.3", "same-origin")), (200, 401));
+    // A page of another port is of the same site, and the browser sends the cookie along.
+    assert_eq!((status(good, "same-site"), status(good, "cross-site")), (403, 403));
     let page = agent.get(format!("{door}/")).call().unwrap();
     assert!(page.headers()["Content-Security-Policy"].to_str().unwrap().starts_with("default-src 'none'"));
     // Whoever came in by the cookie cannot let others in.

@@ -70,12 +70,12 @@ impl Handle {
 
     /// Opens a regular file for writing without truncating it, or makes it. There is no executable bit.
     pub(super) fn open_write(&self, rel: &str, _exec: bool) -> io::Result<File> {
-        self.open_file(rel, OpenOptions::new().write(true).create(true))
+        self.open_to_write(rel, OpenOptions::new().write(true).create(true))
     }
 
     /// Opens a regular file so that it can be flushed, which takes the right to write.
     pub(super) fn open_sync(&self, rel: &str) -> io::Result<File> {
-        self.open_file(rel, OpenOptions::new().write(true))
+        self.open_to_write(rel, OpenOptions::new().write(true))
     }
 
     /// Makes a new file in this directory; an error if there is something.
@@ -220,11 +220,17 @@ impl Handle {
     }
 
     fn open_file(&self, rel: &str, options: &OpenOptions) -> io::Result<File> {
-        self.in_parent(rel, |dir, name| {
-            no_link(dir, name)?;
-            let file = although_read_only(dir, name, || dir.open_with(name, options))?.into_std();
-            if file.metadata()?.is_file() { Ok(file) } else { Err(unsafe_path("it is not a regular file")) }
-        })
+        self.in_parent(rel, |dir, name| Self::open_in(dir, name, options))
+    }
+
+    fn open_to_write(&self, rel: &str, options: &OpenOptions) -> io::Result<File> {
+        self.in_parent(rel, |dir, name| although_read_only(dir, name, || Handle::open_in(dir, name, options)))
+    }
+
+    fn open_in(dir: &Dir, name: &str, options: &OpenOptions) -> io::Result<File> {
+        no_link(dir, name)?;
+        let file = dir.open_with(name, options)?.into_std();
+        if file.metadata()?.is_file() { Ok(file) } else { Err(unsafe_path("it is not a regular file")) }
     }
 
     fn in_parent<T>(&self, rel: &str, act: impl FnOnce(&Dir, &str) -> io::Result<T>) -> io::Result<T> {
@@ -276,20 +282,24 @@ pub(super) fn advise_sequential(_file: &File) {}
 /// Does something to a file, and once more without its read-only mark where that stands against it: CDs leave that mark on all their
 /// copies (docs/STORAGE.md, *Rights and links*).
 fn although_read_only<T>(dir: &Dir, name: impl AsRef<Path>, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let name = name.as_ref();
     match act() {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && make_writable(dir, name.as_ref()) => act(),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && set_read_only(dir, name, false) => {
+            // What cannot be done either way leaves the file as it was.
+            act().inspect_err(|_| drop(set_read_only(dir, name, true)))
+        }
         other => other,
     }
 }
 
-/// Takes the read-only mark from a file; false: it has none.
-fn make_writable(dir: &Dir, name: &Path) -> bool {
+/// Takes the read-only mark from a file, or gives it back; false: it is so already.
+fn set_read_only(dir: &Dir, name: &Path, read_only: bool) -> bool {
     let Some(meta) = dir.symlink_metadata(name).ok().filter(Metadata::is_file) else { return false };
     let mut permissions = meta.permissions();
-    if !permissions.readonly() {
+    if permissions.readonly() == read_only {
         return false;
     }
-    permissions.set_readonly(false);
+    permissions.set_readonly(read_only);
     dir.set_permissions(name, permissions).is_ok()
 }
 

@@ -13,7 +13,7 @@ pub enum Confinement {
     Landlock,
     /// Only limits of memory and open files.
     Limits,
-    /// A job object of Windows: a limit of memory, no further process, neither clipboard nor windows of others.
+    /// A job object of Windows: a limit of memory, no further process; where it can be, neither clipboard nor windows of others.
     Job,
     /// It is a process of its own, no more.
     Process,
@@ -129,15 +129,25 @@ mod windows {
             process_memory: usize::try_from(max_memory.saturating_add(OWN_MEMORY)).unwrap_or(usize::MAX),
             ..ExtendedLimits::default()
         };
-        // SAFETY: the structures are laid out as the system has them and outlive the calls, whose sizes are theirs. The handle stays open
-        // until the process ends.
+        // A job with restrictions of windows cannot lie in another job, such as that of a terminal.
+        [true, false].into_iter().any(|of_windows| enter(&limits, of_windows))
+    }
+
+    fn enter(limits: &ExtendedLimits, of_windows: bool) -> bool {
+        // SAFETY: the structures are laid out as the system has them and outlive the calls, whose sizes are theirs. The handle of the job that
+        // is entered stays open until the process ends.
         unsafe {
             let job = CreateJobObjectW(std::ptr::null(), std::ptr::null());
-            // A wish: without it the rest still holds.
-            let _ = set(job, UI_RESTRICTIONS, &ALL_RESTRICTIONS);
-            !job.is_null()
-                && set(job, EXTENDED_LIMITS, &limits)
-                && AssignProcessToJobObject(job, GetCurrentProcess()) != 0
+            if job.is_null() {
+                return false;
+            }
+            let entered = set(job, EXTENDED_LIMITS, limits)
+                && (!of_windows || set(job, UI_RESTRICTIONS, &ALL_RESTRICTIONS))
+                && AssignProcessToJobObject(job, GetCurrentProcess()) != 0;
+            if !entered {
+                CloseHandle(job);
+            }
+            entered
         }
     }
 
@@ -155,6 +165,7 @@ mod windows {
         fn SetInformationJobObject(job: RawHandle, class: i32, information: *const c_void, size: u32) -> i32;
         fn AssignProcessToJobObject(job: RawHandle, process: RawHandle) -> i32;
         fn GetCurrentProcess() -> RawHandle;
+        fn CloseHandle(handle: RawHandle) -> i32;
     }
 }
 

@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A program that has nothing to do with this one any more once it runs: neither its console nor its end.
 pub(crate) fn on_its_own(command: &mut Command) {
@@ -26,7 +27,7 @@ pub(crate) fn starts_by_name(name: &str, has_wine: bool) -> Option<bool> {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     match ending {
         _ if cfg!(windows) => Some(matches!(ending, "exe" | "bat" | "cmd")),
-        "sh" | "appimage" => Some(true),
+        "sh" => Some(true),
         "exe" => Some(has_wine),
         "so" | "dll" => Some(false),
         _ => None,
@@ -41,25 +42,36 @@ pub(crate) fn has_wine() -> bool {
 
 /// How the system starts a file.
 pub(crate) fn command_of(file: &Path) -> Command {
-    let ends =
-        |ending: &str| !cfg!(windows) && file.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
-    let through = if ends("exe") {
-        "wine"
-    } else if ends("sh") {
-        // Its executable bit may have been lost on the way.
-        "sh"
-    } else {
-        return Command::new(file);
-    };
-    let mut command = Command::new(through);
-    command.arg(file);
-    command
+    #[cfg(unix)]
+    if let Some(command) = super::unix::interpreted(file) {
+        return command;
+    }
+    if !cfg!(windows) && file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("exe")) {
+        let mut command = Command::new("wine");
+        command.arg(file);
+        return command;
+    }
+    Command::new(file)
 }
 
 /// Whether the service manager started this process, and nobody would see what it starts.
 pub(crate) fn runs_as_service() -> bool {
-    // Of systemd, and of nothing else (systemd.exec(5)); a user's own service has the user's desktop.
-    std::env::var_os("INVOCATION_ID").is_some() && !has_desktop()
+    #[cfg(windows)]
+    {
+        super::windows::is_in_session_zero()
+    }
+    #[cfg(not(windows))]
+    {
+        // Of systemd, and of nothing else (systemd.exec(5)); a user's own service has the user's desktop.
+        std::env::var_os("INVOCATION_ID").is_some() && !has_desktop()
+    }
+}
+
+/// Whether a program could not be started because it asks for an administrator's rights.
+pub(crate) fn needs_administrator(error: &io::Error) -> bool {
+    /// `ERROR_ELEVATION_REQUIRED`.
+    const ELEVATION_REQUIRED: i32 = 740;
+    cfg!(windows) && error.raw_os_error() == Some(ELEVATION_REQUIRED)
 }
 
 fn has_desktop() -> bool {
@@ -92,13 +104,26 @@ pub(crate) fn show_on_desktop(what: &OsStr) -> io::Result<bool> {
     command.arg(what).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     on_its_own(&mut command);
     match command.spawn() {
-        Ok(mut child) => {
-            let wait = move || drop(child.wait());
-            std::thread::Builder::new().name("lan-shown".into()).stack_size(64 << 10).spawn(wait).map(|_| true)
-        }
+        Ok(child) => watch(child),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether what was started went well, as far as is known after a moment: a browser that it opens may run for long.
+#[expect(clippy::disallowed_methods, reason = "another process is looked at, which tells nobody that all is well")]
+fn watch(mut child: Child) -> io::Result<bool> {
+    const LOOKS: u32 = 30;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 0..LOOKS {
+        if let Some(status) = child.try_wait()? {
+            // Explorer answers 1 when all is well.
+            return Ok(status.success() || cfg!(windows));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let wait = move || drop(child.wait());
+    std::thread::Builder::new().name("lan-shown".into()).stack_size(64 << 10).spawn(wait).map(|_| true)
 }
 
 /// Ctrl-C in the terminal is for this process, which then stops the child in order: the child does not hear it.

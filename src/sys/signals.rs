@@ -71,6 +71,7 @@ mod platform {
         if let Some(caught) = CAUGHT.get() {
             let _ = caught.try_send(signal);
         }
+        // Log-off and shutdown are told only to programs that have not loaded user32.dll, which this one does not need.
         if event > CTRL_BREAK {
             // The process ends as soon as this returns, or after 5 s (20 s at a shutdown): the clean stop needs that time.
             loop {

@@ -4,7 +4,7 @@
 //! | system | short deadlines |
 //! |---|---|
 //! | Linux | a timerfd, which the poll waits for |
-//! | Windows | `timeBeginPeriod(1)` for as long as there are short deadlines: the poll and all sleeps are off by 1 to 2 ms then |
+//! | Windows | a tick of 1 ms instead of 15.6 for as long as there are short deadlines: the poll and all sleeps are off by 1 to 2 ms then |
 //! | others | whatever the poll gives |
 //!
 //! `transport.timer_resolution` emulates a coarse clock anywhere: no timerfd, and every wait ends on a tick.
@@ -121,8 +121,8 @@ mod alarm {
 
     /// The resolution goes back to the system's default after so long without a short deadline: a finer clock costs power.
     const LINGER: Duration = Duration::from_secs(1);
-    /// The finest that there is, in milliseconds.
-    const FINE: u32 = 1;
+    /// In units of 100 ns.
+    const FINE: u32 = 10_000;
 
     /// A finer clock for the whole process, while it is needed.
     pub(super) struct Alarm {
@@ -152,14 +152,11 @@ mod alarm {
         }
 
         fn set_fine(&mut self, until: Option<Instant>) {
-            // SAFETY: both calls take a number. A refusal costs milliseconds, not correctness. Each begin has its end.
-            unsafe {
-                match (self.fine_until, until) {
-                    (None, Some(_)) => timeBeginPeriod(FINE),
-                    (Some(_), None) => timeEndPeriod(FINE),
-                    _ => 0,
-                }
-            };
+            if self.fine_until.is_some() != until.is_some() {
+                let mut granted = 0;
+                // SAFETY: `granted` is a place for the answer. A refusal costs milliseconds, not correctness.
+                unsafe { NtSetTimerResolution(FINE, u8::from(until.is_some()), &mut granted) };
+            }
             self.fine_until = until;
         }
     }
@@ -181,10 +178,11 @@ mod alarm {
         unsafe { SetProcessInformation(GetCurrentProcess(), PROCESS_POWER_THROTTLING, state.as_ptr().cast(), size) };
     }
 
-    #[link(name = "winmm")]
+    // What timeBeginPeriod of winmm.dll calls. That library brings user32.dll along, and programs with windows are not told of log-off
+    // and shutdown as those of the console are (SetConsoleCtrlHandler).
+    #[link(name = "ntdll")]
     unsafe extern "system" {
-        fn timeBeginPeriod(milliseconds: u32) -> u32;
-        fn timeEndPeriod(milliseconds: u32) -> u32;
+        fn NtSetTimerResolution(wanted: u32, set: u8, granted: *mut u32) -> i32;
     }
 
     #[link(name = "kernel32")]

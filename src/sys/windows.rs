@@ -67,3 +67,15 @@ pub(crate) fn is_no_handle(_: Option<i32>) -> bool {
 pub(crate) fn handle_limit() -> Option<u64> {
     None
 }
+
+/// Whether this process runs where services do, which nobody sees.
+pub(super) fn is_in_session_zero() -> bool {
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetCurrentProcessId() -> u32;
+        fn ProcessIdToSessionId(process: u32, session: *mut u32) -> i32;
+    }
+    let mut session = u32::MAX;
+    // SAFETY: `session` is a place for the answer.
+    unsafe { ProcessIdToSessionId(GetCurrentProcessId(), &mut session) != 0 && session == 0 }
+}

@@ -15,7 +15,7 @@ use super::task::{OpenServed, Opened, ReadBatch, ReadChunks, ReadDone, WriteBatc
 use crate::fs::SpaceLedger;
 use crate::index::{GameDir, look_for, wall_ns};
 use crate::types::{
-    ContentHash, DownloadId, DownloadPlan, Epoch, GameId, Job, JobDone, JobError, JobErrorKind, KeptFiles,
+    ContentHash, DownloadId, DownloadPlan, Epoch, Finding, GameId, Job, JobDone, JobError, JobErrorKind, KeptFiles,
     ManifestHash, OpenedLibrary, PreparedDownload, ScannedGame, directory_is_gone,
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Context {
     hashing: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
     /// Set to end the local operation on a game, or the preparation of its download, under way or queued.
     operations: Mutex<HashMap<GameId, Arc<AtomicBool>>>,
+    /// Looks at the adapters of this PC.
+    adapters: Option<fn() -> Vec<Finding>>,
 }
 
 /// The game directory that is in use, as long as it is there.
@@ -71,6 +73,10 @@ struct Download {
 }
 
 impl Context {
+    pub(super) fn new(adapters: fn() -> Vec<Finding>) -> Self {
+        Self { adapters: Some(adapters), ..Self::default() }
+    }
+
     /// What an error means is judged here: where the directory is gone, that is what went wrong.
     pub(super) fn job(&self, job: Job, report: Report<'_>) -> JobDone {
         let mut done = self.run(job, report);
@@ -143,6 +149,7 @@ impl Context {
             Job::Diagnose { token, mut findings } => {
                 let home = self.present().ok();
                 let now_seconds = u64::try_from(wall_ns() / 1_000_000_000).unwrap_or(0);
+                findings.extend(self.adapters.map(|look| look()).unwrap_or_default());
                 findings.extend(diagnose::diagnose(home.as_ref().map(|home| home.dir()), now_seconds));
                 JobDone::Diagnosed { token, findings }
             }

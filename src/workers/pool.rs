@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::jobs::Context;
 use super::task::{Task, TaskDone};
 use crate::sys;
-use crate::types::{GameId, Job, JobLane};
+use crate::types::{Finding, GameId, Job, JobLane};
 
 /// Tasks of one kind that may be queued, running, or done and not yet fetched. Bulk tasks hold a buffer each, so that
 /// the buffer pools bind first.
@@ -127,18 +127,19 @@ impl Kind {
 }
 
 impl<C: Send + 'static> Workers<C> {
-    /// Starts the threads. `threads`: how many for bulk work; 0: one per core, at least 2.
+    /// Starts the threads. `threads`: how many for bulk work; 0: one per core, at least 2. `adapters`: looks for
+    /// what is wrong with the network adapters.
     ///
     /// # Errors
     /// When the system gives no more threads.
-    pub fn start(threads: usize, wake: Wake) -> io::Result<Self> {
+    pub fn start(threads: usize, adapters: fn() -> Vec<Finding>, wake: Wake) -> io::Result<Self> {
         let bulk = match threads {
             0 => std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, MAX_AUTO_THREADS)),
             n => n,
         };
         let (result_in, results) = unbounded();
         let shared = Arc::new(Shared {
-            context: Context::default(),
+            context: Context::new(adapters),
             results: result_in,
             progress: Mutex::default(),
             woken: AtomicBool::new(false),

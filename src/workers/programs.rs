@@ -1,7 +1,7 @@
 //! Starts installed games. What can be started is looked for in `local/`, never elsewhere; which program is the right one is the user's
 //! word, and remembered in the state directory. No peer has a say in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +20,7 @@ const LOCAL: &str = "local";
 /// Directories of a game are searched so deep.
 const SEARCH_DEPTH: usize = 5;
 /// Entries that are looked at.
-const MAX_LOOKED: usize = 50_000;
+const MAX_LOOKED: usize = 20_000;
 /// Programs that are listed.
 const MAX_LISTED: usize = 200;
 /// What the user chose, in the state directory.
@@ -106,29 +106,34 @@ fn is_there(local: &Dir, program: &RelPath) -> bool {
 
 /// What can be started in `local`, the likeliest first. What cannot be read is left out.
 fn find(local: &Dir, game: &GameId) -> Vec<RelPath> {
+    let mut found = walk(local);
+    found.sort_by_cached_key(|path| rank(path, game));
+    found.truncate(MAX_LISTED);
+    found
+}
+
+/// Breadth first, so that a bound cuts off what is deep.
+fn walk(local: &Dir) -> Vec<RelPath> {
     let has_wine = sys::has_wine();
-    let mut found = Vec::new();
-    let mut looked = 0;
-    let mut waiting = vec![(String::new(), local.clone(), 0)];
-    while let Some((prefix, dir, depth)) = waiting.pop() {
-        for entry in dir.entries().unwrap_or_default() {
+    let (mut found, mut looked) = (Vec::new(), 0);
+    let mut waiting: VecDeque<Option<RelPath>> = VecDeque::from([None]);
+    while let Some(at) = waiting.pop_front() {
+        let dir = at.as_ref().map_or_else(|| Ok(local.clone()), |at| local.open_dir(at));
+        for entry in dir.and_then(|dir| dir.entries()).unwrap_or_default() {
             looked += 1;
             if looked > MAX_LOOKED {
-                break;
+                return found;
             }
             let Some(name) = entry.name.to_str().filter(|name| !name.starts_with('.')) else { continue };
-            let Ok(path) = RelPath::parse_unreserved(&format!("{prefix}{name}")) else { continue };
+            let path = at.as_ref().map_or_else(|| name.to_owned(), |at| format!("{at}/{name}"));
+            let Ok(path) = RelPath::parse_unreserved(&path) else { continue };
             match entry.kind {
-                EntryKind::Dir if depth < SEARCH_DEPTH => {
-                    waiting.extend(dir.subdir(name).ok().map(|dir| (format!("{path}/"), dir, depth + 1)));
-                }
+                EntryKind::Dir if path.components().count() < SEARCH_DEPTH => waiting.push_back(Some(path)),
                 EntryKind::File if can_start(local, &path, entry.exec, has_wine) => found.push(path),
                 _ => {}
             }
         }
     }
-    found.sort_by_cached_key(|path| rank(path, game));
-    found.truncate(MAX_LISTED);
     found
 }
 
@@ -171,7 +176,14 @@ fn start(local: &Dir, game: &GameId, program: &RelPath, args: &[String]) -> Resu
     let mut command = sys::command_of(&file);
     command.args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sys::on_its_own(&mut command);
-    let failed = |error: io::Error| JobError::new(JobErrorKind::Io, format!("start {}: {error}", file.display()));
+    let failed = |error: io::Error| {
+        let why = if sys::needs_administrator(&error) {
+            "it asks for an administrator: open its folder and start it by hand".to_owned()
+        } else {
+            error.to_string()
+        };
+        JobError::new(JobErrorKind::Io, format!("cannot start {}: {why}", file.display()))
+    };
     let mut child = command.spawn().map_err(failed)?;
     tracing::info!(%game, %program, pid = child.id(), "started");
     // Somebody must take note of its end, or its entry in the system's table stays.

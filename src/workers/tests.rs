@@ -33,7 +33,7 @@ fn rig() -> Rig {
         count.fetch_add(1, Ordering::SeqCst);
         wake.send(()).unwrap();
     });
-    Rig { workers: Workers::start(2, wake).unwrap(), woken, wakes }
+    Rig { workers: Workers::start(2, Vec::new, wake).unwrap(), woken, wakes }
 }
 
 impl Rig {
@@ -398,7 +398,8 @@ fn a_hash_that_is_cancelled_before_it_begins_says_so() {
 fn dropping_the_workers_waits_for_what_was_accepted() {
     let ran = Arc::new(AtomicUsize::new(0));
     let (wake, _woken) = unbounded::<()>();
-    let mut workers: Workers<usize> = Workers::start(1, Arc::new(move || wake.send(()).unwrap_or(()))).unwrap();
+    let mut workers: Workers<usize> =
+        Workers::start(1, Vec::new, Arc::new(move || wake.send(()).unwrap_or(()))).unwrap();
     for _ in 0..20 {
         let ran = Arc::clone(&ran);
         workers.try_submit(Task::Compute(Compute::new(move || ran.fetch_add(1, Ordering::SeqCst)))).unwrap();

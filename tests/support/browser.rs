@@ -167,14 +167,17 @@ impl Browser {
         std::fs::write(file, base64(value["value"].as_str().unwrap())).unwrap();
     }
 
-    /// What the console complained about since the last call, but for calls that the door refused.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    /// What the console complained about since the last call.
+    pub(crate) fn console(&self) -> Vec<String> {
         let log = self.post("se/log", json!({"type": "browser"}));
         let severe = log.as_array().expect("a log").iter().filter(|entry| entry["level"] == "SEVERE");
-        let messages = severe.map(|entry| entry["message"].to_string());
-        messages
-            .filter(|message| !message.contains("Failed to load resource") && !message.contains("net::ERR_"))
-            .collect()
+        severe.map(|entry| entry["message"].to_string()).collect()
+    }
+
+    /// The same but for calls that the door refused.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let is_call = |message: &String| message.contains("Failed to load resource") || message.contains("net::ERR_");
+        self.console().into_iter().filter(|message| !is_call(message)).collect()
     }
 }
 

@@ -61,7 +61,7 @@ export function more(state, game) {
   const idle = !game.operation && !game.arriving;
   const has = sources(game).length > 0;
   add(idle && game.installed, "play", "choose-program");
-  add(game.downloaded || game.installed, "open-folder");
+  add(idle && game.installed, "open-folder");
   add(idle && first === "get", "download-only");
   add(idle && game.downloaded, "install", "verify");
   add(idle && game.downloaded && has, "check-update", "again");
@@ -105,10 +105,13 @@ export async function perform(name, game) {
     if (name === "play") return await play(game);
     if (name === "choose-program") return void (await choose(game, false));
     const [cmd, fields, then] = COMMANDS[name];
-    const answer = await command(cmd, { game: game.id, ...fields });
+    // Before the answer: the download may have ended by then.
+    updating.delete(game.id);
     if (name === "check-update" && game.installed) updating.add(game.id);
+    const answer = await command(cmd, { game: game.id, ...fields });
     if (then) say(`${values.game}: ${t(`state.${answer.queued ? "queued" : then}`)}`);
   } catch (error) {
+    updating.delete(game.id);
     if (error.code === "own-content" && name !== "again") return perform("again", game);
     failed(t("failed", { what: t("do.label", { what: t(`do.${name}`), ...values }) }), error);
   }

@@ -8,6 +8,10 @@ export class ApiError extends Error {
   }
 }
 
+/** The daemon itself ends a command after a minute. */
+const PATIENCE_MS = 90_000;
+const HIDDEN_MS = 60_000;
+
 let locked = () => {};
 
 /** `listener` is told when the daemon no longer knows this browser. */
@@ -16,7 +20,7 @@ export const onLocked = (listener) => (locked = listener);
 async function call(path, options) {
   let response;
   try {
-    response = await fetch(`/api/v1/${path}`, { credentials: "same-origin", cache: "no-store", ...options });
+    response = await fetch(`/api/v1/${path}`, { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS), ...options });
   } catch (error) {
     throw new ApiError(0, "unreachable", String(error.message ?? error));
   }
@@ -33,8 +37,6 @@ export function command(cmd, fields = {}) {
   const body = JSON.stringify({ cmd, ...fields });
   return call("command", { method: "POST", headers: { "Content-Type": "application/json" }, body });
 }
-
-export const coverOf = (id) => `/api/v1/games/${encodeURIComponent(id)}/cover`;
 
 /**
  * Listens to the events for good. `on.event(object)` gets each, `on.broken()` hears of every break. After a break it tries
@@ -71,10 +73,24 @@ export function listen(on) {
     wait = Math.min(wait * 2, 8000);
   }
 
-  open();
-  return () => {
+  function again() {
     if (source) return;
     clearTimeout(timer);
     open();
-  };
+  }
+
+  // A tab that nobody looks at gives its connection back after a while: browsers have six for one address, for all tabs.
+  let leaving = 0;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(leaving);
+    if (document.visibilityState === "visible") return again();
+    leaving = setTimeout(() => {
+      clearTimeout(timer);
+      source?.close();
+      source = null;
+    }, HIDDEN_MS);
+  });
+
+  open();
+  return again;
 }

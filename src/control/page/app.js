@@ -16,6 +16,8 @@ import { failed, note, say } from "./toast.js";
 import { chooseLanguage, lang, startLanguage, t, translate } from "./words.js";
 
 const TABS = ["games", "peers", "network", "problems"];
+/** Events after which the daemon may find something else to be wrong. */
+const CONCERNS_FINDINGS = /^(snapshot|peer-|settings-|game-directory-|remove-finished|download-failed)/;
 const page = document.documentElement;
 const state = create();
 const dirty = new Set();
@@ -138,6 +140,7 @@ const again = listen({
   event(event) {
     if (event.event === "snapshot") connection("live");
     live.event(event);
+    if (tab === "problems" && CONCERNS_FINDINGS.test(event.event)) live.want("findings");
     const [, how] = /^download-(finished|failed)$/.exec(event.event) ?? [];
     if (how) afterDownload(event.game, how === "finished");
   },

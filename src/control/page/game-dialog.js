@@ -4,7 +4,7 @@ import { bdi, button, h, setText } from "./dom.js";
 import { command } from "./api.js";
 import { clean, iso, rate, size } from "./format.js";
 import { DANGEROUS, more, perform, primary, secondary, sources, waits } from "./actions.js";
-import { cover, describe, notes } from "./row.js";
+import { describe, notes, placeholder } from "./row.js";
 import { peerName } from "./store.js";
 import { reason, settle } from "./toast.js";
 import { has, t } from "./words.js";
@@ -25,7 +25,7 @@ export function openGame(state, id, part) {
   };
   const close = button("icon-button close", "close", "×", () => dialog.close(), { "aria-label": t("close") });
   const dialog = h("dialog", { class: "game", "aria-labelledby": "game-title", "data-game-dialog": id },
-    h("header", null, h("div", { class: "cover-box large" }, cover(game)), h("div", {},
+    h("header", null, h("div", { class: "cover-box large" }, placeholder(game.id, game.name)), h("div", {},
       h("h2", { id: "game-title" }, bdi(game.name))), close),
     parts.state,
     game.description ? h("p", null, bdi(game.description)) : null,

@@ -3,10 +3,9 @@
 import { button, h, setAttr, setText, svg } from "./dom.js";
 import { clean, duration, iso, percent, rate, size } from "./format.js";
 import { primary, secondary, sources, stateOf } from "./actions.js";
-import { coverOf } from "./api.js";
 import { t } from "./words.js";
 
-/** A picture where there is no cover: initials on a colour that the id gives. */
+/** The picture of a game: initials on a colour that the id gives. */
 export function placeholder(id, name) {
   let hash = 7;
   for (const letter of id) hash = (hash * 31 + letter.codePointAt(0)) >>> 0;
@@ -17,14 +16,6 @@ export function placeholder(id, name) {
     svg("rect", { width: 48, height: 48, fill: `hsl(${hue} 45% 38%)` }),
     svg("circle", { cx: 8 + (hash % 32), cy: 6, r: 22, fill: `hsl(${(hue + 40) % 360} 50% 46%)`, opacity: 0.6 }),
     svg("text", { x: 24, y: 30, "text-anchor": "middle", fill: "#fff", "font-size": 17, "font-weight": 700 }, initials));
-}
-
-/** The cover, or what stands in for it. */
-export function cover(game) {
-  if (!game.cover) return placeholder(game.id, game.name);
-  const image = h("img", { src: coverOf(game.id), alt: "", class: "cover", loading: "lazy", decoding: "async" });
-  image.addEventListener("error", () => image.replaceWith(placeholder(game.id, game.name)));
-  return image;
 }
 
 export function createRow(id) {
@@ -53,10 +44,9 @@ export function fillRow(row, state, game) {
   if (!game) return;
   const { parts } = row;
   const name = iso(game.name);
-  const look = `${Boolean(game.cover)} ${game.name}`;
-  if (parts.look !== look) {
-    parts.look = look;
-    parts.cover.replaceChildren(cover(game));
+  if (parts.look !== game.name) {
+    parts.look = game.name;
+    parts.cover.replaceChildren(placeholder(game.id, game.name));
   }
   setText(parts.name, clean(game.name));
   setAttr(parts.name, "title", clean(game.name));

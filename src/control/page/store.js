@@ -68,6 +68,8 @@ const HANDLERS = {
     setPeers(state, event.peers, now);
     state.operations = new Map((event.status.operations ?? []).map((row) => [row.game, row.operation]));
     state.games = gamesOf(state, event.games);
+    // While something flows the next report comes within a second.
+    state.traffic = { down: 0, up: 0 };
     for (const id of state.progress.keys()) if (!state.operations.has(id)) state.progress.delete(id);
     for (const area of ["games", "peers", "status", "traffic", "problems"]) out.dirty.add(area);
   },

@@ -5,6 +5,7 @@ import { command, get } from "./api.js";
 import { apply, gamesOf, rowOf, setPeers } from "./store.js";
 
 const PAUSE_MS = 300;
+const RETRY_MS = 3000;
 const MOST_ROWS = 8;
 
 /** `changed(dirty, news)` is called after each change of the state. */
@@ -36,7 +37,10 @@ export function sync(state, changed) {
         const row = await get(`games/${encodeURIComponent(id)}`);
         if (row.id === id) state.games.set(id, rowOf(state, row));
       } catch (error) {
-        if (error.code !== "unknown-game") throw error;
+        if (error.code !== "unknown-game") {
+          rows.add(id);
+          throw error;
+        }
         state.games.delete(id);
       }
       if (rows.size > 0) want("rows");
@@ -54,8 +58,9 @@ export function sync(state, changed) {
       const began = performance.now();
       try {
         changed(new Set(await kinds[kind]()), []);
-      } catch {
-        // The stream tells when the daemon is gone; its next snapshot has everything.
+      } catch (error) {
+        // The stream tells when the daemon is gone, and its next snapshot has everything. One that is only busy is asked again.
+        if (error.status >= 500) setTimeout(want, RETRY_MS, kind);
       }
       // A list that takes long to make is asked for less often. Single rows follow one another faster.
       const took = performance.now() - began;

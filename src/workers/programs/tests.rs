@@ -100,3 +100,20 @@ fn the_only_program_is_started_in_its_own_directory() {
     let dir = fs::canonicalize(root.path().join("local/bin")).unwrap();
     assert_eq!(fs::read_to_string(found).unwrap().trim(), dir.to_str().unwrap());
 }
+
+#[test]
+fn a_script_without_its_bit_is_read_by_the_program_that_it_names() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text, exec, by) in [
+        ("bash.sh", "#!/bin/bash -e\n", false, "/bin/bash"),
+        ("env", "#!/usr/bin/env python3\n", false, "/usr/bin/env"),
+        ("plain.sh", "echo\n", false, "sh"),
+        ("by-itself.sh", "#!/bin/bash\n", true, ""),
+        ("program", "\x7fELF", false, ""),
+    ] {
+        put(root.path(), name, text.as_bytes(), exec);
+        let file = root.path().join(name);
+        let expected = if by.is_empty() { file.as_os_str() } else { std::ffi::OsStr::new(by) };
+        assert_eq!(sys::command_of(&file).get_program(), expected, "{name}");
+    }
+}
