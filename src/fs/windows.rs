@@ -286,7 +286,9 @@ fn although_read_only<T>(dir: &Dir, name: impl AsRef<Path>, act: impl Fn() -> io
     match act() {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied && set_read_only(dir, name, false) => {
             // What cannot be done either way leaves the file as it was.
-            act().inspect_err(|_| drop(set_read_only(dir, name, true)))
+            act().inspect_err(|_| {
+                set_read_only(dir, name, true);
+            })
         }
         other => other,
     }

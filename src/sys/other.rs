@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use super::plain::give_memory_back;
-pub(crate) use super::plain::{
-    cpu_seconds, cpu_seconds_of, default_routes, file_system_of, is_in_memory, is_wireless, this_program,
-};
+pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, default_routes, is_in_memory, is_wireless, this_program};
 
 /// Does nothing: the calling thread keeps its priority.
 pub(crate) fn lower_priority() {}
@@ -25,4 +23,9 @@ pub(crate) fn state_base(dir: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBu
         return dir("HOME").map(|home| home.join("Library/Application Support"));
     }
     dir("XDG_STATE_HOME").or_else(|| dir("HOME").map(|home| home.join(".local/state")))
+}
+
+/// The file system that a directory is on: not told.
+pub(crate) fn file_system_of(_: &std::path::Path) -> Option<super::FileSystem> {
+    None
 }

@@ -28,11 +28,6 @@ pub(crate) fn is_wireless(_: &str) -> bool {
     false
 }
 
-/// The file system that a directory is on: not told.
-pub(crate) fn file_system_of(_: &Path) -> Option<super::FileSystem> {
-    None
-}
-
 /// Interfaces of default routes: not told.
 pub(crate) fn default_routes() -> Vec<String> {
     Vec::new()

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::windows::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::FileSystem;
 pub use super::plain::give_memory_back;
-pub(crate) use super::plain::{
-    cpu_seconds, cpu_seconds_of, default_routes, file_system_of, is_in_memory, is_wireless, this_program,
-};
+pub(crate) use super::plain::{cpu_seconds, cpu_seconds_of, default_routes, is_in_memory, is_wireless, this_program};
 
 /// A game may be running on this machine: the calling thread gets what is left over.
 pub(crate) fn lower_priority() {
@@ -78,4 +78,50 @@ pub(super) fn is_in_session_zero() -> bool {
     let mut session = u32::MAX;
     // SAFETY: `session` is a place for the answer.
     unsafe { ProcessIdToSessionId(GetCurrentProcessId(), &mut session) != 0 && session == 0 }
+}
+
+/// The file system that a directory is on.
+pub(crate) fn file_system_of(dir: &Path) -> Option<FileSystem> {
+    const DRIVE_REMOTE: u32 = 4;
+    const LONGEST: usize = 1024;
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetVolumePathNameW(path: *const u16, root: *mut u16, len: u32) -> i32;
+        fn GetDriveTypeW(root: *const u16) -> u32;
+        fn GetVolumeInformationW(
+            root: *const u16,
+            name: *mut u16,
+            name_len: u32,
+            serial: *mut u32,
+            component_len: *mut u32,
+            flags: *mut u32,
+            system: *mut u16,
+            system_len: u32,
+        ) -> i32;
+    }
+    let path: Vec<u16> = dir.as_os_str().encode_wide().chain([0]).collect();
+    let (mut root, mut system) = ([0u16; LONGEST], [0u16; LONGEST]);
+    // SAFETY: the path ends in a NUL, both buffers are as long as is said and are filled up to a NUL; what is not asked for may be null.
+    let told = unsafe {
+        if GetVolumePathNameW(path.as_ptr(), root.as_mut_ptr(), LONGEST as u32) == 0 {
+            return None;
+        }
+        if GetDriveTypeW(root.as_ptr()) == DRIVE_REMOTE {
+            return Some(FileSystem::Network);
+        }
+        let (system, len) = (system.as_mut_ptr(), LONGEST as u32);
+        GetVolumeInformationW(
+            root.as_ptr(),
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            system,
+            len,
+        )
+    };
+    let name: Vec<u16> = system.iter().copied().take_while(|unit| *unit != 0).collect();
+    let is_fat = String::from_utf16_lossy(&name).starts_with("FAT");
+    (told != 0).then_some(if is_fat { FileSystem::Fat } else { FileSystem::Other })
 }
