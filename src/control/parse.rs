@@ -11,6 +11,8 @@ use crate::types::{GameId, PeerId, RelPath, is_utf16, without_mark};
 /// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
 const MAX_COUNT: u64 = 1_000_000;
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
+/// Highest limit of a rate, as one in words: above it a decimal number, which is all that JavaScript has, is no longer exact.
+const MAX_RATE: u64 = 1 << 53;
 
 /// The JSON object in a line or a body. A UTF-8 byte order mark in front is skipped, as the pipes and editors of Windows write it.
 ///
@@ -178,7 +180,7 @@ impl Fields<'_> {
             None => return Ok(None),
             Some(Value::Null) => Some(None),
             Some(Value::String(text)) => Rates::parse(text),
-            Some(value) => value.as_u64().filter(|rate| *rate >= Rates::LEAST).map(Some),
+            Some(value) => value.as_u64().filter(|rate| (Rates::LEAST..=MAX_RATE).contains(rate)).map(Some),
         };
         let expected = || self.wrong(field, &format!("bytes per second from {}, null, {}", Rates::LEAST, Rates::FORM));
         rate.map(Some).ok_or_else(expected)
@@ -274,6 +276,10 @@ mod tests {
             (json!({"cmd": "wait-peers", "count": -1, "timeout_ms": 1}), "wait-peers: count: expected a whole number"),
             (json!({"cmd": "block-peer", "peer_id": "me"}), "block-peer: peer_id: "),
             (json!({"cmd": "set-limits", "max_upload": 999_999}), "max_upload: expected bytes per second from 1000000"),
+            (
+                json!({"cmd": "set-limits", "max_upload": MAX_RATE + 1}),
+                "max_upload: expected bytes per second from 1000000",
+            ),
             (json!({"cmd": "set-limits", "max_download": "5MB"}), "such as 50MB/s"),
             (json!({"cmd": "wait-peers", "count": 1}), "wait-peers: timeout_ms: missing; expected a whole number"),
         ] {
