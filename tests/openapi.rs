@@ -13,6 +13,9 @@
 mod daemons;
 #[path = "openapi/document.rs"]
 mod document;
+#[cfg(target_os = "linux")]
+#[path = "openapi/examples.rs"]
+mod examples;
 #[path = "openapi/samples.rs"]
 mod samples;
 #[cfg(target_os = "linux")]
