@@ -473,9 +473,12 @@ fn a_game_directory_that_goes_is_told_of_as_documented() {
     check_events(&document, &said.join().unwrap(), &["game-directory-gone", "game-directory-back"]);
 }
 
-/// The document's example of a path's parameters.
-fn target(path: &str) -> String {
-    path.replace("{id}", "doom").replace("{file}", "app.js")
+/// A path with the examples of its parameters.
+fn target(path: &str, operations: &Value) -> String {
+    let parameters = operations["parameters"].as_array().into_iter().flatten();
+    parameters.fold(path.to_owned(), |path, parameter| {
+        path.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), parameter["example"].as_str().unwrap())
+    })
 }
 
 #[test]
@@ -492,7 +495,7 @@ fn every_path_answers_every_method_that_it_has_and_no_other() {
             if known && path.ends_with("/events") {
                 continue;
             }
-            let request = format!("{method} {} HTTP/1.1\r\n{}", target(path), door.headers());
+            let request = format!("{method} {} HTTP/1.1\r\n{}", target(path, operations), door.headers());
             let body = "Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"cmd\":\"status\"}";
             let answer = if method == "HEAD" {
                 let mut stream = door.dial();
@@ -512,6 +515,11 @@ fn every_path_answers_every_method_that_it_has_and_no_other() {
                 assert_eq!(has, documented.map(String::as_str).collect(), "{path}");
             }
         }
+    }
+    // Without a token an address that needs none says so of its methods, others nothing.
+    for (target, status) in [("/", 405), ("/page/app.js", 405), ("/page/no.js", 401), ("/api/v1/status", 401)] {
+        let request = format!("PUT {target} HTTP/1.1\r\nHost: {}\r\n\r\n", door.host());
+        assert_eq!(door.raw(STATUS, &request).status, status, "{target}");
     }
     let key = door.ask("POST", "/api/v1/page", "/api/v1/page").json()["url"].as_str().unwrap().to_owned();
     let entered = door.ask("GET", "/", key.strip_prefix(&door.file.url).unwrap());
