@@ -9,7 +9,7 @@ DAY = 86_400_000
 
 
 def is_short(number):
-    return type(number) is int and 0 <= number <= DAY
+    return type(number) in (int, float) and 0 <= number <= DAY and number == int(number)
 
 
 @schemathesis.hook
