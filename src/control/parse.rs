@@ -11,6 +11,8 @@ use crate::types::{GameId, PeerId, RelPath, is_utf16, without_mark};
 /// Most peers and longest time that `wait-peers` takes; a day in milliseconds.
 const MAX_COUNT: u64 = 1_000_000;
 const MAX_TIMEOUT_MS: u64 = 86_400_000;
+/// Highest limit of a rate, as one in words: above it a decimal number, which is all that JavaScript has, is no longer exact.
+const MAX_RATE: u64 = 1 << 53;
 
 /// The JSON object in a line or a body. A UTF-8 byte order mark in front is skipped, as the pipes and editors of Windows write it.
 ///
@@ -100,6 +102,12 @@ fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
+/// A whole number, also where it is written with a point or an exponent: to JSON that is the same.
+fn whole(value: &Value) -> Option<u64> {
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=MAX_RATE as f64).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
+}
+
 struct Fields<'a> {
     command: &'a str,
     object: &'a Map<String, Value>,
@@ -179,14 +187,14 @@ impl Fields<'_> {
             None => return Ok(None),
             Some(Value::Null) => Some(None),
             Some(Value::String(text)) => Rates::parse(text),
-            Some(value) => value.as_u64().filter(|rate| *rate >= Rates::LEAST).map(Some),
+            Some(value) => whole(value).filter(|rate| (Rates::LEAST..=MAX_RATE).contains(rate)).map(Some),
         };
         let expected = || self.wrong(field, &format!("bytes per second from {}, null, {}", Rates::LEAST, Rates::FORM));
         rate.map(Some).ok_or_else(expected)
     }
 
     fn number(&self, field: &str, most: u64) -> Result<u64, CommandError> {
-        let value = self.object.get(field).and_then(Value::as_u64).filter(|number| *number <= most);
+        let value = self.object.get(field).and_then(whole).filter(|number| *number <= most);
         value.ok_or_else(|| self.wrong(field, &format!("a whole number from 0 to {most}")))
     }
 }
@@ -251,6 +259,8 @@ mod tests {
             assert_eq!(object["cmd"], command.name());
             assert_eq!(parse(object), Ok(command));
         }
+        let float = parse(json!({"cmd": "wait-peers", "count": 3.0, "timeout_ms": 5e2})).unwrap();
+        assert_eq!(float, PeerCommand::WaitPeers { count: 3, timeout_ms: 500 });
         let default = parse(json!({"cmd": "download", "game": "quake"})).unwrap();
         assert!(matches!(default, PeerCommand::Download { install: true, again: false, .. }));
         let default = parse(json!({"cmd": "verify", "game": "quake"})).unwrap();
@@ -276,7 +286,12 @@ mod tests {
             (json!({"cmd": "wait-peers", "count": -1, "timeout_ms": 1}), "wait-peers: count: expected a whole number"),
             (json!({"cmd": "block-peer", "peer_id": "me"}), "block-peer: peer_id: "),
             (json!({"cmd": "set-limits", "max_upload": 999_999}), "max_upload: expected bytes per second from 1000000"),
+            (
+                json!({"cmd": "set-limits", "max_upload": MAX_RATE + 1}),
+                "max_upload: expected bytes per second from 1000000",
+            ),
             (json!({"cmd": "set-limits", "max_download": "5MB"}), "such as 50MB/s"),
+            (json!({"cmd": "wait-peers", "count": 1.5, "timeout_ms": 1}), "wait-peers: count: expected a whole number"),
             (json!({"cmd": "wait-peers", "count": 1}), "wait-peers: timeout_ms: missing; expected a whole number"),
         ] {
             let error = parse(object).unwrap_err();

@@ -52,6 +52,7 @@ fn fault(name: &str) -> Option<String> {
             Ok(true) => None,
             _ => Some("LANSPREAD_AXE names no file axe.min.js".into()),
         },
+        "curl" | "jq" | "python3" => runs(name, &["--version"]),
         "strace" => runs("strace", &["-V"]),
         "strace-attach" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();

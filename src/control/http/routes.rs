@@ -78,9 +78,9 @@ impl Route {
         Ok(self)
     }
 
-    /// Whether anybody on this PC may ask for it.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Page(_) | Self::Enter(_))
+    /// Whether anybody on this PC may ask for what is at this address, and may know that it is there.
+    pub(super) fn is_open(head: &Head) -> bool {
+        Self::of_page(head).is_some()
     }
 
     /// What it takes, as the header Allow lists it. HEAD of an event stream would never end.
