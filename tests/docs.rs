@@ -105,7 +105,8 @@ fn every_metric_is_explained() {
 
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
-    let mut pages = vec![PathBuf::from("README.md"), PathBuf::from("CHANGELOG.md")];
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(PathBuf::from).into();
     for dir in ["docs", "docs/decisions"] {
         let entries = std::fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "md")));
@@ -168,5 +169,18 @@ fn whoever_uninstalls_with_everything_knows_every_file_of_the_state_directory() 
     for file in files {
         let line = format!("Delete \"${{STATE}}\\{file}\"");
         assert!(installer.contains(&line), "scripts/windows/installer.nsi does not say {line}");
+    }
+}
+
+#[test]
+fn the_files_that_pages_for_contributors_name_are_there() {
+    for (page, least) in [("SECURITY.md", 12), ("CONTRIBUTING.md", 20)] {
+        let text = read(page);
+        let is_file = |word: &&str| ["tests/", "src/", "docs/", "scripts/"].iter().any(|start| word.starts_with(start));
+        let named: Vec<_> = text.split('`').skip(1).step_by(2).filter(is_file).collect();
+        assert!(named.len() >= least, "{page}: {named:?}");
+        for file in named {
+            assert!(root().join(file).exists(), "{page} names {file}");
+        }
     }
 }
