@@ -19,7 +19,7 @@ mod cache;
 mod keeper;
 pub mod signature;
 
-pub use cache::{CACHE_FILE, Readers, create, replace};
+pub use cache::CACHE_FILE;
 pub use keeper::{Keeper, read_once};
 
 use std::cmp::Ordering;
@@ -518,7 +518,7 @@ mod tests {
         for bad in [
             r#""../doom.exe""#.to_owned(),
             r#""/bin/sh""#.to_owned(),
-            r#""C:\windows\system32\cmd.exe""#.to_owned(),
+            r#""C:\\windows\\system32\\cmd.exe""#.to_owned(),
             r#"{"program":"doom.exe","args":["a\u0000b"]}"#.to_owned(),
             format!(r#"{{"program":"doom.exe","args":{long}}}"#),
             "7".to_owned(),

@@ -7,14 +7,14 @@
 mod party;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use boring::pkey::PKey;
 use boring::x509::X509;
 use ring::digest::{SHA256, digest};
 
-use crate::sys;
+use crate::small_file;
 use crate::types::PeerId;
 
 pub use party::{EXPORTER_BYTES, EXPORTER_LABEL, PartyKey, PartyKeyError, PartyKeyFault};
@@ -293,13 +293,7 @@ fn element(bytes: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
 /// Gives the text its name only when it is complete and on disk, and only when the name is free.
 fn store(state_dir: &Path, path: &Path, pem: &str) -> io::Result<()> {
     fs::create_dir_all(state_dir)?;
-    // Created exclusively, mode 0600.
-    let mut file = tempfile::Builder::new().prefix(".identity-").suffix(".tmp").tempfile_in(state_dir)?;
-    file.write_all(pem.as_bytes())?;
-    file.as_file().sync_all()?;
-    // Link or rename, whichever the file system has; fails when the name is taken.
-    file.persist_noclobber(path).map_err(|failed| failed.error)?;
-    sys::sync_dir(state_dir)
+    small_file::create(path, pem.as_bytes())
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ mod aligned;
 mod faults;
 mod peer;
 mod queue;
+mod small_file;
 mod sys;
 mod web;
 

@@ -55,7 +55,7 @@ pub(crate) use mailbox::{Mailbox, Wake};
 use metrics::Measures;
 use sleep::Sleep;
 use streams::{ParsedElsewhere, Shell, Streams};
-use traffic::{Totals, Traffic};
+use traffic::{Report, Totals, Traffic};
 
 /// Token of the waker; the sockets have those after it.
 const WAKER: Token = Token(0);
@@ -67,8 +67,6 @@ const COMMAND_QUEUE: usize = 256;
 const HINT_QUEUE: usize = 1024;
 /// Events that a subscriber may leave unread before some are shed.
 const EVENT_QUEUE: usize = 8192;
-/// Time between two reports of what was sent.
-const SENT_REPORT: Duration = Duration::from_secs(1);
 /// Buffers that nobody used for so long are given back to the system.
 const BUFFERS_LINGER: Duration = Duration::from_secs(10);
 /// Messages of one kind taken in one turn.
@@ -173,7 +171,6 @@ pub(crate) fn start(
         next_command: 0,
         stopping: None,
         failure: failure.clone(),
-        sent_report_at: None,
         traffic: Traffic::new(now_outside_the_engine()),
         trim_at: None,
         lost_events: 0,
@@ -267,8 +264,6 @@ struct Reactor {
     stopping: Option<Instant>,
     /// Why the engine stopped by itself.
     failure: Arc<OnceLock<String>>,
-    /// When to tell the engine what was sent.
-    sent_report_at: Option<Instant>,
     traffic: Traffic,
     /// When to give idle buffers back.
     trim_at: Option<Instant>,
@@ -321,7 +316,6 @@ impl Reactor {
             self.endpoint.flush(now);
             // Flushing makes room, and closes connections.
             self.move_bytes(now);
-            self.report_sent(now);
             self.take_measures(now);
             self.report_traffic(now);
             self.trim(now);
@@ -367,30 +361,19 @@ impl Reactor {
             self.endpoint.next_timeout(now),
             self.streams.next_deadline(),
             self.stopping,
-            self.sent_report_at,
             self.traffic.next_timeout(),
             self.trim_at,
         ];
         next.into_iter().flatten().min().map(|at| self.endpoint.until_tick(at.saturating_duration_since(now), now))
     }
 
-    /// Tells the engine what was sent, at most once a second.
-    fn report_sent(&mut self, now: Instant) {
-        match self.sent_report_at {
-            Some(at) if at <= now => {
-                self.sent_report_at = None;
-                self.inputs.push_back(Input::SentBytes { bytes: self.streams.take_sent_bytes() });
-            }
-            None if self.streams.has_sent() => self.sent_report_at = Some(now + SENT_REPORT),
-            _ => {}
-        }
-    }
-
-    /// Tells listeners how fast game data moves.
+    /// Tells listeners how fast game data moves, and the engine what was sent, once a second while there is something to tell.
     fn report_traffic(&mut self, now: Instant) {
         let totals = Totals { received: self.engine.bytes_received(), sent: self.streams.counters.sent };
-        if let Some(report) = self.traffic.look(totals, now) {
-            self.emit(report);
+        let Some(Report { event, sent }) = self.traffic.look(totals, now) else { return };
+        self.emit(event);
+        if sent > 0 {
+            self.inputs.push_back(Input::SentBytes { bytes: sent });
         }
     }
 

@@ -36,7 +36,7 @@ pub(crate) use platform::{
     lower_priority, state_base, this_program,
 };
 pub(crate) use process::{
-    command_of, has_wine, in_own_group, needs_administrator, on_its_own, runs_as_service, show_on_desktop,
+    command_of, has_wine, in_own_group, leave_alone, needs_administrator, on_its_own, runs_as_service, show_on_desktop,
     starts_by_name,
 };
 pub(crate) use signals::SignalSource;

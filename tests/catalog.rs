@@ -140,7 +140,7 @@ fn listing(serial: u64, games: &[(&str, &str)]) -> String {
 }
 
 fn lanspread(args: &[&str]) -> Output {
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = support::binary();
     Command::new(binary).args(args).output().unwrap()
 }
 
@@ -430,7 +430,7 @@ fn a_server_behind_tls_must_be_one_that_the_system_trusts() {
     let trusted = dir.path().join("ca.pem");
     fs::write(&trusted, own.cert.pem()).unwrap();
 
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = support::binary();
     let check = |url: &str, trusted: Option<&Path>| {
         let mut command = Command::new(&binary);
         command.args(["catalog", "check", "--json", url]).env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree, eventually};
+use support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree, binary, eventually};
 
 /// A daemon that has games, and one beside it that knows them.
 struct Pair {
@@ -83,10 +83,6 @@ fn command(state: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     clean(&mut command).args(args).arg("--state-dir").arg(state).stdin(Stdio::null());
     command
-}
-
-fn binary() -> String {
-    std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned())
 }
 
 /// Nothing of the developer's own settings, and a proxy, which must not be asked for anything on this machine.

@@ -1,39 +1,15 @@
 //! The pages against the code: every word of the control vocabulary is explained, every link leads somewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod source_support;
+
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use source_support::{read, root, variants_in};
 
-fn read(path: impl AsRef<Path>) -> String {
-    std::fs::read_to_string(root().join(path.as_ref())).unwrap_or_else(|error| panic!("{:?}: {error}", path.as_ref()))
-}
-
-/// The variants of an enum of `src/api.rs`, in kebab-case as they are on the wire.
+/// The variants of an enum of `src/api.rs`.
 fn variants(name: &str) -> Vec<String> {
     variants_in("src/api.rs", name)
-}
-
-fn variants_in(file: &str, name: &str) -> Vec<String> {
-    let source = read(file);
-    let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap_or_else(|| panic!("enum {name}"));
-    let (body, _) = body.split_once("\n}\n").unwrap();
-    let names =
-        body.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(char::is_uppercase));
-    names.map(|line| kebab(line.trim_end_matches(['{', ',', ' ']))).collect()
-}
-
-fn kebab(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        if c.is_uppercase() && !out.is_empty() {
-            out.push('-');
-        }
-        out.extend(c.to_lowercase());
-    }
-    out
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn share(dir: &Path) -> Value {
 }
 
 fn lanspread(args: &[&str]) -> Output {
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = support::binary();
     Command::new(binary).args(args).output().unwrap()
 }
 

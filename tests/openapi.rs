@@ -18,19 +18,16 @@ mod document;
 mod examples;
 #[path = "openapi/samples.rs"]
 mod samples;
+mod source_support;
 #[cfg(target_os = "linux")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use document::Document;
 use regex_lite::Regex;
 use serde_json::{Value, json};
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
+use source_support::{kebab, read, variants_in};
 
 /// Everything that a pattern captures in a file, without the unit tests at its end.
 fn captured(path: &str, pattern: &str) -> Vec<String> {
@@ -41,21 +38,9 @@ fn captured(path: &str, pattern: &str) -> Vec<String> {
 
 /// The variants of an enum as they are on the wire.
 fn variants(file: &str, name: &str) -> BTreeSet<String> {
-    let source = read(file);
-    let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap_or_else(|| panic!("enum {name}"));
-    let (body, _) = body.split_once("\n}\n").unwrap();
-    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
-    let names: BTreeSet<String> = lines
-        .filter(|line| line.starts_with(char::is_uppercase))
-        .map(|line| kebab(line.trim_end_matches(['{', ',', ' '])))
-        .collect();
+    let names: BTreeSet<String> = variants_in(file, name).into_iter().collect();
     assert!(names.len() > 1, "{name} was read: {names:?}");
     names
-}
-
-fn kebab(name: &str) -> String {
-    let word = Regex::new("([a-z])([A-Z])").unwrap();
-    word.replace_all(name, "$1-$2").to_lowercase()
 }
 
 fn strings(list: &Value) -> BTreeSet<String> {
@@ -109,7 +94,7 @@ fn codes_in_the_source() -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<String
     let mut door = BTreeSet::new();
     let refusal = Regex::new(r#"::new\(\s*([0-9]{3}),\s*"([a-z-]+)""#).unwrap();
     for file in ["mod", "guard", "page", "request", "response", "routes", "session", "stream"] {
-        for found in refusal.captures_iter(&read(&format!("src/control/http/{file}.rs"))) {
+        for found in refusal.captures_iter(&read(format!("src/control/http/{file}.rs"))) {
             by_status.entry(found[1].to_owned()).or_default().insert(found[2].to_owned());
             door.insert(found[2].to_owned());
         }

@@ -185,7 +185,7 @@ fn a_dialler_tells_a_listener_nothing_before_it_has_proved_itself() {
 #[test]
 fn a_key_file_that_is_no_key_stops_the_start_with_words() {
     let home = Home::new();
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = support::binary();
     let file = home.path().join("party.key");
     for (content, expected) in [
         (None, "cannot be used"),

@@ -1,14 +1,13 @@
 //! The last good catalog on disk, so that a daemon starts with it when nobody can be asked, and knows which serial number it
 //! must not fall behind.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::MAX_FILE_BYTES;
-use crate::sys;
+use crate::small_file::{self, Readers};
 use crate::types::{CatalogSignature, CatalogSource};
 
 /// Name of the file in the state directory.
@@ -48,15 +47,12 @@ impl Cached {
     /// `None`: there is none, or it is damaged, which costs no more than a fetch.
     pub(super) fn load(state_dir: &Path) -> Option<Self> {
         let path = state_dir.join(CACHE_FILE);
-        let read = || -> io::Result<Self> {
-            let mut bytes = Vec::new();
-            File::open(&path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
-            Ok(serde_json::from_slice(&bytes)?)
+        let read = || -> io::Result<Option<Self>> {
+            let bytes = small_file::read(&path, MAX_BYTES)?;
+            Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
         };
         match read() {
-            Ok(cached) if cached.format == FORMAT => Some(cached),
-            Ok(_) => None,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(cached) => cached.filter(|cached| cached.format == FORMAT),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the catalog of the last time is not readable");
                 None
@@ -66,51 +62,6 @@ impl Cached {
 
     /// Replaces the file, so that after a power cut there is the old or the new one.
     pub(super) fn store(&self, state_dir: &Path) -> io::Result<()> {
-        replace(&state_dir.join(CACHE_FILE), &serde_json::to_vec(self)?, Readers::Owner)
+        small_file::replace(&state_dir.join(CACHE_FILE), &serde_json::to_vec(self)?, Readers::Owner)
     }
-}
-
-/// Who may read a file that is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Readers {
-    /// Whoever wrote it.
-    Owner,
-    /// Whoever the umask lets: a web server runs as somebody else.
-    Everybody,
-}
-
-/// Replaces a file durably: whoever reads it, whenever, sees the old content or the new one.
-///
-/// # Errors
-/// What the file system says; the old content stays.
-pub fn replace(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
-    let dir = directory_of(path);
-    written(dir, content, readers)?.persist(path).map_err(|failed| failed.error)?;
-    sys::sync_dir(dir)
-}
-
-/// Writes a new file durably, readable by its owner only; one that is there already is left alone.
-///
-/// # Errors
-/// What the file system says; `AlreadyExists` among them.
-pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = directory_of(path);
-    // Link or rename, whichever the file system has; fails when the name is taken.
-    written(dir, content, Readers::Owner)?.persist_noclobber(path).map_err(|failed| failed.error)?;
-    sys::sync_dir(dir)
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// On disk under a name of its own.
-fn written(dir: &Path, content: &[u8], readers: Readers) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".catalog-").suffix(".tmp");
-    sys::private_unless(matches!(readers, Readers::Everybody), &mut builder);
-    let mut file = builder.tempfile_in(dir)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    Ok(file)
 }

@@ -1,10 +1,12 @@
 //! `control.json` in the state directory: where the HTTP door of a running daemon is, and the token that opens it.
 //! Only the user that runs the daemon may read it.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::small_file;
 
 const NAME: &str = "control.json";
 const FORMAT: u32 = 1;
@@ -39,12 +41,7 @@ impl ControlFile {
     /// # Errors
     /// What the file system says.
     pub(super) fn write(&self, state_dir: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self)?;
-        // Created exclusively, mode 0600. Not synced: after a crash of the machine it is worthless anyway.
-        let mut file = tempfile::Builder::new().prefix(".control-").suffix(".tmp").tempfile_in(state_dir)?;
-        file.write_all(&text)?;
-        file.persist(Self::path(state_dir)).map_err(|failed| failed.error)?;
-        Ok(())
+        small_file::replace_passing(&Self::path(state_dir), &serde_json::to_vec_pretty(self)?)
     }
 
     /// Reads it; `None` when there is none, which means that no daemon runs.
@@ -52,13 +49,7 @@ impl ControlFile {
     /// # Errors
     /// It cannot be read, or is not such a file.
     pub fn read(state_dir: &Path) -> io::Result<Option<Self>> {
-        let file = match std::fs::File::open(Self::path(state_dir)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut text = Vec::new();
-        file.take(MAX_BYTES).read_to_end(&mut text)?;
+        let Some(text) = small_file::read(&Self::path(state_dir), MAX_BYTES)? else { return Ok(None) };
         let file: Self = serde_json::from_slice(&text)?;
         if file.format != FORMAT || !file.is_plain() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not the control file of this version"));

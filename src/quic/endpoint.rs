@@ -243,6 +243,7 @@ impl Endpoint {
     /// Whoever slept until [`Endpoint::rests_until`] says when that was over.
     pub fn rested(&mut self, until: Instant, now: Instant) {
         self.gather.rested(until, now);
+        self.wakeup.sleeps_shortly(now);
     }
 
     /// How long a wait of the caller's thread takes on the clock that there is ([`Transport::timer_resolution`](crate::config::Transport)).
@@ -262,9 +263,6 @@ impl Endpoint {
             self.flush_slot(slot, now);
         }
         self.wakeup.arm(self.timers.next(), now);
-        if self.rests_until(now).is_some() {
-            self.wakeup.sleeps_shortly(now);
-        }
     }
 
     /// What happened next. Drain it every turn.

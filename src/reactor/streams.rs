@@ -130,8 +130,6 @@ pub(super) struct Streams {
     fed_first: Option<Conn>,
     /// When to look again for a connection that keeps read buffers from others.
     evict_at: Option<Instant>,
-    /// Bytes of games that the transport took, not yet reported.
-    sent_bytes: u64,
     /// How fast games may go out.
     upload: Pace,
     /// Some run waits for that.
@@ -252,16 +250,6 @@ fn conn_of(id: ConnId) -> Conn {
 }
 
 impl Streams {
-    /// Bytes of games that the transport took since the last call.
-    pub(super) fn take_sent_bytes(&mut self) -> u64 {
-        std::mem::take(&mut self.sent_bytes)
-    }
-
-    /// Whether [`take_sent_bytes`](Self::take_sent_bytes) has something to report.
-    pub(super) fn has_sent(&self) -> bool {
-        self.sent_bytes > 0
-    }
-
     /// Bytes of messages that are incomplete, or with a worker.
     pub(super) fn frame_bytes(&self) -> usize {
         self.frame_bytes

@@ -1,4 +1,4 @@
-//! Tells listeners once a second how fast game data moves, while any does, and keeps the PC awake for as long.
+//! Tells listeners and the engine once a second what game data moves, while any does, and keeps the PC awake for as long.
 //!
 //! ```text
 //! silent ──bytes moved──▶ moving (a report a second) ──a second without a byte──▶ silent (the last report says zero)
@@ -16,6 +16,15 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Totals {
     pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+/// What there is to tell.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// For listeners.
+    pub(super) event: PeerEvent,
+    /// Bytes that went out since the last report.
     pub(super) sent: u64,
 }
 
@@ -38,7 +47,7 @@ impl Traffic {
     }
 
     /// The report, if one is due.
-    pub(super) fn look(&mut self, totals: Totals, now: Instant) -> Option<PeerEvent> {
+    pub(super) fn look(&mut self, totals: Totals, now: Instant) -> Option<Report> {
         let Some(due) = self.due else {
             if totals != self.reported {
                 (self.since, self.due) = (now, Some(now + EVERY));
@@ -50,15 +59,21 @@ impl Traffic {
             return None;
         }
         let seconds = now.saturating_duration_since(self.since).as_secs_f64();
-        let rate = |bytes: u64, before: u64| (bytes.saturating_sub(before) as f64 / seconds) as u64;
-        let (receiving, sending) =
-            (rate(totals.received, self.reported.received), rate(totals.sent, self.reported.sent));
-        let moves = totals != self.reported;
+        let [received, sent] = [(totals.received, self.reported.received), (totals.sent, self.reported.sent)]
+            .map(|(now, before)| now.saturating_sub(before));
+        let rate = |bytes: u64| (bytes as f64 / seconds) as u64;
+        let moves = received + sent > 0;
         (self.reported, self.since, self.due) = (totals, now, moves.then_some(now + EVERY));
         if !moves {
             sys::keep_awake(false);
         }
-        Some(PeerEvent::Traffic { bytes_received: totals.received, bytes_sent: totals.sent, receiving, sending })
+        let event = PeerEvent::Traffic {
+            bytes_received: totals.received,
+            bytes_sent: totals.sent,
+            receiving: rate(received),
+            sending: rate(sent),
+        };
+        Some(Report { event, sent })
     }
 }
 
@@ -71,17 +86,19 @@ mod tests {
     fn reports_come_once_a_second_while_bytes_move_and_end_with_zero() {
         let start = Instant::now();
         let mut traffic = Traffic::new(start);
-        let mut reports = Vec::new();
+        let (mut reports, mut told) = (Vec::new(), 0);
         for ms in (0..60_000).step_by(10) {
             // 1 MB/s comes in between the tenth and the fifteenth second, and half of it goes out.
             let received = (ms.clamp(10_000, 15_000) - 10_000) * 1_000;
             let now = start + Duration::from_millis(ms);
             assert!(ms >= 10_000 || traffic.next_timeout().is_none(), "silence needs no timer");
-            if let Some(PeerEvent::Traffic { receiving, sending, .. }) =
-                traffic.look(Totals { received, sent: received / 2 }, now)
-            {
-                reports.push((receiving, sending));
-            }
+            let Some(Report { event, sent }) = traffic.look(Totals { received, sent: received / 2 }, now) else {
+                continue;
+            };
+            let PeerEvent::Traffic { receiving, sending, bytes_sent, .. } = event else { panic!("{event:?}") };
+            reports.push((receiving, sending));
+            told += sent;
+            assert_eq!(told, bytes_sent, "nothing is told twice or left out");
         }
         assert!((6..=7).contains(&reports.len()), "{reports:?}");
         assert!(reports[..4].iter().all(|rates| (980_000..=1_020_000).contains(&rates.0)), "{reports:?}");

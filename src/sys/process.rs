@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A program that has nothing to do with this one any more once it runs: neither its console nor its end.
+/// A program that has nothing to do with this one any more once it runs: neither its streams, nor its console, nor its end.
 pub(crate) fn on_its_own(command: &mut Command) {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     #[cfg(unix)]
     in_own_group(command);
     #[cfg(windows)]
@@ -17,8 +18,16 @@ pub(crate) fn on_its_own(command: &mut Command) {
         const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
         std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_CONSOLE | CREATE_NEW_PROCESS_GROUP);
     }
-    #[cfg(not(any(unix, windows)))]
-    let _ = command;
+}
+
+/// Lets a program run. Somebody must take note of its end, or its entry in the system's table stays.
+///
+/// # Errors
+/// There is no thread for that; it runs all the same.
+pub(crate) fn leave_alone(mut child: Child) -> io::Result<()> {
+    const STACK: usize = 64 << 10;
+    let wait = move || drop(child.wait());
+    std::thread::Builder::new().name("lan-started".into()).stack_size(STACK).spawn(wait).map(drop)
 }
 
 /// Whether the system starts a file of such a name; `None`: its executable bit and its first bytes say so.
@@ -101,8 +110,7 @@ pub(crate) fn show_on_desktop(what: &OsStr) -> io::Result<bool> {
     } else {
         Command::new("xdg-open")
     };
-    command.arg(what).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    on_its_own(&mut command);
+    on_its_own(command.arg(what));
     match command.spawn() {
         Ok(child) => watch(child),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -122,8 +130,7 @@ fn watch(mut child: Child) -> io::Result<bool> {
         }
         std::thread::sleep(PAUSE);
     }
-    let wait = move || drop(child.wait());
-    std::thread::Builder::new().name("lan-shown".into()).stack_size(64 << 10).spawn(wait).map(|_| true)
+    leave_alone(child).map(|()| true)
 }
 
 /// Ctrl-C in the terminal is for this process, which then stops the child in order: the child does not hear it.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::windows::ffi::OsStrExt;
+use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::FileSystem;
@@ -45,8 +46,13 @@ pub(crate) fn state_base(dir: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBu
     dir("LOCALAPPDATA")
 }
 
-/// A directory cannot be opened as a file there; the file system journals names in order.
-pub(crate) fn sync_dir(_: &Path) -> io::Result<()> {
+/// Makes the names in a directory durable, as far as the file system takes that (as `fs/windows.rs` does, by a handle).
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    /// `FILE_FLAG_BACKUP_SEMANTICS`.
+    const OPENS_DIRECTORIES: u32 = 0x0200_0000;
+    if let Ok(dir) = std::fs::File::options().write(true).custom_flags(OPENS_DIRECTORIES).open(dir) {
+        let _ = dir.sync_all();
+    }
     Ok(())
 }
 

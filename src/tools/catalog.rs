@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::catalog::signature::{self, SigningKey, SigningKeyError};
-use crate::catalog::{Catalog, CatalogError, Readers, create, read_once, replace};
+use crate::catalog::{Catalog, CatalogError, read_once};
 use crate::config::parse_catalog_key;
+use crate::small_file::{Readers, create, replace};
 use crate::types::{CatalogKey, CatalogSource};
 
 /// A larger file is no private key.

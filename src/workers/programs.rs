@@ -2,13 +2,13 @@
 //! word, and remembered in the state directory. No peer has a say in it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{Dir, EntryKind};
+use crate::small_file::{self, Readers};
 use crate::sys;
 use crate::types::{
     GameId, JobError, JobErrorKind, Launch, OpenedFolder, ProgramAnswer, ProgramAsk, ProgramList, RelPath,
@@ -174,8 +174,7 @@ fn start(local: &Dir, game: &GameId, program: &RelPath, args: &[String]) -> Resu
     let file = path_of(local, program);
     let dir = file.parent().unwrap_or(local.path()).to_owned();
     let mut command = sys::command_of(&file);
-    command.args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    sys::on_its_own(&mut command);
+    sys::on_its_own(command.args(args).current_dir(dir));
     let failed = |error: io::Error| {
         let why = if sys::needs_administrator(&error) {
             "it asks for an administrator: open its folder and start it by hand".to_owned()
@@ -184,11 +183,9 @@ fn start(local: &Dir, game: &GameId, program: &RelPath, args: &[String]) -> Resu
         };
         JobError::new(JobErrorKind::Io, format!("cannot start {}: {why}", file.display()))
     };
-    let mut child = command.spawn().map_err(failed)?;
+    let child = command.spawn().map_err(failed)?;
     tracing::info!(%game, %program, pid = child.id(), "started");
-    // Somebody must take note of its end, or its entry in the system's table stays.
-    let wait = move || drop(child.wait());
-    std::thread::Builder::new().name("lan-played".into()).stack_size(64 << 10).spawn(wait).map(drop).map_err(failed)
+    sys::leave_alone(child).map_err(failed)
 }
 
 fn path_of(local: &Dir, program: &RelPath) -> PathBuf {
@@ -214,10 +211,8 @@ struct Choices {
 }
 
 fn load(state_dir: &Path) -> Choices {
-    let mut text = Vec::new();
-    let read =
-        std::fs::File::open(state_dir.join(FILE)).and_then(|file| file.take(MAX_CHOICES_BYTES).read_to_end(&mut text));
-    let choices = read.ok().and_then(|_| serde_json::from_slice::<Choices>(&text).ok());
+    let text = small_file::read(&state_dir.join(FILE), MAX_CHOICES_BYTES).ok().flatten();
+    let choices = text.and_then(|text| serde_json::from_slice::<Choices>(&text).ok());
     choices.filter(|choices| choices.format == FORMAT).unwrap_or_default()
 }
 
@@ -230,10 +225,7 @@ fn choose(state_dir: &Path, game: &GameId, program: RelPath) -> Result<(), JobEr
     choices.format = FORMAT;
     choices.programs.insert(game.clone(), program.as_str().to_owned());
     let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".programs-").suffix(".tmp").tempfile_in(state_dir)?;
-        file.write_all(&serde_json::to_vec_pretty(&choices)?)?;
-        file.persist(state_dir.join(FILE)).map_err(|failed| failed.error)?;
-        Ok(())
+        small_file::replace(&state_dir.join(FILE), &serde_json::to_vec_pretty(&choices)?, Readers::Owner)
     };
     write().map_err(|error| {
         JobError::new(JobErrorKind::Io, format!("remember the program of {game} in {}: {error}", state_dir.display()))

@@ -19,15 +19,17 @@ fn codes(daemon: &Daemon) -> Vec<String> {
 
 /// Waits until exactly these are found.
 fn finds(daemon: &Daemon, expected: &[&str]) {
-    let mut found = Vec::new();
-    for _ in 0..150 {
-        found = codes(daemon);
-        if found == expected {
-            return;
+    let mut last = None;
+    eventually(&format!("exactly {expected:?} is found"), 30, || {
+        let found = codes(daemon);
+        let is_it = found == expected;
+        if last.as_ref() != Some(&found) {
+            // Shown when the time runs out.
+            println!("found {found:?}");
+            last = Some(found);
         }
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
-    panic!("found {found:?} instead of {expected:?}");
+        is_it.then_some(())
+    });
 }
 
 fn pair(options: &Options, other: &Options) -> (Daemon, Daemon, [Home; 2]) {
@@ -60,7 +62,7 @@ fn a_healthy_lan_has_no_findings_and_somebody_alone_has_one() {
     a.wait_peers(1);
     finds(&a, &[]);
     finds(&b, &[]);
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = crate::support::binary();
     let doctor = || {
         let state = homes[0].state();
         let words = [&binary, "doctor", "--state-dir", state.to_str().unwrap()];

@@ -26,7 +26,7 @@ fn game(home: &Home, id: &str, chunks: u64) {
 
 /// An address of the page that works once.
 fn address(home: &Home) -> String {
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = crate::support::binary();
     let output = Command::new(binary).args(["open", "--print", "--state-dir"]).arg(home.state()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

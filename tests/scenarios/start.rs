@@ -89,7 +89,7 @@ fn a_game_directory_that_cannot_be_used_is_named_with_what_to_do() {
 fn a_first_run_needs_no_arguments() {
     let home = Home::new();
     let binary = || {
-        let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+        let binary = crate::support::binary();
         let mut command = std::process::Command::new(binary);
         command.env("HOME", home.path()).env_remove("XDG_STATE_HOME").stdin(std::process::Stdio::null());
         command
@@ -118,7 +118,7 @@ fn a_first_run_needs_no_arguments() {
 /// Starts a daemon that must end by itself, as one that could not start. Its event, if it came to that, and what it said on
 /// stderr.
 fn refused_start(games: &Path, state: &Path) -> (Option<Value>, String) {
-    let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+    let binary = crate::support::binary();
     let mut child = std::process::Command::new(binary)
         .args(["run", "--jsonl", "--no-mdns", "--listen", "127.0.0.1:0", "--game-dir"])
         .args([games, "--state-dir".as_ref(), state])

@@ -20,6 +20,11 @@ use super::{GameSpec, Host};
 /// Default patience in seconds. Only a failing test waits so long.
 const PATIENCE: u64 = 30;
 
+/// The program under test: that of `LANSPREAD_BIN`, else that of the test profile.
+pub(crate) fn binary() -> String {
+    std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned())
+}
+
 /// The directories of a daemon; outlives it, so that it can be started again.
 pub(crate) struct Home {
     root: TempDir,
@@ -142,7 +147,7 @@ impl Options {
     }
 
     fn command(&self, home: &Home) -> Command {
-        let binary = std::env::var("LANSPREAD_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lanspread").to_owned());
+        let binary = binary();
         let mut words: Vec<String> = Vec::new();
         if let Some(host) = &self.host {
             words.extend(["ip", "netns", "exec", host.netns()].map(str::to_owned));

@@ -21,6 +21,8 @@ pub(crate) use browser::{Browser, key};
 pub(crate) use copycat::{Copycat, Offer};
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use daemon::Refusal;
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use daemon::binary;
 pub(crate) use daemon::{Daemon, Home, Options, eventually};
 pub(crate) use game::{CHUNK, GameSpec, MIB, NOTES, assert_same_tree, chunk_of, tree};
 pub(crate) use lan::{Host, Lan};

@@ -10,7 +10,7 @@
 //! outlives a restart of the daemon.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::Head;
 use super::response::Refusal;
+use crate::small_file::{self, Readers};
 
 /// A one-time key counts for so long.
 const KEY_LIFE: Duration = Duration::from_secs(60);
@@ -58,9 +59,7 @@ fn path(state_dir: &Path) -> PathBuf {
 }
 
 fn load(state_dir: &Path) -> Option<Stored> {
-    use std::io::Read;
-    let mut text = Vec::new();
-    std::fs::File::open(path(state_dir)).ok()?.take(MAX_STORED_BYTES).read_to_end(&mut text).ok()?;
+    let text = small_file::read(&path(state_dir), MAX_STORED_BYTES).ok()??;
     serde_json::from_slice::<Stored>(&text).ok().filter(|stored| stored.format == FORMAT)
 }
 
@@ -75,9 +74,7 @@ impl Sessions {
             Some(stored) => stored,
             None => {
                 let stored = Stored { format: FORMAT, port, secret: random()? };
-                let mut file = tempfile::Builder::new().prefix(".page-").suffix(".tmp").tempfile_in(state_dir)?;
-                file.write_all(&serde_json::to_vec(&stored)?)?;
-                file.persist(path(state_dir)).map_err(|failed| failed.error)?;
+                small_file::replace(&path(state_dir), &serde_json::to_vec(&stored)?, Readers::Owner)?;
                 stored
             }
         };

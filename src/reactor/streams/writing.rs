@@ -51,7 +51,6 @@ impl Streams {
             }
             if let Inbound::Sending(sending) = state {
                 sending.sent += taken.of_game;
-                self.sent_bytes += taken.of_game;
                 self.counters.sent += taken.of_game;
                 connection.moved_bytes += taken.bytes;
                 if connection.moved_bytes >= PROGRESS_BYTES || pumped == Pumped::Throttled {
