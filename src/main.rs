@@ -5,10 +5,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use lanspread_peer::Peer;
 use lanspread_peer::api::PeerCommand;
 use lanspread_peer::config::{self, RunArgs};
@@ -17,7 +17,9 @@ use lanspread_peer::control::http::{HttpDoor, HttpError, HttpServer};
 use lanspread_peer::control::{self, ControlFile, Door, End, Fanout, Reply, Running, Signals, Stopped};
 use lanspread_peer::tools::bench::{self, BenchArgs};
 use lanspread_peer::tools::catalog::{self, CatalogCommand};
+use lanspread_peer::tools::config::{self as config_tool, ConfigCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
+use lanspread_peer::tools::service::{self, ServiceCommand};
 use lanspread_peer::tools::share::{self, ShareArgs};
 use lanspread_peer::tools::unpack_helper;
 use tracing_subscriber::filter::Targets;
@@ -55,6 +57,23 @@ enum Command {
     Demo(DemoArgs),
     /// Measure this PC, and the way to another one
     Bench(BenchArgs),
+    /// Write, check and show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Let lanspread start by itself when you log in
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Print what makes a shell complete these commands on Tab
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// Directory
+        dir: PathBuf,
+    },
     /// Print the version
     Version,
     /// Started by the daemon to unpack archives
@@ -63,9 +82,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    let result = match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         None => say(FIRST),
-        Some(command) => carry_out(command),
+        Some(command) => carry_out(command, &matches),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,7 +96,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn carry_out(command: Command) -> Outcome {
+fn carry_out(command: Command, matches: &ArgMatches) -> Outcome {
     match command {
         Command::Run(args) => run(*args),
         Command::Client(command) => client::run(command).map_err(|error| (error.exit_code(), error.to_string())),
@@ -84,6 +104,18 @@ fn carry_out(command: Command) -> Outcome {
         Command::Share(args) => share::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Demo(args) => demo::run(&args).map_err(|error| (FAILED, error.to_string())),
         Command::Bench(args) => bench::run(&args).map_err(|error| (FAILED, error.to_string())),
+        Command::Config(command) => {
+            let matches = matches.subcommand_matches("config").unwrap_or(matches);
+            config_tool::run(command, matches).map_err(|error| (error.exit_code(), error.to_string()))
+        }
+        Command::Service(command) => service::run(command).map_err(|error| (error.exit_code(), error.to_string())),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lanspread", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end())
+        }
+        Command::Man { dir } => clap_mangen::generate_to(Cli::command(), &dir)
+            .map_err(|error| (FAILED, format!("the manual pages cannot be written to {}: {error}", dir.display()))),
         Command::Version => say(concat!("lanspread ", env!("CARGO_PKG_VERSION"))),
         Command::UnpackHelper => unpack_helper::run().map_err(|message| (FAILED, message)),
     }
@@ -122,7 +154,7 @@ fn run(args: RunArgs) -> Outcome {
     let commands = move |command: PeerCommand, reply: Reply| sender.send(command, reply).map_err(|_| Stopped);
     let (commands, asked) = control::noting_shutdown(commands);
     let (fanout, idle) = control::fan_out();
-    let events = fanout.events();
+    let (events, ready) = (fanout.events(), fanout.events());
     let http = match open_http(settings.control, &state_dir, commands.clone(), fanout) {
         Ok(http) => http,
         Err(error) => {
@@ -142,7 +174,7 @@ fn run(args: RunArgs) -> Outcome {
         }
         peer.failure().map(str::to_owned)
     };
-    let running = Running { commands, asked, events, join: Box::new(join) };
+    let running = Running { commands, asked, events, ready, join: Box::new(join) };
     let door = if settings.jsonl { Door::Jsonl } else { Door::Human };
     match control::run(running, door, signals) {
         Ok(End::Asked) => Ok(()),

@@ -9,6 +9,7 @@ mod other;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod plain;
 mod process;
+mod service_manager;
 mod signals;
 mod timer;
 #[cfg(unix)]
@@ -39,6 +40,7 @@ pub(crate) use process::{
     command_of, has_wine, in_own_group, leave_alone, needs_administrator, on_its_own, runs_as_service, show_on_desktop,
     starts_by_name,
 };
+pub(crate) use service_manager::ServiceManager;
 pub(crate) use signals::SignalSource;
 pub(crate) use timer::Wakeup;
 
@@ -47,6 +49,26 @@ pub(crate) const HOME: &str = if cfg!(windows) { "USERPROFILE" } else { "HOME" }
 
 /// Whether names of interfaces that say nothing else are those of cables.
 pub(crate) const PLAIN_NAMES_ARE_WIRED: bool = cfg!(target_os = "linux");
+
+/// What starts programs when a user logs in.
+pub(crate) const AUTOSTART: Autostart = if cfg!(target_os = "linux") {
+    Autostart::Systemd
+} else if cfg!(windows) {
+    Autostart::Registry
+} else {
+    Autostart::Unknown
+};
+
+/// What starts programs when a user logs in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Autostart {
+    /// Units of the user's own systemd.
+    Systemd,
+    /// A list in the registry.
+    Registry,
+    /// Something that lanspread does not know.
+    Unknown,
+}
 
 /// What matters of the file system that games are on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,13 +1,15 @@
 //! From flags, environment and file to one [`Config`].
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::defaults::{default_game_dir, default_state_dir, home, system_hostname};
+use super::file::like;
 use super::settings::SETTINGS;
-use super::{Config, Rates, RunArgs};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_LOG, Rates, RunArgs};
 use crate::types::{CatalogKey, CatalogSource, MAX_HOSTNAME_BYTES, MirrorUrl};
 
 /// What a catalog may be given as.
@@ -36,6 +38,10 @@ pub struct RunSettings {
     pub control: Option<SocketAddr>,
     /// Filter of the log.
     pub log: String,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
+    /// The keys that stand in it, those of tables as `table.name`.
+    pub in_file: BTreeSet<String>,
 }
 
 /// The configuration is not usable. The message names the key, the value and what is accepted.
@@ -73,12 +79,14 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key that does not exist.
-    #[error("{origin}: there is no setting {key:?}")]
+    #[error("{origin}: there is no setting {key:?}{}", .meant.map(|meant| format!("; is {meant} meant?")).unwrap_or_default())]
     UnknownKey {
         /// File or flag.
         origin: String,
         /// The key.
         key: String,
+        /// The key that is most like it.
+        meant: Option<&'static str>,
     },
     /// A key with nothing to hold it against: every game would be admitted.
     #[error(
@@ -101,25 +109,49 @@ pub enum ConfigError {
 
 /// Joins the flags (which carry the environment), the file and the defaults. `env` reads a variable; only the
 /// platform's directories and the PC's name are taken from it here.
-pub fn load(mut args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<RunSettings, ConfigError> {
+///
+/// # Errors
+/// [`ConfigError`], the first one.
+pub fn load(args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<RunSettings, ConfigError> {
+    load_all(args, env).map_err(|mut errors| errors.swap_remove(0))
+}
+
+/// As [`load`], with everything that is wrong in the file.
+///
+/// # Errors
+/// At least one.
+pub fn load_all(mut args: RunArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<RunSettings, Vec<ConfigError>> {
     let home = home(&env);
     for path in [&mut args.game_dir, &mut args.state_dir, &mut args.config].into_iter().flatten() {
-        *path = without_tilde(std::mem::take(path), home.as_deref())?;
+        *path = without_tilde(std::mem::take(path), home.as_deref()).map_err(one)?;
     }
     let default_state = default_state_dir(&env);
     let (path, must_exist) = match (&args.config, args.state_dir.as_ref().or(default_state.as_ref())) {
         (Some(path), _) => (Some(path.clone()), true),
-        (None, state_dir) => (state_dir.map(|dir| dir.join("config.toml")), false),
+        (None, state_dir) => (state_dir.map(|dir| file_in(dir)), false),
     };
     let mut settings = Draft::new(home);
     if let Some(path) = path
-        && let Some(text) = read(&path, must_exist)?
+        && let Some(text) = read(&path, must_exist).map_err(one)?
     {
-        settings.read_toml(&path, &text)?;
+        let wrong = settings.read_toml(&path, &text).map_err(one)?;
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        settings.file = Some(path);
     }
     let (jsonl, create) = (args.jsonl, args.create);
-    settings.read_flags(args)?;
-    settings.finish(default_state, default_game_dir(&env), system_hostname(env), create, jsonl)
+    settings.read_flags(args).map_err(one)?;
+    settings.finish(default_state, default_game_dir(&env), system_hostname(env), create, jsonl).map_err(one)
+}
+
+fn one(error: ConfigError) -> Vec<ConfigError> {
+    vec![error]
+}
+
+/// The configuration file of a state directory.
+pub fn file_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("config.toml")
 }
 
 /// A path as a shell would give it: not every place where one is written has a shell.
@@ -151,6 +183,8 @@ struct Draft {
     log: String,
     control: Option<SocketAddr>,
     ping_after_given: bool,
+    file: Option<PathBuf>,
+    in_file: BTreeSet<String>,
 }
 
 /// Who gives a value, and how it was written, for the message when it is refused.
@@ -173,28 +207,34 @@ impl Draft {
             config: Config::new(PathBuf::new(), PathBuf::new()),
             game_dir: None,
             state_dir: None,
-            log: "info".into(),
-            control: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            log: DEFAULT_LOG.into(),
+            control: Some(DEFAULT_CONTROL),
             ping_after_given: false,
+            file: None,
+            in_file: BTreeSet::new(),
         }
     }
 
-    fn read_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+    /// What is wrong in a file that is TOML, key by key.
+    fn read_toml(&mut self, path: &Path, text: &str) -> Result<Vec<ConfigError>, ConfigError> {
         let table: toml::Table = text
             .parse()
             .map_err(|e: toml::de::Error| ConfigError::NotToml { path: path.to_owned(), reason: e.to_string() })?;
         let origin = path.display().to_string();
+        let mut wrong = Vec::new();
         for (key, value) in &table {
-            match (key.as_str(), value) {
-                ("limits" | "timers" | "transport", toml::Value::Table(inner)) => {
-                    for (name, value) in inner {
-                        self.set(&origin, &format!("{key}.{name}"), &plain(value))?;
-                    }
+            if let ("limits" | "timers" | "transport", toml::Value::Table(inner)) = (key.as_str(), value) {
+                for (name, value) in inner {
+                    let key = format!("{key}.{name}");
+                    wrong.extend(self.set(&origin, &key, &plain(value)).err());
+                    self.in_file.insert(key);
                 }
-                _ => self.read_toml_key(path, &origin, key, value)?,
+            } else {
+                wrong.extend(self.read_toml_key(path, &origin, key, value).err());
+                self.in_file.insert(key.clone());
             }
         }
-        Ok(())
+        Ok(wrong)
     }
 
     fn read_toml_key(&mut self, file: &Path, origin: &str, key: &str, value: &toml::Value) -> Result<(), ConfigError> {
@@ -247,7 +287,7 @@ impl Draft {
                 (_, addr) => self.set_control(addr, given())?,
             },
             "limits" | "timers" | "transport" => return Err(given().bad("a table")),
-            _ => return Err(ConfigError::UnknownKey { origin: origin.into(), key: key.into() }),
+            _ => return Err(unknown(origin, key)),
         }
         Ok(())
     }
@@ -318,7 +358,7 @@ impl Draft {
 
     fn set(&mut self, origin: &str, key: &str, value: &str) -> Result<(), ConfigError> {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-            return Err(ConfigError::UnknownKey { origin: origin.into(), key: key.into() });
+            return Err(unknown(origin, key));
         };
         (setting.set)(&mut self.config, value)
             .ok_or_else(|| Given { origin, key, value: value.into() }.bad(setting.form))?;
@@ -384,7 +424,7 @@ impl Draft {
         create: bool,
         jsonl: bool,
     ) -> Result<RunSettings, ConfigError> {
-        let Self { mut config, game_dir, state_dir: given, log, control, ping_after_given, .. } = self;
+        let Self { mut config, game_dir, state_dir: given, log, control, ping_after_given, file, in_file, .. } = self;
         let is_default_game_dir = game_dir.is_none();
         config.game_dir = game_dir.or(default_game_dir).ok_or(ConfigError::NoGameDir)?;
         config.state_dir = given.or(state_dir).ok_or(ConfigError::NoStateDir)?;
@@ -410,8 +450,12 @@ impl Draft {
             timers.redial_max = timers.redial_min;
         }
         let make_game_dir = create || is_default_game_dir;
-        Ok(RunSettings { config, make_game_dir, is_default_game_dir, jsonl, control, log })
+        Ok(RunSettings { config, make_game_dir, is_default_game_dir, jsonl, control, log, file, in_file })
     }
+}
+
+fn unknown(origin: &str, key: &str) -> ConfigError {
+    ConfigError::UnknownKey { origin: origin.into(), key: key.into(), meant: like(key) }
 }
 
 /// A public key as a user gives it: its hexadecimal digits, or a file that holds them. `None`: neither.

@@ -52,6 +52,37 @@ pub fn parse_rate(text: &str) -> Option<u64> {
     (bytes <= 9_007_199_254_740_992.0).then_some(bytes as u64)
 }
 
+/// A duration as [`parse_duration`] reads it, in the largest unit that needs no fraction.
+pub fn format_duration(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    match [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)]
+        .into_iter()
+        .find(|(_, unit)| micros >= *unit && micros.is_multiple_of(*unit))
+    {
+        _ if micros == 0 => "0".into(),
+        Some((name, unit)) => format!("{}{name}", micros / unit),
+        None => format!("{micros}us"),
+    }
+}
+
+/// A number of bytes as [`parse_size`] reads it, in the largest binary unit that needs no fraction.
+pub fn format_size(bytes: u64) -> String {
+    let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1u64 << 10)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+/// A rate as [`parse_rate`] reads it: `50MB/s`, or in bytes.
+pub fn format_rate(bytes_per_second: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match units.into_iter().find(|(_, unit)| bytes_per_second >= *unit && bytes_per_second.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}/s", bytes_per_second / unit),
+        None => format!("{bytes_per_second}B/s"),
+    }
+}
+
 /// Number and unit, with at most a space between. Digits and one point only: no sign, no exponent, no `inf`.
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
@@ -105,6 +136,27 @@ mod tests {
             ("-4", None),
         ] {
             assert_eq!(parse_size(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_formatted_is_read_as_the_same() {
+        for (duration, text) in [(0, "0"), (1, "1us"), (15_600, "15600us"), (500_000, "500ms"), (2_000_000, "2s")] {
+            let duration = Duration::from_micros(duration);
+            assert_eq!(format_duration(duration), text);
+            assert_eq!(parse_duration(text), Some(duration));
+        }
+        assert_eq!(format_duration(Duration::from_secs(300)), "5m");
+        assert_eq!(format_duration(Duration::from_secs(7_200)), "2h");
+        for (bytes, text) in
+            [(0, "0"), (1_000, "1000"), (4 << 20, "4MiB"), ((1 << 30) + 1024, "1048577KiB"), (1 << 30, "1GiB")]
+        {
+            assert_eq!(format_size(bytes), text);
+            assert_eq!(parse_size(text), Some(bytes));
+        }
+        for (rate, text) in [(50_000_000, "50MB/s"), (1_572_864, "1572864B/s"), (1_500, "1500B/s"), (3_000, "3kB/s")] {
+            assert_eq!(format_rate(rate), text);
+            assert_eq!(parse_rate(text), Some(rate));
         }
     }
 

@@ -17,6 +17,7 @@ mod metrics;
 mod parse;
 mod run;
 mod signals;
+mod supervised;
 
 use crate::api::{CommandResult, PeerCommand};
 

@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 
 use crate::api::{PeerCommand, PeerEvent};
 
-use super::{Commands, Reply, Signals, Stopped, human, jsonl, shut_down};
+use super::{Commands, Reply, Signals, Stopped, human, jsonl, shut_down, supervised};
 
 /// How long the last lines may take to leave when nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -48,6 +48,8 @@ pub struct Running<C> {
     pub asked: Asked,
     /// What happens; ends when the daemon has stopped.
     pub events: Receiver<PeerEvent>,
+    /// The same once more, for the service manager.
+    pub ready: Receiver<PeerEvent>,
     /// Waits until the daemon has stopped. Answers why it never got ready, if it did not.
     pub join: Box<dyn FnOnce() -> Option<String> + Send>,
 }
@@ -69,10 +71,13 @@ pub enum End {
 /// # Errors
 /// A thread could not be started; the daemon was then shut down.
 pub fn run<C: Commands>(running: Running<C>, door: Door, signals: Signals) -> io::Result<End> {
-    let Running { commands, asked, events, join } = running;
+    let Running { commands, asked, events, ready, join } = running;
+    // Closes when this function ends.
+    let (_running, stopped) = crossbeam_channel::bounded(0);
     let serve = || -> io::Result<_> {
         let stop = commands.clone();
         signals.forward(move || shut_down(&stop)).map_err(io::Error::other)?;
+        supervised::tell(commands.clone(), ready, stopped)?;
         let (done, finished) = crossbeam_channel::bounded::<()>(1);
         let output = match door {
             Door::Jsonl => jsonl::serve(io::stdin(), io::stdout(), commands.clone(), events)?,

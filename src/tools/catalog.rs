@@ -1,12 +1,13 @@
 //! `lanspread catalog`: what an organiser needs to make, sign and look at a catalog. Needs no daemon.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::say;
 use crate::catalog::signature::{self, SigningKey, SigningKeyError};
 use crate::catalog::{Catalog, CatalogError, read_once};
 use crate::config::parse_catalog_key;
@@ -120,9 +121,9 @@ pub fn run(command: CatalogCommand) -> Result<(), CatalogToolError> {
         CatalogCommand::Show { catalog, form } => (show(&catalog), form),
     };
     let written = match &result {
-        Ok(answer) if form.json => print(&format!("{}\n", answer.json)),
-        Ok(answer) => print(&answer.text),
-        Err(error) if form.json => print(&format!("{}\n", json!({"code": error.code(), "message": error.to_string()}))),
+        Ok(answer) if form.json => say(&format!("{}\n", answer.json)),
+        Ok(answer) => say(&answer.text),
+        Err(error) if form.json => say(&format!("{}\n", json!({"code": error.code(), "message": error.to_string()}))),
         Err(_) => Ok(()),
     };
     match written {
@@ -225,11 +226,6 @@ fn shown(text: &str) -> String {
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogToolError {
     let path = path.to_owned();
     move |source| CatalogToolError::File { what, path, source }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
 }
 
 fn public_key(written: &str) -> Result<CatalogKey, &'static str> {

@@ -2,6 +2,19 @@
 
 pub mod bench;
 pub mod catalog;
+pub mod config;
 pub mod demo;
+pub mod service;
 pub mod share;
 pub mod unpack_helper;
+
+use std::io::{self, Write};
+
+/// Writes text to stdout. A reader that went away has enough of it; the work goes on.
+pub(crate) fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}

@@ -1,11 +1,12 @@
 //! `lanspread share`: makes a folder of games into a mirror that any static web server can serve. Needs no daemon.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
+use super::say;
 use crate::fs::{Dir, FsError};
 use crate::index::GameDir;
 use crate::mirror::{
@@ -167,13 +168,4 @@ fn begins_with(dir: &Dir, name: &str, marker: &str) -> Result<bool, FsError> {
     };
     let mut start = vec![0; marker.len()];
     Ok(file.read_at(&mut start, 0)? == start.len() && start == marker.as_bytes())
-}
-
-fn say(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // Whoever reads has enough of it; the work goes on.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
 }

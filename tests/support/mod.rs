@@ -13,6 +13,8 @@ mod require;
 mod rough;
 mod stranger;
 #[allow(dead_code, reason = "not every test needs all of it")]
+pub(crate) mod systemd;
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod tracer;
 
 #[allow(unused_imports, reason = "not every test needs all of it")]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::systemd::UserSystemd;
 use super::tracer::Tracer;
 
 /// Mounts the image `$0` on `$1`. The loop device goes with the last who uses it.
@@ -12,7 +13,7 @@ pub(crate) const MOUNT_EXFAT: &str =
 /// The same for FAT.
 pub(crate) const MOUNT_VFAT: &str = r#"mount -t vfat -o loop "$0" "$1""#;
 
-/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`, `browser`, `axe`; `strace-attach`: strace, and it may attach to a
+/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`, `browser`, `axe`, `systemd`; `strace-attach`: strace, and it may attach to a
 /// process that it did not start). Prints the reason of a skip past the test runner's capture; fails where the environment
 /// says that it must not be skipped, where `strace` stands for both.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
@@ -53,6 +54,10 @@ fn fault(name: &str) -> Option<String> {
             _ => Some("LANSPREAD_AXE names no file axe.min.js".into()),
         },
         "curl" | "jq" | "python3" => runs(name, &["--version"]),
+        "systemd" => {
+            static FAULT: OnceLock<Option<String>> = OnceLock::new();
+            FAULT.get_or_init(|| UserSystemd::start(&tempfile::tempdir().ok()?.path().join("home")).err()).clone()
+        }
         "strace" => runs("strace", &["-V"]),
         "strace-attach" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();

@@ -231,3 +231,50 @@ fn games_are_kept_in_the_users_home_unless_somebody_says_otherwise() {
     assert!(nowhere(&[]).contains("--game-dir") && nowhere(&[]).contains("home"), "{}", nowhere(&[]));
     assert!(nowhere(&["--game-dir=~/games"]).contains("~/games"), "{}", nowhere(&["--game-dir=~/games"]));
 }
+
+#[test]
+fn the_written_file_changes_nothing_with_all_its_settings_uncommented() {
+    let text = crate::config::commented();
+    let is_setting =
+        |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    let mut kept = 0;
+    let plain: Vec<_> = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            // These have no default, only an example.
+            Some(rest)
+                if is_setting(line)
+                    && !["catalog", "party_key_file", "hostname", "game_dir", "state_dir"]
+                        .iter()
+                        .any(|key| rest.starts_with(key)) =>
+            {
+                kept += 1;
+                rest
+            }
+            _ => line,
+        })
+        .collect();
+    assert!(kept > 50, "{kept} settings");
+    let dirs = ["--game-dir=/g", "--state-dir=/s"];
+    let (with, without) = (load_with(Some(&plain.join("\n")), &dirs).unwrap(), load_with(None, &dirs).unwrap());
+    assert_eq!(with.in_file.len(), kept);
+    assert_eq!(format!("{:?}", with.config), format!("{:?}", without.config));
+    assert_eq!((with.control, with.log), (without.control, without.log));
+    for line in text.lines().filter(|line| is_setting(line)) {
+        assert!(line[1..].parse::<toml::Table>().is_ok(), "{line}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 130), "a line is too long to read");
+}
+
+#[test]
+fn everything_that_is_wrong_in_a_file_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    let text = "max_uplaod = \"1MB/s\"\nlog = 3\n[limits]\ndownloads = 0\n";
+    std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+    let args = RunArgs { config: Some(path), ..RunArgs::default() };
+    let errors = load_all(args, no_env).unwrap_err();
+    let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told.iter().any(|line| line.contains("is max_upload meant?")), "{told:?}");
+}
