@@ -36,6 +36,9 @@ const LAUNCHER: &str = "lanspread-start.exe";
 pub enum ServiceCommand {
     /// Start the daemon now, and whenever you log in
     Install {
+        /// Only print the unit of systemd that would be written
+        #[arg(long)]
+        print: bool,
         /// Flags of `lanspread run`, behind --; what stands in the configuration file need not be said here
         #[arg(last = true, value_name = "FLAGS")]
         flags: Vec<String>,
@@ -119,9 +122,10 @@ pub fn run(command: ServiceCommand) -> Result<(), ServiceError> {
         }
     };
     match command {
-        ServiceCommand::Install { flags } => {
+        ServiceCommand::Install { print, flags } => {
             check(&flags)?;
-            manager.install(&this_program()?, &flags)
+            let program = this_program()?;
+            if print { Ok(say(&unit(&program, &flags))?) } else { manager.install(&program, &flags) }
         }
         ServiceCommand::Uninstall => manager.uninstall(),
         ServiceCommand::Status { json } => {
