@@ -22,7 +22,7 @@ pub use units::{format_duration, format_rate, format_size, parse_duration, parse
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::types::{CatalogKey, CatalogSource, MirrorUrl, PeerId};
+use crate::types::{CatalogKey, CatalogSource, MirrorUrl, PeerId, Personal};
 
 /// Where the HTTP door listens when nobody says.
 const DEFAULT_CONTROL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -54,6 +54,8 @@ pub struct Config {
     pub swarm: bool,
     /// Name for people.
     pub hostname: Option<String>,
+    /// What installed games are told of whoever plays them.
+    pub personal: Personal,
     /// How fast games may go out and come in, at first.
     pub rates: Rates,
     /// Whether sending slows down before packets of other programs have to wait for it.
@@ -89,6 +91,7 @@ impl Config {
             mdns: true,
             swarm: true,
             hostname: None,
+            personal: Personal::default(),
             rates: Rates::default(),
             ping_guard: true,
             limits: Limits::default(),

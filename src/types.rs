@@ -46,6 +46,6 @@ pub use mirror::{MIRROR_MANIFEST, MIRROR_MARKER, MirrorAsk, MirrorFault, MirrorN
 pub use packing::Packing;
 pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_of_a_desktop, is_reserved_at_root};
 pub use program::{
-    Launch, LaunchError, OpenedFolder, ProgramAnswer, ProgramAsk, ProgramList, RawLaunch, StartedProgram,
+    Launch, LaunchError, OpenedFolder, Personal, ProgramAnswer, ProgramAsk, ProgramList, RawLaunch, StartedProgram,
 };
 pub use text::{is_utf16, shortened, without_mark};

@@ -64,6 +64,12 @@ pub struct RunArgs {
     /// Name for people [default: the PC's]
     #[arg(long, value_name = "NAME", env = "LANSPREAD_HOSTNAME")]
     pub hostname: Option<String>,
+    /// Name of the player, for installed games that keep it in a file [default: they keep theirs]
+    #[arg(long, value_name = "NAME", env = "LANSPREAD_PLAYER")]
+    pub player: Option<String>,
+    /// Language for such games, as they name it: english, german, ... [default: they keep theirs]
+    #[arg(long, value_name = "LANGUAGE", env = "LANSPREAD_LANGUAGE")]
+    pub language: Option<String>,
     /// What goes to the log on stderr: error, warn, info, debug, trace, or a filter such as lanspread_peer=debug
     /// [default: info]
     #[arg(long, value_name = "LEVEL", env = "LANSPREAD_LOG")]

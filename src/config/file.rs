@@ -45,6 +45,20 @@ const KEYS: &[Key] = &[
         show: |settings| settings.config.hostname.as_deref().map(quoted),
     },
     Key {
+        name: "player",
+        flags: &["player"],
+        about: "Name of the player, put into the files of installed games that keep one: account_name.txt, SmartSteamEmu.ini.",
+        example: "\"Anna\"",
+        show: |settings| settings.config.personal.player.as_deref().map(quoted),
+    },
+    Key {
+        name: "language",
+        flags: &["language"],
+        about: "Language of such games, put into language.txt.",
+        example: "\"german\"",
+        show: |settings| settings.config.personal.language.as_deref().map(quoted),
+    },
+    Key {
         name: "catalog",
         flags: &["catalog"],
         about: "Catalog of the party's games: a file, or a URL. Without one every valid game id is admitted.",

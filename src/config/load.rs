@@ -276,7 +276,9 @@ impl Draft {
                 self.set_peers(peers, given())?;
             }
             "mirrors" => self.set_mirrors(list(), given())?,
-            "hostname" => self.set_hostname(value.as_str(), given())?,
+            "hostname" => self.config.hostname = Some(name(value.as_str(), given())?),
+            "player" => self.config.personal.player = Some(name(value.as_str(), given())?),
+            "language" => self.config.personal.language = Some(name(value.as_str(), given())?),
             "max_upload" | "max_download" => {
                 let rate = value.as_str().and_then(Rates::parse).ok_or_else(|| given().bad(Rates::FORM))?;
                 *self.rate(key) = rate;
@@ -328,8 +330,15 @@ impl Draft {
         if args.no_ping_guard {
             self.config.ping_guard = false;
         }
-        if let Some(hostname) = &args.hostname {
-            self.set_hostname(Some(hostname), given("hostname", format!("{hostname:?}")))?;
+        let names = [
+            ("hostname", args.hostname, &mut self.config.hostname),
+            ("player", args.player, &mut self.config.personal.player),
+            ("language", args.language, &mut self.config.personal.language),
+        ];
+        for (key, text, place) in names {
+            if let Some(text) = text {
+                *place = Some(name(Some(&text), given(key, format!("{text:?}")))?);
+            }
         }
         if args.no_control {
             self.control = None;
@@ -408,14 +417,6 @@ impl Draft {
         Ok(())
     }
 
-    fn set_hostname(&mut self, name: Option<&str>, given: Given) -> Result<(), ConfigError> {
-        match name {
-            Some(name) if is_hostname(name) => self.config.hostname = Some(name.to_owned()),
-            _ => return Err(given.bad("a name of at most 63 bytes without control characters")),
-        }
-        Ok(())
-    }
-
     fn finish(
         self,
         state_dir: Option<PathBuf>,
@@ -451,6 +452,14 @@ impl Draft {
         }
         let make_game_dir = create || is_default_game_dir;
         Ok(RunSettings { config, make_game_dir, is_default_game_dir, jsonl, control, log, file, in_file })
+    }
+}
+
+/// A name for people.
+fn name(text: Option<&str>, given: Given) -> Result<String, ConfigError> {
+    match text {
+        Some(text) if is_hostname(text) => Ok(text.to_owned()),
+        _ => Err(given.bad("a name of at most 63 bytes without control characters")),
     }
 }
 

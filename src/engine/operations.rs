@@ -30,7 +30,8 @@ use super::io::{CommandId, Output};
 use crate::api::{Accepted, CommandData, CommandError, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::faults::{self, Bug};
 use crate::types::{
-    ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, KeptFiles, ManifestHash, ScannedGame, VerifiedFiles,
+    ContentHash, GameId, InstalledBy, Job, JobError, JobErrorKind, KeptFiles, ManifestHash, Personal, ScannedGame,
+    VerifiedFiles,
 };
 
 /// A game on which nothing runs, as it lies here (`None`: only peers have it), or why nothing can be done to it.
@@ -285,7 +286,7 @@ impl Operations {
             let waits = active.kind == Kind::Remove && is_sending(game);
             if matches!(active.phase, Phase::Clearing) && !waits {
                 active.phase = Phase::Running { cancelled: false, done: 0, total: 0 };
-                cx.job(active.kind.job(game.clone()));
+                cx.job(active.kind.job(game.clone(), &cx.config.personal));
             }
         }
     }
@@ -401,9 +402,9 @@ impl Kind {
         }
     }
 
-    fn job(self, game: GameId) -> Job {
+    fn job(self, game: GameId, personal: &Personal) -> Job {
         match self {
-            Self::Install | Self::Update => Job::Install { game },
+            Self::Install | Self::Update => Job::Install { game, personal: personal.clone() },
             Self::Uninstall => Job::Uninstall { game },
             Self::Adopt => Job::Adopt { game },
             Self::Remove => Job::RemoveFiles { game },

@@ -773,7 +773,7 @@ impl World {
             | Job::LearnContent { .. }
             | Job::CommitDownload { .. }
             | Job::AbandonDownload { .. } => return self.download_job(n, job),
-            Job::Install { ref game }
+            Job::Install { ref game, .. }
             | Job::Uninstall { ref game }
             | Job::Adopt { ref game }
             | Job::RemoveFiles { ref game }
@@ -811,7 +811,7 @@ impl World {
             return self.download_worked(n, job);
         }
         let node = &mut self.nodes[n];
-        let (Job::Install { game }
+        let (Job::Install { game, .. }
         | Job::Uninstall { game }
         | Job::Adopt { game }
         | Job::RemoveFiles { game }

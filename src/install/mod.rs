@@ -35,6 +35,7 @@ mod log;
 mod marker;
 mod mirror;
 mod owner;
+pub mod personal;
 mod recover;
 mod remove;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::{
     ChunkIndex, ContentHash, DownloadId, DownloadPlan, Epoch, Finding, GameId, JobError, KeptFiles, KnownContent,
-    Launch, LibraryIndex, LibraryStamp, ManifestHash, OpenedLibrary, PreparedDownload, ProgramAnswer, ProgramAsk,
-    RelPath, ScannedGame,
+    Launch, LibraryIndex, LibraryStamp, ManifestHash, OpenedLibrary, Personal, PreparedDownload, ProgramAnswer,
+    ProgramAsk, RelPath, ScannedGame,
 };
 
 /// Work for the workers that the engine waits for.
@@ -88,6 +88,8 @@ pub enum Job {
     Install {
         /// Which.
         game: GameId,
+        /// What is put into the files that games keep it in.
+        personal: Personal,
     },
     /// Remove `local/`.
     Uninstall {

@@ -10,6 +10,15 @@ use super::{GameId, PathError, RelPath};
 const MAX_ARGS: usize = 32;
 const MAX_ARG_BYTES: usize = 1024;
 
+/// What games are told of whoever plays them, as the user set it; nothing is told without that.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Personal {
+    /// The player's name.
+    pub player: Option<String>,
+    /// The language, as the games' files name it: `german`.
+    pub language: Option<String>,
+}
+
 /// What is to be done with the programs in the `local/` of a game.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProgramAsk {

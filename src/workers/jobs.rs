@@ -116,10 +116,11 @@ impl Context {
                 });
                 JobDone::DownloadPrepared { download, result }
             }
-            Job::Install { game } => {
+            Job::Install { game, personal } => {
                 let result = self.operation(&game, |home, cancel| {
                     let progress = |done, total| report(&game, done, total);
-                    local::install(home, &game, Archives::IN_CHILD, &self.space, &progress, cancel)
+                    let what = local::Wanted { game: &game, personal: &personal };
+                    local::install(home, &what, Archives::IN_CHILD, &self.space, &progress, cancel)
                 });
                 files_changed(game, result)
             }

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use crate::fs::{Dir, SpaceLedger};
 use crate::index::GameDir;
 use crate::install::archive::{self, ArchiveLimits, Unpacked};
-use crate::install::{self, Done, Install, Progress};
-use crate::types::{GameId, JobError, JobErrorKind, KeptFiles, Packing, ScannedGame};
+use crate::install::{self, Done, Install, Progress, personal};
+use crate::types::{GameId, JobError, JobErrorKind, KeptFiles, Packing, Personal, ScannedGame};
 
 /// What lies there afterwards, and what became of the user's files in `local/`.
 type Changed = Result<(Option<Arc<ScannedGame>>, KeptFiles), JobError>;
@@ -33,15 +33,22 @@ impl Archives {
     };
 }
 
+/// What to install.
+pub(super) struct Wanted<'a> {
+    pub(super) game: &'a GameId,
+    pub(super) personal: &'a Personal,
+}
+
 /// Unpacks or copies the game into `local/`, as [`Packing`] has it.
 pub(super) fn install(
     home: &GameDir,
-    game: &GameId,
+    wanted: &Wanted<'_>,
     archives: Archives,
     space: &SpaceLedger,
     progress: Progress<'_>,
     cancel: &AtomicBool,
 ) -> Changed {
+    let game = wanted.game;
     let scanned = home.scan_game(game, None)?.filter(|scanned| scanned.downloaded);
     let Some(scanned) = scanned else {
         return Err(JobError::new(JobErrorKind::Changed, format!("{game} is not downloaded")));
@@ -76,12 +83,14 @@ pub(super) fn install(
                 return Err(nothing_to_unpack(game));
             }
         }
-        let Some(manifest) = &to_copy else { return Ok(()) };
-        let progress = |done, total| {
-            space.keep(copied_bytes.saturating_sub(done));
-            progress(read.get().saturating_add(done), read.get().saturating_add(total));
-        };
-        install::copy_files(&root, staging, manifest, packing, &progress, cancel)
+        if let Some(manifest) = &to_copy {
+            let progress = |done, total| {
+                space.keep(copied_bytes.saturating_sub(done));
+                progress(read.get().saturating_add(done), read.get().saturating_add(total));
+            };
+            install::copy_files(&root, staging, manifest, packing, &progress, cancel)?;
+        }
+        personal::put(staging, wanted.personal)
     })?;
     finish(home, game, done)
 }

@@ -179,7 +179,7 @@ impl<C: Send + 'static> Workers<C> {
         match &task {
             Task::Job(Job::HashGame { game, .. }) => self.shared.context.hash_queued(game),
             Task::Job(
-                Job::Install { game }
+                Job::Install { game, .. }
                 | Job::Uninstall { game }
                 | Job::Adopt { game }
                 | Job::RemoveFiles { game }

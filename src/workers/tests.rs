@@ -11,7 +11,7 @@ use crate::fs::{Dir, SpaceLedger};
 use crate::index::{Records, ServedManifest};
 use crate::types::{
     Batch, CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobDone, JobErrorKind,
-    KnownContent, Manifest, OpenedLibrary, PreparedDownload, VerifiedFiles, content_hash,
+    KnownContent, Manifest, OpenedLibrary, Personal, PreparedDownload, VerifiedFiles, content_hash,
 };
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -418,7 +418,7 @@ fn a_game_is_installed_verified_uninstalled_and_removed_by_jobs() {
         JobDone::FilesChanged { result, .. } => result.map_err(|e| e.kind),
         other => panic!("{other:?}"),
     };
-    let there = changed(rig.job(Job::Install { game: game.clone() })).unwrap().unwrap();
+    let there = changed(rig.job(Job::Install { game: game.clone(), personal: Personal::default() })).unwrap().unwrap();
     assert_eq!((there.installed, there.installed_version.as_deref()), (true, Some("3")));
     assert_eq!(std::fs::read(temp.path().join("quake/local/game.dat")).unwrap(), files()["game.dat"]);
     let total = (2 * CHUNK + 77 + 7) as u64;
@@ -438,7 +438,7 @@ fn a_game_is_installed_verified_uninstalled_and_removed_by_jobs() {
     assert_eq!((there.installed, there.installed_version.as_deref(), there.downloaded), (false, None, true));
     assert_eq!(changed(rig.job(Job::RemoveFiles { game: game.clone() })), Ok(None));
     assert!(!temp.path().join("quake").exists());
-    assert_eq!(changed(rig.job(Job::Install { game })), Err(JobErrorKind::Changed));
+    assert_eq!(changed(rig.job(Job::Install { game, personal: Personal::default() })), Err(JobErrorKind::Changed));
 }
 
 #[test]
@@ -448,10 +448,11 @@ fn an_operation_that_is_cancelled_before_it_begins_changes_nothing() {
     let context = jobs::Context::default();
     let open = Job::OpenLibrary { dir: temp.path().to_owned() };
     let JobDone::LibraryOpened(Ok(_)) = context.job(open, &|_, _, _| ()) else { panic!() };
-    let install = || match context.job(Job::Install { game: game.clone() }, &|_, _, _| ()) {
-        JobDone::FilesChanged { result, .. } => result.map(drop).map_err(|e| e.kind),
-        other => panic!("{other:?}"),
-    };
+    let install =
+        || match context.job(Job::Install { game: game.clone(), personal: Personal::default() }, &|_, _, _| ()) {
+            JobDone::FilesChanged { result, .. } => result.map(drop).map_err(|e| e.kind),
+            other => panic!("{other:?}"),
+        };
     context.operation_queued(&game);
     context.cancel_operation(&game);
     assert_eq!(install(), Err(JobErrorKind::Cancelled));
@@ -500,11 +501,12 @@ fn archives_are_unpacked_in_place_of_the_files_beside_them() {
     store(&root, "quake.eti", whole);
     let (home, _) = crate::index::GameDir::open(temp.path()).unwrap();
     let game: GameId = "quake".parse().unwrap();
+    let wanted = local::Wanted { game: &game, personal: &Personal::default() };
     let go_on = std::sync::atomic::AtomicBool::new(false);
     let names = || -> Vec<_> {
         std::fs::read_dir(root.join("local")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
-    let there = local::install(&home, &game, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on)
+    let there = local::install(&home, &wanted, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on)
         .unwrap()
         .0
         .unwrap();
@@ -516,7 +518,7 @@ fn archives_are_unpacked_in_place_of_the_files_beside_them() {
     // The same, cut off: the old install stays.
     store(&root, "quake.eti", &whole[..whole.len() / 2]);
     let error =
-        local::install(&home, &game, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on).unwrap_err();
+        local::install(&home, &wanted, local::Archives::HERE, &SpaceLedger::default(), &|_, _| (), &go_on).unwrap_err();
     assert_eq!(error.kind, JobErrorKind::BadArchive, "{error}");
     assert_eq!(names(), installed);
     assert!(!root.join(".local.installing").exists());

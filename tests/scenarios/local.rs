@@ -320,3 +320,51 @@ fn verify_finds_a_flipped_byte_and_the_game_is_no_longer_offered() {
     assert_same_tree(&home_a.game("doom"), &home_b.game("doom"));
     assert_eq!(finish(&b, "verify")["bad_chunks"], 0);
 }
+
+#[test]
+fn an_installation_knows_the_players_name_and_an_update_puts_it_in_anew() {
+    let (source_home, home) = (Home::new(), Home::new());
+    let publish = |version: &str, name: &str| {
+        let root = source_home.game("doom");
+        fs::create_dir_all(root.join("steam_settings")).unwrap();
+        let _ = fs::remove_file(root.join("version.ini"));
+        for (path, text) in [
+            ("steam_settings/account_name.txt", name),
+            ("steam_settings/language.txt", "english"),
+            ("SmartSteamEmu.ini", "[SmartSteamEmu]\r\nPersonaName = Nobody\r\nLogFile = 1\r\n"),
+        ] {
+            fs::write(root.join(path), text).unwrap();
+        }
+        fs::write(root.join("version.ini"), version).unwrap();
+    };
+    publish("1.0", "Goldberg\r\n");
+    let source = Daemon::start(&source_home, &Options::local());
+    source.wait_hashed();
+    let options = Options::local().arg("--player", "Anna Ø").arg("--language", "german");
+    let daemon = Daemon::start(&home, &options);
+    daemon.connect(&source);
+    let get = || {
+        let mark = daemon.mark();
+        daemon.ok(json!({"cmd": "download", "game": "doom", "install": true}));
+        daemon.wait_event_since(mark, "install-finished", |_| true)
+    };
+    get();
+    let local = home.game("doom").join("local");
+    let read = |path: &str| fs::read_to_string(local.join(path)).unwrap();
+    assert_eq!(read("steam_settings/account_name.txt"), "Anna Ø\r\n");
+    assert_eq!(read("steam_settings/language.txt"), "german");
+    assert_eq!(read("SmartSteamEmu.ini"), "[SmartSteamEmu]\r\nPersonaName = Anna Ø\r\nLogFile = 1\r\n");
+    // What is shared is as it came.
+    assert_same_tree(&home.game("doom"), &source_home.game("doom"));
+
+    // Nothing of that counts as the user's; what he changes himself does.
+    fs::write(local.join("steam_settings/language.txt"), "french").unwrap();
+    publish("1.1", "Somebody\r\n");
+    eventually("the new version is offered", 60, || (daemon.games()["doom"]["newest_version"] == "1.1").then_some(()));
+    let finished = get();
+    assert_eq!(finished["kept_aside"].as_array().map(Vec::len), Some(1), "{finished}");
+    assert!(finished.get("kept_in").is_none_or(Value::is_null), "{finished}");
+    assert_eq!(read("steam_settings/account_name.txt"), "Anna Ø\r\n");
+    assert_eq!(read("steam_settings/language.txt"), "german");
+    assert_eq!(read("steam_settings/language.txt.mine"), "french");
+}

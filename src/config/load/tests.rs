@@ -244,7 +244,7 @@ fn the_written_file_changes_nothing_with_all_its_settings_uncommented() {
             // These have no default, only an example.
             Some(rest)
                 if is_setting(line)
-                    && !["catalog", "party_key_file", "hostname", "game_dir", "state_dir"]
+                    && !["catalog", "party_key_file", "hostname", "player", "language", "game_dir", "state_dir"]
                         .iter()
                         .any(|key| rest.starts_with(key)) =>
             {

@@ -4,7 +4,7 @@ use super::solo::*;
 use super::*;
 use crate::api::Operation;
 use crate::proto::{GetChunks, WireErrorCode};
-use crate::types::{ProgramAsk, StartedProgram};
+use crate::types::{Personal, ProgramAsk, StartedProgram};
 
 fn game(id: &str) -> GameId {
     id.parse().unwrap()
@@ -165,7 +165,7 @@ fn an_installation_runs_from_its_command_to_a_state_that_others_know() {
     assert_eq!(outputs[1..3], [Output::Unwatch { game: game("g") }, outputs[2].clone()]);
     assert_eq!(events(&outputs).first().and_then(|event| rows(event)), Some(vec![Operation::Installing]));
     assert_eq!(events(&outputs)[1], &PeerEvent::InstallBegin { game: game("g") });
-    assert_eq!(jobs(&outputs), [&Job::Install { game: game("g") }]);
+    assert_eq!(jobs(&outputs), [&Job::Install { game: game("g"), personal: Personal::default() }]);
     assert!(solo.feed(Input::FsChanged { game: game("g") }).is_empty());
     assert!(!jobs(&solo.pass(Duration::from_secs(1))).iter().any(|job| matches!(job, Job::ScanGame { .. })));
 
@@ -474,7 +474,10 @@ fn what_somebody_else_put_into_local_is_not_replaced_by_a_download_that_fetches_
     assert!(jobs(&outputs).is_empty() && solo.status().operations.is_empty(), "{outputs:?}");
     let mut solo = Solo::new(&[installed("g", Some("1"))], None);
     let outputs = solo.command(download("g", true));
-    assert!(jobs(&outputs).contains(&&Job::Install { game: game("g") }), "an older one of ours is");
+    assert!(
+        jobs(&outputs).contains(&&Job::Install { game: game("g"), personal: Personal::default() }),
+        "an older one of ours is"
+    );
 }
 
 #[test]

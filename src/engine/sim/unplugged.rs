@@ -68,7 +68,7 @@ impl World {
                 JobDone::DownloadAbandoned { download: *download, result: Err(error) }
             }
             Job::Programs { token, .. } => JobDone::Programs { token: *token, result: Err(error) },
-            Job::Install { game } | Job::Uninstall { game } | Job::Adopt { game } | Job::RemoveFiles { game } => {
+            Job::Install { game, .. } | Job::Uninstall { game } | Job::Adopt { game } | Job::RemoveFiles { game } => {
                 node.at_work.remove(game);
                 JobDone::FilesChanged { game: game.clone(), result: Err(error), kept: KeptFiles::default() }
             }
