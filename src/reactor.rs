@@ -28,7 +28,7 @@ mod slow_disk;
 mod streams;
 mod traffic;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ use crate::mirror::{self, Mirrors};
 use crate::proto::{CloseCode, PROTO_VER};
 use crate::queue;
 use crate::quic::{ConnHandle as Conn, Endpoint, Event};
-use crate::types::{DownloadId, DownloadPlan, Job, JobDone, JobError, JobErrorKind};
+use crate::types::{JobDone, JobError, JobErrorKind};
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
 pub(crate) use mailbox::{Mailbox, Wake};
@@ -166,7 +166,6 @@ pub(crate) fn start(
         streams: Streams::default(),
         inputs: VecDeque::new(),
         tasks: VecDeque::new(),
-        plans: BTreeMap::new(),
         repliers: HashMap::new(),
         next_command: 0,
         stopping: None,
@@ -250,8 +249,6 @@ struct Reactor {
     inputs: VecDeque<Input>,
     /// What the workers have not been given yet; bounded by buffers and by the engine's jobs.
     tasks: VecDeque<Task<ParsedElsewhere>>,
-    /// What the running downloads write.
-    plans: BTreeMap<DownloadId, Arc<DownloadPlan>>,
 
     order_queue: Receiver<Order>,
     repliers: HashMap<CommandId, Replier>,
@@ -530,11 +527,6 @@ impl Reactor {
 
     fn job_done(&mut self, done: JobDone) {
         match &done {
-            JobDone::DownloadPrepared { download, result: Err(_) }
-            | JobDone::DownloadCommitted { download, .. }
-            | JobDone::DownloadAbandoned { download, .. } => {
-                self.plans.remove(download);
-            }
             JobDone::LibraryClosed => self.watcher = None,
             JobDone::LibraryOpened(Ok(opened)) if opened.was_open && self.watcher.is_some() => {}
             JobDone::LibraryOpened(Ok(opened)) => {
@@ -589,9 +581,7 @@ impl Reactor {
                 self.fetch_from_mirror(conn.as_mirror().unwrap_or_default(), request, download, range);
             }
             Output::Fetch { request, conn, download, content_hash, range } => {
-                let plan = self.plans.get(&download).map(Arc::clone);
-                let (mut shell, streams) = self.shell(now);
-                streams.fetch(&mut shell, request, conn, download, plan, content_hash, range);
+                streams.fetch(&mut shell, request, conn, download, content_hash, range);
             }
             Output::Cancel { request } => {
                 streams.cancel(&mut shell, request);
@@ -608,7 +598,7 @@ impl Reactor {
             }
             Output::StopSending { game } => streams.stop_sending_game(&mut shell, &game),
             Output::LimitUpload { rate } => streams.limit_upload(rate),
-            Output::Job(job) => self.start_job(job),
+            Output::Job(job) => self.tasks.push_back(Task::Job(job)),
             Output::AskMirror { mirror, ask } => self.mirrors.ask(mirror, ask),
             Output::FetchCatalog => self.tasks.extend(self.keeper.take().map(Task::FetchCatalog)),
             Output::CancelHash { game } => self.workers.cancel_hash(&game),
@@ -642,13 +632,6 @@ impl Reactor {
                 failure.into_iter().for_each(|why| drop(self.failure.set(why)));
             }
         }
-    }
-
-    fn start_job(&mut self, job: Job) {
-        if let Job::PrepareDownload { download, plan, .. } = &job {
-            self.plans.insert(*download, Arc::clone(plan));
-        }
-        self.tasks.push_back(Task::Job(job));
     }
 
     /// Tells the engine when the way of watching changes.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Reactor;
-use crate::engine::{Input, RequestId, RunFailure};
+use crate::engine::{Input, Planned, RequestId, RunFailure};
 use crate::mirror::{Done, FetchFault, ManifestFault, MirrorGame, Run};
 use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
-use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, MirrorFault};
+use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, MirrorFault};
 use crate::workers::{Task, WriteBatch};
 
 /// Which mirrors do not answer, for the log.
@@ -33,16 +33,11 @@ impl Reactor {
         &mut self,
         mirror: usize,
         request: RequestId,
-        download: DownloadId,
+        download: Planned,
         range: ChunkRange,
     ) {
-        match self.plans.get(&download) {
-            Some(plan) => {
-                let run = Run { token: request.0, download, plan: plan.clone(), range };
-                self.mirrors.fetch(mirror, run);
-            }
-            None => self.inputs.push_back(Input::RunDone { request, result: Err(RunFailure::NoStream) }),
-        }
+        let run = Run { token: request.0, download: download.id, plan: download.plan, range };
+        self.mirrors.fetch(mirror, run);
     }
 
     /// Takes what the mirrors brought.

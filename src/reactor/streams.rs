@@ -34,13 +34,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::engine::{ConnId, InboundId, Input, Pace, RequestId, RunFailure};
+use crate::engine::{ConnId, InboundId, Input, Pace, Planned, RequestId, RunFailure};
 use crate::proto::{
     Answer, CloseCode, FrameError, GetChunks, MAX_BULK_FRAME, MAX_CONTROL_FRAME, ManifestAnswer, Notification, Parsed,
     Request, StreamCode, WireError, WireErrorCode, decode, encode, parse_notification, parse_request,
 };
 use crate::quic::{ConnHandle as Conn, Endpoint, Recv};
-use crate::types::{ChunkHash, ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, JobErrorKind};
+use crate::types::{ChunkHash, ChunkRange, ContentHash, DownloadId, GameId, JobErrorKind};
 use crate::workers::{
     BufferAccount, BufferPool, Compute, OpenServed, Opened, ReadBatch, ReadDone, ServedGame, Task, WriteBatch,
 };

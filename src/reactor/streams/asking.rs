@@ -29,39 +29,31 @@ impl Streams {
     }
 
     /// Asks for a run of chunks.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one output")]
     pub(in crate::reactor) fn fetch(
         &mut self,
         cx: &mut Shell<'_>,
         request: RequestId,
         conn: ConnId,
-        download: DownloadId,
-        plan: Option<Arc<DownloadPlan>>,
+        download: Planned,
         content_hash: Option<ContentHash>,
         range: ChunkRange,
     ) {
-        let opened = match &plan {
-            None => Err(RunFailure::NoStream),
-            Some(plan) => {
-                let body = Request::GetChunks(GetChunks {
-                    game_id: plan.game.clone(),
-                    manifest_hash: plan.manifest_hash,
-                    content_hash,
-                    first: range.first,
-                    count: range.count,
-                });
-                self.open(cx, conn, &body)
-            }
-        };
-        match (opened, plan) {
-            (Ok((number, outgoing)), Some(plan)) => {
-                let fetching = Fetching::new(request, download, plan, range, content_hash.is_some());
+        let Planned { id, plan } = download;
+        let body = Request::GetChunks(GetChunks {
+            game_id: plan.game.clone(),
+            manifest_hash: plan.manifest_hash,
+            content_hash,
+            first: range.first,
+            count: range.count,
+        });
+        match self.open(cx, conn, &body) {
+            Ok((number, outgoing)) => {
+                let fetching = Fetching::new(request, id, plan, range, content_hash.is_some());
                 let kind = Kind::Fetching { request: outgoing, fetching: Box::new(fetching) };
                 self.start(cx, conn_of(conn), number, kind, cx.config.timers.run_stall);
                 self.requests.insert(request, (conn_of(conn), number));
             }
-            (Err(failure), _) => cx.inputs.push_back(Input::RunDone { request, result: Err(failure) }),
-            (Ok(_), None) => {}
+            Err(failure) => cx.inputs.push_back(Input::RunDone { request, result: Err(failure) }),
         }
     }
 
