@@ -16,12 +16,11 @@
 //! written.
 
 mod addresses;
-mod fetch;
-mod frames;
-mod mailbox;
+mod inbox;
+
 mod metrics;
 mod mirrors;
-mod send;
+
 mod sleep;
 #[cfg(test)]
 mod slow_disk;
@@ -51,7 +50,7 @@ use crate::quic::{ConnHandle as Conn, Endpoint, Event};
 use crate::types::{JobDone, JobError, JobErrorKind};
 use crate::workers::{BufferPool, Task, TaskDone, Workers};
 
-pub(crate) use mailbox::{Mailbox, Wake};
+pub(crate) use inbox::{Mailbox, Wake};
 use metrics::Measures;
 use sleep::Sleep;
 use streams::{ParsedElsewhere, Shell, Streams};
@@ -590,7 +589,7 @@ impl Reactor {
             Output::Notify { conn, body } => streams.notify(&mut shell, conn, &body),
             Output::Answer { to, body } => streams.answer(&mut shell, to, &body),
             Output::SendManifest { to, game, manifest_hash, content_hash, dirs } => {
-                let files = send::Files { game, manifest_hash, download: None };
+                let files = streams::Files { game, manifest_hash, download: None };
                 streams.send_manifest(&mut shell, to, files, content_hash, dirs);
             }
             Output::SendChunks { to, request, download } => {

@@ -11,21 +11,24 @@
 //! | part | owns |
 //! |---|---|
 //! | this file | the tables, the ends of streams and connections |
-//! | `asking` | requests, runs and notifications of this side, until their bytes are out |
-//! | `reading` | every byte that arrives, and the messages that come of them |
+//! | `request` | requests, runs and notifications of this side, until their bytes are out |
+//! | `inbound` | every byte that arrives, and the messages that come of them |
 //! | `writing` | every byte that leaves; answers |
-//! | `serving` | manifests and runs for peers; who gets read buffers |
+//! | `uploads` | manifests and runs for peers; who gets read buffers |
 //! | `deadlines` | how long a stream is waited for |
 //! | `numbers` | which streams of the peer were seen |
 //!
 //! Streams are read as soon as they have something: a reader never holds data back to slow its sender, since unread bytes
 //! would use up the connection's window and block everything else on it. Slowing down is done by not requesting.
 
-mod asking;
 mod deadlines;
+mod fetch;
+mod frames;
+mod inbound;
 mod numbers;
-mod reading;
-mod serving;
+mod request;
+mod upload;
+mod uploads;
 mod writing;
 
 use std::cmp::Reverse;
@@ -45,11 +48,12 @@ use crate::workers::{
     BufferAccount, BufferPool, Compute, OpenServed, Opened, ReadBatch, ReadDone, ServedGame, Task, WriteBatch,
 };
 
-use super::fetch::{Fetching, Landed, Space};
-use super::frames::{FrameReader, Outgoing, Pumped};
 use super::metrics::{Counters, SendStalls};
-use super::send::{Files, Lookup, OpenGames, Sending};
+use fetch::{Fetching, Landed, Space};
+use frames::{FrameReader, Outgoing, Pumped};
 use numbers::Numbers;
+pub(super) use upload::Files;
+use upload::{Lookup, OpenGames, Sending};
 
 /// Raw bytes of chunk hashes behind one manifest: a game of 1 TiB.
 const MAX_HASH_BYTES: usize = 32 << 20;

@@ -105,7 +105,7 @@ impl Streams {
         }
     }
 
-    pub(in crate::reactor) fn respond(&mut self, cx: &mut Shell<'_>, to: InboundId, mut outgoing: Outgoing) {
+    pub(super) fn respond(&mut self, cx: &mut Shell<'_>, to: InboundId, mut outgoing: Outgoing) {
         let (conn, number) = (conn_of(to.conn), to.stream);
         let len = outgoing.bytes_left();
         if len > LONG_ANSWER && !self.has_room_for_answer(cx.config.limits.frame_bytes, conn, len) {

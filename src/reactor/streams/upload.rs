@@ -125,11 +125,11 @@ const MAX_OPEN_GAMES: usize = 32;
 
 /// Which files of a game are sent.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Files {
-    pub(super) game: GameId,
-    pub(super) manifest_hash: ManifestHash,
+pub(in crate::reactor) struct Files {
+    pub(in crate::reactor) game: GameId,
+    pub(in crate::reactor) manifest_hash: ManifestHash,
     /// They are still being written by this download.
-    pub(super) download: Option<DownloadId>,
+    pub(in crate::reactor) download: Option<DownloadId>,
 }
 
 /// Games that are open for serving, and the requests that wait for one to open.
