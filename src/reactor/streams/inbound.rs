@@ -1,370 +1,381 @@
-//! What arrives on the streams.
+//! A request of a peer, and its answer.
+//!
+//! ```text
+//! ◄ request FIN    Reading ─► Waiting for the engine ──────────────► Answering ─► over
+//!                  (Input::Request)  │                               ▲
+//!                                    └► Waiting for the game to open ┼► Sending a run ─► over (SendDone)
+//!                                                                    │      └► Stopping: blocks are at the workers
+//!                                                      manifest, refusal
+//! ```
 
-use super::*;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-impl Streams {
-    /// A stream has data, FIN or a reset to read.
-    pub(in crate::reactor) fn readable(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64) {
-        if self.scratch.is_empty() {
-            self.scratch = vec![0; SCRATCH];
-        }
-        let Some(connection) = self.conns.get_mut(&conn) else { return };
-        if !connection.streams.contains_key(&number) {
-            if !connection.is_new(number) {
-                // Over on this side: what the peer still says on it is of no interest.
-                cx.endpoint.stop_sending(conn, number, StreamCode::Cancelled.number());
-                return;
-            }
-            let deadline = cx.now + cx.config.timers.request_timeout;
-            let kind = if number & 2 == 2 {
-                Kind::Hearing(FrameReader::new(MAX_BULK_FRAME))
-            } else {
-                Kind::Inbound { state: Inbound::Reading(FrameReader::new(MAX_CONTROL_FRAME)), fin: false }
-            };
-            connection.streams.insert(number, Stream { kind, deadline: Some(deadline) });
-            self.arm(deadline, conn, number);
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        while self.read_once(cx, conn, number, &mut scratch) {}
-        self.scratch = scratch;
-    }
+use crate::engine::{InboundId, Input};
+use crate::proto::{
+    Answer, GetChunks, MAX_BULK_FRAME, MAX_CONTROL_FRAME, ManifestAnswer, Parsed, StreamCode, WireError, WireErrorCode,
+    encode, parse_request,
+};
+use crate::quic::Recv;
+use crate::types::{Batch, CHUNK_SIZE, ContentHash, GameId, JobError};
+use crate::workers::{ReadChunks, ServedGame};
 
-    /// Reads once; returns whether there may be more.
-    fn read_once(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64, scratch: &mut [u8]) -> bool {
-        let Some(connection) = self.conns.get_mut(&conn) else { return false };
-        let Some(stream) = connection.streams.get_mut(&number) else { return false };
-        if let Kind::Fetching { fetching, .. } = &mut stream.kind {
-            let read = match fetching.space(cx.landing_pool) {
-                Err(failure) => {
-                    self.end_fetch(cx, conn, number, Err(failure));
-                    return false;
-                }
-                Ok(Space::Landing(space)) => match cx.endpoint.recv(conn, number, space) {
-                    Recv::Data { len, fin } => (Ok(fetching.landed(len)), len, fin),
-                    other => return self.read_ended(cx, conn, number, other),
-                },
-                Ok(Space::Scratch(most)) => {
-                    let space = &mut scratch[..most.min(SCRATCH)];
-                    match cx.endpoint.recv(conn, number, space) {
-                        Recv::Data { len: 0, fin } => (Ok(None), 0, fin),
-                        Recv::Data { len, fin } => (fetching.feed(&space[..len]), len, fin),
-                        other => return self.read_ended(cx, conn, number, other),
-                    }
-                }
-            };
-            let (landed, len, fin) = read;
-            if len > 0 {
-                stream.deadline = Some(cx.now + cx.config.timers.run_stall);
-            }
-            return self.fetched(cx, conn, number, landed, fin);
-        }
-        match cx.endpoint.recv(conn, number, scratch) {
-            Recv::Data { len, fin } => self.received(cx, conn, number, &scratch[..len], fin),
-            other => self.read_ended(cx, conn, number, other),
-        }
-    }
+use super::frames::{FrameReader, Outgoing, Pumped};
+use super::games::Files;
+use super::io::{Fault, Io, Step, Wire};
+use super::upload::Upload;
 
-    /// Bytes of a run arrived; returns whether to read on.
-    fn fetched(
-        &mut self,
-        cx: &mut Shell<'_>,
-        conn: Conn,
-        number: u64,
-        landed: Result<Option<Landed>, RunFailure>,
-        fin: bool,
-    ) -> bool {
-        let Some(Kind::Fetching { fetching, .. }) = self.kind(conn, number) else { return false };
-        match landed {
-            Err(RunFailure::Malformed(what)) => {
-                self.malformed(cx, conn, number, &what);
-                false
-            }
-            Err(failure) => {
-                self.end_fetch(cx, conn, number, Err(failure));
-                false
-            }
-            Ok(landed) => {
-                if let Some(landed) = landed {
-                    let (request, download) = (fetching.request, fetching.download);
-                    self.counters.landed(landed.batch);
-                    cx.inputs.push_back(Input::BatchLanded { request, range: landed.batch.range });
-                    cx.tasks.push_back(Task::Write(WriteBatch {
-                        token: request.0,
-                        download,
-                        batch: landed.batch,
-                        buf: landed.buf,
-                        hashes: landed.hashes,
-                    }));
-                }
-                if !fin {
-                    return true;
-                }
-                let Some(Kind::Fetching { fetching, .. }) = self.kind(conn, number) else { return false };
-                match fetching.end() {
-                    Ok(()) => self.end_fetch(cx, conn, number, Ok(())),
-                    Err(RunFailure::Malformed(what)) => self.malformed(cx, conn, number, &what),
-                    Err(failure) => self.end_fetch(cx, conn, number, Err(failure)),
-                }
-                false
-            }
+/// A request of a peer.
+pub(super) struct Inbound {
+    state: State,
+    /// The request has ended.
+    fin: bool,
+}
+
+enum State {
+    Reading(FrameReader),
+    /// With the engine, or waiting for a game to be opened.
+    Waiting(Option<Opening>),
+    Answering(Outgoing),
+    Sending(Box<Upload>),
+    /// Stopped; blocks are still at the workers.
+    Stopping {
+        reading: usize,
+        bytes: u64,
+        changed: bool,
+    },
+}
+
+/// What to send once the game is open.
+struct Opening {
+    files: Files,
+    what: ToSend,
+}
+
+/// What a peer gets of a game.
+pub(super) enum ToSend {
+    Manifest { content_hash: Option<ContentHash>, dirs: bool },
+    Chunks(Box<GetChunks>),
+}
+
+impl ToSend {
+    /// What the game must consist of.
+    fn content_hash(&self) -> Option<ContentHash> {
+        match self {
+            Self::Manifest { content_hash, .. } => *content_hash,
+            Self::Chunks(request) => request.content_hash,
         }
     }
+}
 
-    pub(in crate::reactor) fn end_fetch(
-        &mut self,
-        cx: &mut Shell<'_>,
-        conn: Conn,
-        number: u64,
-        result: Result<(), RunFailure>,
-    ) {
-        let Some(Kind::Fetching { request: outgoing, fetching }) = self.kind(conn, number) else { return };
-        let (request, sent) = (fetching.request, outgoing.is_finished());
-        if result.is_err() {
-            cx.endpoint.stop_sending(conn, number, StreamCode::Cancelled.number());
-        }
-        if !sent {
-            cx.endpoint.reset(conn, number, StreamCode::Cancelled.number());
-        }
-        self.requests.remove(&request);
-        self.forget(conn, number);
-        cx.inputs.push_back(Input::RunDone { request, result });
+impl Inbound {
+    pub(super) fn new() -> Self {
+        Self { state: State::Reading(FrameReader::new(MAX_CONTROL_FRAME)), fin: false }
     }
 
-    /// Nothing more can be read now, or ever; returns `false`.
-    pub(in crate::reactor) fn read_ended(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64, recv: Recv) -> bool {
-        let failure = match recv {
-            Recv::Blocked | Recv::Data { .. } => return false,
-            Recv::Reset(code) => RunFailure::Reset(code),
-            Recv::Gone => RunFailure::ConnectionLost,
+    pub(super) fn readable(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        let (len, fin) = match io.wire.recv(io.scratch) {
+            Recv::Data { len, fin } => (len, fin),
+            // After its FIN there is just nothing to read.
+            Recv::Reset(_) | Recv::Gone if !self.fin => return self.given_up(io),
+            Recv::Blocked | Recv::Reset(_) | Recv::Gone => return Step::Wait,
         };
-        match self.kind(conn, number) {
-            Some(Kind::Fetching { .. }) => self.end_fetch(cx, conn, number, Err(failure)),
-            Some(Kind::Asking(_)) => self.end_ask(cx, conn, number, Err(failure)),
-            Some(Kind::Hearing(_)) => self.forget(conn, number),
-            // The peer gave up its request, or (after its FIN) there is just nothing to read.
-            Some(Kind::Inbound { state, fin }) if !*fin => match state {
-                Inbound::Reading(_) | Inbound::Answering(_) | Inbound::Stopping { .. } => {
-                    if !matches!(state, Inbound::Stopping { .. }) {
-                        cx.endpoint.reset(conn, number, StreamCode::Cancelled.number());
-                        self.forget(conn, number);
-                    }
+        self.fin |= fin;
+        let step = match &mut self.state {
+            State::Reading(frame) => {
+                let fed = frame.feed(&io.scratch[..len]);
+                *io.held = frame.buffered();
+                match fed {
+                    Err(error) => Step::Fault(error.into()),
+                    Ok(taken) if taken < len => Step::Fault(Fault::too_long()),
+                    Ok(_) if frame.is_complete() => self.complete(io),
+                    Ok(_) if fin => Step::Fault(Fault::cut_short()),
+                    Ok(_) => Step::Again,
                 }
-                Inbound::Waiting(None) => {
-                    let from = InboundId { conn: conn_id(conn), stream: number };
-                    cx.endpoint.reset(conn, number, StreamCode::Cancelled.number());
-                    self.forget(conn, number);
-                    cx.inputs.push_back(Input::RequestGone { from });
+            }
+            _ if len > 0 => Step::Fault(Fault::too_long()),
+            _ => Step::Again,
+        };
+        match step {
+            Step::Fault(fault) => self.fault(io, fault),
+            Step::Again if fin => Step::Wait,
+            step => step,
+        }
+    }
+
+    pub(super) fn writable(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        let (pumped, taken) = match &mut self.state {
+            State::Answering(outgoing) => io.pump(outgoing),
+            State::Sending(upload) => upload.pump(io),
+            State::Reading(_) | State::Waiting(_) | State::Stopping { .. } => return Step::Wait,
+        };
+        // Nor is the peer to blame when this side holds it back.
+        if taken.bytes > 0 || pumped == Pumped::Throttled {
+            io.wait_for(io.config.timers.run_stall);
+        }
+        match pumped {
+            Pumped::Blocked | Pumped::Throttled => Step::Again,
+            Pumped::Empty => Step::Wait,
+            Pumped::Gone => self.stopped(io),
+            Pumped::Finished => {
+                if let State::Sending(upload) = &self.state {
+                    io.inputs.push_back(Input::SendDone { to: io.id, bytes: upload.sent(), changed: false });
                 }
-                Inbound::Waiting(Some(_)) | Inbound::Sending(_) => {
-                    self.stop_send(cx, conn, number, StreamCode::Cancelled, false);
+                if !self.fin {
+                    // The whole request was read; whether its FIN comes no longer matters.
+                    io.wire.stop_sending(StreamCode::Cancelled);
+                }
+                Step::Over
+            }
+        }
+    }
+
+    /// The peer no longer wants the answer.
+    pub(super) fn stopped(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        let step = self.given_up(io);
+        if matches!(self.state, State::Reading(_) | State::Answering(_)) {
+            io.wire.stop_sending(StreamCode::Cancelled);
+        }
+        step
+    }
+
+    pub(super) fn expired(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        match self.state {
+            State::Reading(_) => Step::Fault(Fault::unfinished()),
+            State::Answering(_) => {
+                io.wire.reset(StreamCode::Busy);
+                Step::Over
+            }
+            State::Sending(_) => self.stop(io, StreamCode::Busy, false),
+            State::Waiting(_) | State::Stopping { .. } => Step::Wait,
+        }
+    }
+
+    pub(super) fn lost(&self, to: InboundId, inputs: &mut VecDeque<Input>) {
+        let (bytes, changed) = match &self.state {
+            State::Reading(_) | State::Answering(_) => return,
+            State::Waiting(None) => return inputs.push_back(Input::RequestGone { from: to }),
+            State::Waiting(Some(_)) => (0, false),
+            State::Sending(upload) => (upload.sent(), false),
+            State::Stopping { bytes, changed, .. } => (*bytes, *changed),
+        };
+        inputs.push_back(Input::SendDone { to, bytes, changed });
+    }
+
+    /// The whole request is here: the engine gets it.
+    fn complete(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        let State::Reading(frame) = &mut self.state else { return Step::Wait };
+        let json = frame.take();
+        *io.held = 0;
+        self.state = State::Waiting(None);
+        *io.deadline = None;
+        let from = io.id;
+        match parse_request(&json) {
+            Ok(Parsed::Known(request)) => io.inputs.push_back(Input::Request { from, request }),
+            Ok(Parsed::Unknown(name)) => io.inputs.push_back(Input::UnknownRequest { from, name }),
+            Err(error) => return Step::Fault(Fault::malformed(error.to_string())),
+        }
+        Step::Again
+    }
+
+    fn fault(&self, io: &mut Io<'_, impl Wire>, fault: Fault) -> Step {
+        self.lost(io.id, io.inputs);
+        Step::Fault(fault)
+    }
+
+    /// The peer gave up its request.
+    fn given_up(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        match self.state {
+            State::Reading(_) | State::Answering(_) => io.wire.reset(StreamCode::Cancelled),
+            State::Waiting(None) => {
+                io.wire.reset(StreamCode::Cancelled);
+                io.inputs.push_back(Input::RequestGone { from: io.id });
+            }
+            State::Waiting(Some(_)) | State::Sending(_) => return self.stop(io, StreamCode::Cancelled, false),
+            State::Stopping { .. } => return Step::Wait,
+        }
+        Step::Over
+    }
+
+    /// Sends an answer.
+    pub(super) fn answer(&mut self, io: &mut Io<'_, impl Wire>, outgoing: Outgoing) -> Step {
+        self.state = State::Answering(outgoing);
+        io.wait_for(io.config.timers.run_stall);
+        Step::Begin
+    }
+
+    /// Bytes of an answer that wait for the peer to take them.
+    pub(super) fn answer_left(&self) -> usize {
+        match &self.state {
+            State::Answering(outgoing) => outgoing.bytes_left(),
+            _ => 0,
+        }
+    }
+
+    /// The run that is sent.
+    pub(super) fn upload(&self) -> Option<&Upload> {
+        match &self.state {
+            State::Sending(upload) => Some(upload),
+            _ => None,
+        }
+    }
+
+    pub(super) fn upload_mut(&mut self) -> Option<&mut Upload> {
+        match &mut self.state {
+            State::Sending(upload) => Some(upload),
+            _ => None,
+        }
+    }
+
+    /// Whether something of this game is sent, or is to be.
+    pub(super) fn is_of(&self, game: &GameId) -> bool {
+        match &self.state {
+            State::Sending(upload) => upload.files().game == *game,
+            State::Waiting(Some(opening)) => opening.files.game == *game,
+            _ => false,
+        }
+    }
+
+    /// The answer is something of a game, which must be open first. `false`: nobody waits for it.
+    pub(super) fn wait_for_game(&mut self, files: Files, what: ToSend) -> bool {
+        let State::Waiting(opening) = &mut self.state else { return false };
+        *opening = Some(Opening { files, what });
+        true
+    }
+
+    /// The game is open.
+    pub(super) fn begin(&mut self, io: &mut Io<'_, impl Wire>, served: Arc<ServedGame>) -> Step {
+        let State::Waiting(opening) = &mut self.state else { return Step::Wait };
+        let Some(Opening { files, what }) = opening.take() else { return Step::Wait };
+        if matches!(what, ToSend::Manifest { dirs: false, .. }) && !served.manifest().dirs().is_empty() {
+            // It could not make the hash of the list out of what it knows, and would take this peer for a liar.
+            let message = "the game has empty folders, of which the version that asks does not know: update it";
+            return Self::refuse(io, WireErrorCode::NotServed, message, false);
+        }
+        let wanted = what.content_hash();
+        if wanted.is_some() && served.content_hash() != wanted {
+            io.uploads.games.close(&files);
+            return Self::refuse(io, WireErrorCode::Changed, "the files have changed", true);
+        }
+        let request = match what {
+            ToSend::Manifest { .. } => {
+                io.inputs.push_back(Input::SendDone { to: io.id, bytes: 0, changed: false });
+                return Step::Answer(manifest_answer(files.game, &served));
+            }
+            ToSend::Chunks(request) => request,
+        };
+        let Some(upload) = Upload::new(files, served, &request) else {
+            return Self::refuse(io, WireErrorCode::BadRequest, "no such chunks", false);
+        };
+        self.state = State::Sending(Box::new(upload));
+        io.wait_for(io.config.timers.run_stall);
+        io.wire.make_bulk();
+        io.uploads.join(io.share, io.id);
+        Step::Begin
+    }
+
+    /// Nothing of the game is sent, but an error.
+    pub(super) fn refuse(io: &mut Io<'_, impl Wire>, code: WireErrorCode, message: &str, changed: bool) -> Step {
+        io.inputs.push_back(Input::SendDone { to: io.id, bytes: 0, changed });
+        Step::Answer(error_answer(code, message))
+    }
+
+    /// A block was read for the run, or could not be.
+    pub(super) fn block_read(
+        &mut self,
+        io: &mut Io<'_, impl Wire>,
+        block: u64,
+        batch: Batch,
+        result: Result<ReadChunks, JobError>,
+    ) -> Step {
+        match &mut self.state {
+            State::Sending(upload) => match result {
+                Ok(read) => {
+                    upload.block_read(block, batch, read);
+                    // It could not move without the block.
+                    io.share.moved_at = io.now;
+                    Step::Again
+                }
+                Err(error) => {
+                    let (code, changed) = upload.block_failed(io, &error);
+                    self.stop(io, code, changed)
                 }
             },
-            _ => {}
+            State::Stopping { reading, bytes, changed } => {
+                *reading -= 1;
+                if *reading > 0 {
+                    return Step::Wait;
+                }
+                io.inputs.push_back(Input::SendDone { to: io.id, bytes: *bytes, changed: *changed });
+                Step::Over
+            }
+            State::Reading(_) | State::Waiting(_) | State::Answering(_) => Step::Wait,
         }
-        false
     }
 
-    /// Control bytes arrived; returns whether to read on.
-    fn received(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64, bytes: &[u8], fin: bool) -> bool {
-        let before = self.frame_bytes;
-        if let Err((code, what)) = self.take_bytes(conn, number, bytes) {
-            self.stream_fault(cx, conn, number, code, &what);
-            return false;
-        }
-        if self.frame_bytes > before && self.frame_bytes > cx.config.limits.frame_bytes {
-            self.relieve(cx);
-        }
-        let complete = match self.kind(conn, number) {
-            Some(Kind::Inbound { state: Inbound::Reading(frame), .. }) => frame.is_complete(),
-            _ => fin,
+    /// Ends a send that is waiting or running, with `SendDone` once no worker reads for it any more.
+    pub(super) fn stop(&mut self, io: &mut Io<'_, impl Wire>, code: StreamCode, changed: bool) -> Step {
+        let (reading, bytes) = match &self.state {
+            State::Sending(upload) => (upload.reading(), upload.sent()),
+            State::Waiting(Some(_)) => (0, 0),
+            _ => return Step::Wait,
         };
-        if let Some(Kind::Inbound { fin: ended, .. }) = self.kind(conn, number) {
-            *ended |= fin;
+        if !self.fin {
+            io.wire.stop_sending(code);
         }
-        if complete {
-            self.message_complete(cx, conn, number);
-        } else if fin {
-            self.malformed(cx, conn, number, "a stream ended in the middle of a frame");
-            return false;
+        io.wire.reset(code);
+        if reading == 0 {
+            io.inputs.push_back(Input::SendDone { to: io.id, bytes, changed });
+            return Step::Over;
         }
-        !fin
-    }
-
-    /// Too much is held: the connection that holds most of it goes, whoever brought the last byte.
-    fn relieve(&mut self, cx: &mut Shell<'_>) {
-        let most = self.conns.iter().max_by_key(|(conn, connection)| (connection.frame_bytes, **conn));
-        if let Some((&conn, connection)) = most {
-            tracing::warn!(of_all = self.frame_bytes, of_connection = connection.frame_bytes, "too much is unfinished");
-            self.protocol_fault(cx, conn, CloseCode::Overload, "too many incomplete frames");
-        }
-    }
-
-    /// Stores control bytes where they belong.
-    fn take_bytes(&mut self, conn: Conn, number: u64, bytes: &[u8]) -> Result<(), (CloseCode, String)> {
-        let Some(kind) = self.kind(conn, number) else { return Ok(()) };
-        let before = kind.buffered();
-        let result = kind.take_bytes(bytes);
-        // Also of what was refused some may have been stored.
-        let stored = kind.buffered() - before;
-        self.hold(conn, stored);
-        result
-    }
-
-    /// A whole message is here: hand it on.
-    fn message_complete(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64) {
-        let Some(connection) = self.conns.get_mut(&conn) else { return };
-        let Some(stream) = connection.streams.get_mut(&number) else { return };
-        let len = stream.kind.buffered();
-        match &mut stream.kind {
-            Kind::Inbound { state, .. } => {
-                let Inbound::Reading(frame) = state else { return };
-                let json = frame.take();
-                *state = Inbound::Waiting(None);
-                stream.deadline = None;
-                self.release(conn, json.len());
-                let from = InboundId { conn: conn_id(conn), stream: number };
-                match parse_request(&json) {
-                    Ok(Parsed::Known(request)) => cx.inputs.push_back(Input::Request { from, request }),
-                    Ok(Parsed::Unknown(name)) => cx.inputs.push_back(Input::UnknownRequest { from, name }),
-                    Err(error) => self.malformed(cx, conn, number, &error.to_string()),
-                }
-            }
-            Kind::Hearing(frame) => {
-                if !frame.is_complete() {
-                    self.malformed(cx, conn, number, "a stream ended in the middle of a frame");
-                    return;
-                }
-                let json = frame.take();
-                self.forget(conn, number);
-                let parse = move || parse_notification(&json).map_err(|error| error.to_string());
-                if len <= PARSE_HERE {
-                    self.release(conn, len);
-                    self.heard(cx, conn, parse());
-                } else {
-                    self.parse_elsewhere(cx, conn, len, move || Message::Notification(parse()));
-                }
-            }
-            Kind::Asking(asking) => {
-                if !asking.frame.is_complete() {
-                    self.malformed(cx, conn, number, "a stream ended in the middle of a frame");
-                    return;
-                }
-                let json = asking.frame.take();
-                let tail = std::mem::take(&mut asking.tail);
-                let request = asking.request;
-                if len <= PARSE_HERE {
-                    self.release(conn, len);
-                    match parse_answer(&json, &tail) {
-                        Err(RunFailure::Malformed(what)) => self.malformed(cx, conn, number, &what),
-                        result => self.end_ask(cx, conn, number, result),
-                    }
-                } else {
-                    self.requests.remove(&request);
-                    self.forget(conn, number);
-                    self.parsing.insert(request, conn);
-                    self.parse_elsewhere(cx, conn, len, move || {
-                        let result = parse_answer(&json, &tail);
-                        Message::Answer { request, result }
-                    });
-                }
-            }
-            Kind::Telling(_) | Kind::Fetching { .. } => {}
-        }
-    }
-
-    pub(in crate::reactor) fn heard(
-        &mut self,
-        cx: &mut Shell<'_>,
-        conn: Conn,
-        result: Result<Parsed<Notification>, String>,
-    ) {
-        match result {
-            Ok(Parsed::Known(notification)) => {
-                cx.inputs.push_back(Input::Notification { conn: conn_id(conn), notification });
-            }
-            Ok(Parsed::Unknown(name)) => tracing::debug!(name, "unknown notification ignored"),
-            Err(what) => self.protocol_fault(cx, conn, CloseCode::Malformed, &what),
-        }
-    }
-
-    /// Lets a worker parse a frame of `bytes` bytes, which count as held until it is done.
-    fn parse_elsewhere(
-        &mut self,
-        cx: &mut Shell<'_>,
-        conn: Conn,
-        bytes: usize,
-        parse: impl FnOnce() -> Message + Send + 'static,
-    ) {
-        self.parsing_bytes += bytes;
-        cx.tasks.push_back(Task::Compute(Compute::new(move || ParsedElsewhere { conn, bytes, message: parse() })));
-        // Bytes of connections that are gone meanwhile count as well: they lie there until a worker has been at them.
-        if self.parsing_bytes > cx.config.limits.frame_bytes {
-            self.protocol_fault(cx, conn, CloseCode::Overload, "long messages come faster than they can be read");
-        }
-    }
-
-    pub(in crate::reactor) fn end_ask(
-        &mut self,
-        cx: &mut Shell<'_>,
-        conn: Conn,
-        number: u64,
-        result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
-    ) {
-        let Some(Kind::Asking(asking)) = self.kind(conn, number) else { return };
-        let (request, sent) = (asking.request, asking.outgoing.is_finished());
-        if !sent {
-            // Answered, or given up, before the request was out: the stream would stay open for ever.
-            cx.endpoint.reset(conn, number, StreamCode::Cancelled.number());
-        }
-        self.requests.remove(&request);
-        self.forget(conn, number);
-        // Few things are answered that way, pings among them: so the round trip is kept up to date without a timer.
-        cx.tell_round_trip(conn);
-        cx.inputs.push_back(Input::Answered { request, result });
+        self.state = State::Stopping { reading, bytes, changed };
+        self.fin = true;
+        io.uploads.leave(io.share, io.id);
+        Step::Wait
     }
 }
 
-impl Kind {
-    /// Stores control bytes.
-    fn take_bytes(&mut self, bytes: &[u8]) -> Result<(), (CloseCode, String)> {
-        let frame_error = |error: FrameError| match error {
-            FrameError::TooLarge { .. } => (CloseCode::FrameTooLarge, error.to_string()),
-            FrameError::Malformed(_) => (CloseCode::Malformed, error.to_string()),
-        };
-        let rest = match self {
-            Self::Inbound { state: Inbound::Reading(frame), .. } | Self::Hearing(frame) => {
-                let taken = frame.feed(bytes).map_err(frame_error)?;
-                &bytes[taken..]
-            }
-            Self::Asking(asking) => {
-                let taken = asking.frame.feed(bytes).map_err(frame_error)?;
-                let tail = &bytes[taken..];
-                match tail.len() <= asking.tail_limit - asking.tail.len() {
-                    true => {
-                        asking.tail.extend_from_slice(tail);
-                        &[]
-                    }
-                    false => tail,
-                }
-            }
-            Self::Inbound { .. } | Self::Telling(_) | Self::Fetching { .. } => bytes,
-        };
-        match rest {
-            [] => Ok(()),
-            _ => Err((CloseCode::Malformed, "bytes after the end of a message".to_owned())),
+/// An answer of the engine, as bytes.
+pub(super) fn answer_frame(body: &Answer) -> Outgoing {
+    match encode(body, MAX_BULK_FRAME) {
+        Ok(frame) => Outgoing::message(frame),
+        Err(error) => {
+            tracing::error!(%error, "an answer does not fit in a frame");
+            error_answer(WireErrorCode::Internal, "the answer does not fit in a frame")
         }
     }
 }
 
-/// Decodes an answer and the raw chunk hashes behind it.
-fn parse_answer(json: &[u8], tail: &[u8]) -> Result<(Answer, Vec<ChunkHash>), RunFailure> {
-    let answer: Answer = decode(json).map_err(|error| RunFailure::Malformed(error.to_string()))?;
-    let expected = match &answer {
-        Answer::Manifest(manifest) if manifest.content_hash.is_some() => manifest.chunk_count as usize * 32,
-        _ => 0,
-    };
-    if tail.len() != expected {
-        return Err(RunFailure::Malformed(format!("{} bytes of chunk hashes where {expected} belong", tail.len())));
+/// An error instead of an answer.
+pub(super) fn error_answer(code: WireErrorCode, message: &str) -> Outgoing {
+    let error = Answer::Error(WireError { code, message: message.to_owned() });
+    Outgoing::message(encode(&error, MAX_CONTROL_FRAME).unwrap_or_default())
+}
+
+/// The files of a game, and their hashes where they are known.
+fn manifest_answer(game_id: GameId, served: &ServedGame) -> Outgoing {
+    let answer = Answer::Manifest(ManifestAnswer {
+        game_id,
+        manifest_hash: served.manifest_hash(),
+        files: served.manifest().files().to_vec(),
+        dirs: served.manifest().dirs().to_vec(),
+        chunk_size: CHUNK_SIZE,
+        chunk_count: served.manifest().chunk_count(),
+        content_hash: served.content_hash(),
+    });
+    match encode(&answer, MAX_BULK_FRAME) {
+        Ok(frame) => {
+            let mut outgoing = Outgoing::default();
+            outgoing.push(frame.into());
+            if let Some(hashes) = served.chunk_hashes() {
+                outgoing.push(hashes.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>().into());
+            }
+            outgoing.finish();
+            outgoing
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a manifest does not fit in a frame");
+            error_answer(WireErrorCode::Internal, "the manifest does not fit in a frame")
+        }
     }
-    Ok((answer, tail.as_chunks().0.iter().copied().map(ChunkHash).collect()))
 }
