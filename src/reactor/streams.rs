@@ -34,6 +34,8 @@ mod parsing;
 mod request;
 mod serving;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod uploads;
 
