@@ -1,5 +1,6 @@
 //! Everything that goes into the engine and comes out of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use crate::api::{CommandResult, PeerCommand, PeerEvent};
 use crate::catalog::Catalog;
 use crate::proto::{Answer, CloseCode, GetChunks, Notification, Request};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, GameId, InterfaceKind, Job, JobDone, JobError,
-    LibraryStamp, ManifestHash, MirrorAsk, MirrorFault, MirrorNews, PartyProofs, PeerId,
+    ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, GameId, InterfaceKind, Job, JobDone,
+    JobError, LibraryStamp, ManifestHash, MirrorAsk, MirrorFault, MirrorNews, PartyProofs, PeerId,
 };
 
 /// A connection that the transport reported; never reused, so that a late message cannot meet a newcomer.
@@ -303,6 +304,22 @@ pub struct EngineLoad {
     pub peers: Vec<(PeerId, ConnId)>,
 }
 
+/// A download, and what it writes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Which.
+    pub id: DownloadId,
+    /// The game, its files and their hashes.
+    pub plan: Arc<DownloadPlan>,
+}
+
+/// By its number alone: a plan fills pages.
+impl fmt::Debug for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
 /// What to do.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
@@ -352,7 +369,7 @@ pub enum Output {
         /// From this peer.
         conn: ConnId,
         /// For this download, which was prepared.
-        download: DownloadId,
+        download: Planned,
         /// Names the content when it is known: then no hashes travel along.
         content_hash: Option<ContentHash>,
         /// Which chunks. Their batches ([`Manifest::batches`](crate::types::Manifest::batches)) are within the landing pool.

@@ -64,7 +64,9 @@ mod timers;
 mod transfer;
 mod world;
 
-pub use io::{CommandId, ConnId, DialId, EngineLoad, InboundId, Input, Output, RequestId, RunFailure, Sighting};
+pub use io::{
+    CommandId, ConnId, DialId, EngineLoad, InboundId, Input, Output, Planned, RequestId, RunFailure, Sighting,
+};
 pub(crate) use pace::Pace;
 #[doc(hidden)]
 pub use transfer::bench as planner_bench;

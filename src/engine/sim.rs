@@ -541,8 +541,7 @@ impl World {
                     request: request_body,
                 });
             }
-            Output::Fetch { request, conn, download, content_hash, range } => {
-                let plan = self.nodes[n].plans[&download].clone();
+            Output::Fetch { request, conn, download: Planned { id: download, plan }, content_hash, range } => {
                 self.nodes[n].asked.insert(request, conn);
                 self.nodes[n].fetches.insert(request, landing::Fetch::new(conn, download, &plan.manifest, range));
                 let (at, life) = (self.now + self.nodes[n].config.timers.run_stall, self.nodes[n].life);

@@ -6,13 +6,15 @@
 use std::time::{Duration, Instant};
 
 use super::Reactor;
-use super::{COMMAND_QUEUE, EVENT_QUEUE, HINT_QUEUE};
+use super::events::EVENT_QUEUE;
+use super::inbox::COMMAND_QUEUE;
+use super::lookout::SIGHTING_QUEUE;
+use super::traffic::{Report, Totals, Traffic};
 use crate::api::{
     BufferMetrics, Metrics, NetworkMetrics, PeerMetrics, QueueMetrics, StallCause, StallMetrics, SyncMetrics,
 };
-use crate::engine::EngineLoad;
+use crate::engine::{EngineLoad, Input};
 use crate::fs::{Synced, sync_times};
-use crate::index::watch::Watcher;
 use crate::quic::ConnHandle as Conn;
 use crate::sys;
 use crate::types::{Batch, PeerId};
@@ -21,8 +23,6 @@ use crate::workers::BufferPool;
 /// What the streams count.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// Runs that peers were asked for and that are not over.
-    pub(super) fetching: usize,
     /// Batches that landed and are not yet verified and written.
     unwritten: usize,
     /// Bytes of games that the transport took.
@@ -62,11 +62,18 @@ pub(super) struct Measures {
     landing_peak: usize,
     read_peak: usize,
     stalls: [Stall; StallCause::ALL.len()],
+    traffic: Traffic,
 }
 
 impl Measures {
     pub(super) fn new(now: Instant) -> Self {
-        Self { started: now, turns: 0, landing_peak: 0, read_peak: 0, stalls: Default::default() }
+        let traffic = Traffic::new(now);
+        Self { started: now, turns: 0, landing_peak: 0, read_peak: 0, stalls: Default::default(), traffic }
+    }
+
+    /// When the next report of traffic is due.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.traffic.next_timeout()
     }
 }
 
@@ -103,10 +110,10 @@ impl Stall {
 impl Reactor {
     /// Takes note of what transfers wait for from now on.
     pub(super) fn take_measures(&mut self, now: Instant) {
-        let (landing, read) = (self.landing_pool.in_use(), self.read_pool.in_use());
+        let (landing, read) = (self.pools.landing.in_use(), self.pools.read.in_use());
         let (fetching, unwritten) = (self.runs_awaited(), self.streams.counters.unwritten);
         let starved = self.engine.waits_for_buffers();
-        let half = self.landing_pool.count() / 2;
+        let half = self.pools.landing.count() / 2;
         let sends = self.streams.send_stalls();
         let measures = &mut self.measures;
         measures.turns += 1;
@@ -128,9 +135,19 @@ impl Reactor {
         }
     }
 
+    /// Tells listeners how fast game data moves, and the engine what was sent, once a second while there is something to tell.
+    pub(super) fn report_traffic(&mut self, now: Instant) {
+        let totals = Totals { received: self.engine.bytes_received(), sent: self.streams.counters.sent };
+        let Some(Report { event, sent }) = self.measures.traffic.look(totals, now) else { return };
+        self.subscriber.tell(event);
+        if sent > 0 {
+            self.inputs.push_back(Input::SentBytes { bytes: sent });
+        }
+    }
+
     /// Runs that peers and mirrors were asked for and that are not over.
     fn runs_awaited(&self) -> usize {
-        self.streams.counters.fetching + self.mirrors.runs()
+        self.streams.runs_awaited() + self.mirrors.runs()
     }
 
     /// The answer to `metrics`.
@@ -152,9 +169,9 @@ impl Reactor {
             uploads_running: load.uploads,
             runs_awaited: self.runs_awaited(),
             batches_unwritten: counters.unwritten,
-            landing_buffers: buffers(&self.landing_pool, measures.landing_peak),
+            landing_buffers: buffers(&self.pools.landing, measures.landing_peak),
             landing_buffers_reserved: load.buffers_reserved,
-            read_buffers: buffers(&self.read_pool, measures.read_peak),
+            read_buffers: buffers(&self.pools.read, measures.read_peak),
             frame_bytes: self.streams.frame_bytes(),
             frame_bytes_limit: self.config.limits.frame_bytes,
             syncs: Synced::ALL.into_iter().map(syncs).collect(),
@@ -166,15 +183,15 @@ impl Reactor {
     }
 
     fn queues(&self, load: &EngineLoad) -> Vec<QueueMetrics> {
-        let (changes, changes_limit) = self.watcher.as_ref().map_or((0, 0), Watcher::waiting);
+        let (changes, changes_limit) = self.watch.waiting();
         let others = [
-            ("commands", self.order_queue.len(), COMMAND_QUEUE),
-            ("sightings", self.sighting_queue.len(), HINT_QUEUE),
-            ("events", self.events.len(), EVENT_QUEUE),
+            ("commands", self.orders.waiting(), COMMAND_QUEUE),
+            ("sightings", self.lookout.waiting(), SIGHTING_QUEUE),
+            ("events", self.subscriber.waiting(), EVENT_QUEUE),
             ("file-events", changes, changes_limit),
             ("uploads", load.uploads_waiting, load.uploads_waiting_limit),
         ];
-        let all = self.workers.lanes().chain(others).chain(self.mirrors.queues());
+        let all = self.crew.lanes().chain(others).chain(self.mirrors.queues());
         all.map(|(queue, waiting, limit)| QueueMetrics { queue, waiting, limit }).collect()
     }
 

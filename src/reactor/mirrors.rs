@@ -1,92 +1,93 @@
 //! Between the engine and the mirrors: what is asked over a connection that stands for one, and what comes of it.
 
 use std::collections::BTreeSet;
+use std::io;
 
-use super::Reactor;
-use crate::engine::{Input, RequestId, RunFailure};
-use crate::mirror::{Done, FetchFault, ManifestFault, MirrorGame, Run};
+use crate::config::Config;
+use crate::engine::{Input, Planned, RequestId, RunFailure};
+use crate::mirror::{Done, FetchFault, ManifestFault, MirrorGame, Mirrors, Run, Wake};
 use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
-use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, MirrorFault};
-use crate::workers::{Task, WriteBatch};
+use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
+use crate::workers::BufferPool;
 
-/// Which mirrors do not answer, for the log.
-#[derive(Debug, Default)]
-pub(super) struct Outages(BTreeSet<usize>);
+/// The mirrors, as the engine sees them.
+pub(super) struct WebServers {
+    mirrors: Mirrors,
+    urls: Vec<MirrorUrl>,
+    /// Which do not answer, for the log.
+    down: BTreeSet<usize>,
+}
 
-impl Reactor {
-    /// Sends a request to a mirror.
-    pub(super) fn ask_mirror(&mut self, mirror: usize, request: RequestId, body: Request) {
+impl WebServers {
+    pub(super) fn start(config: &Config, landing: &BufferPool, wake: Wake) -> io::Result<Self> {
+        let urls = config.mirrors.clone();
+        let mirrors = Mirrors::start(&urls, landing, config.timers.run_stall, wake)?;
+        Ok(Self { mirrors, urls, down: BTreeSet::new() })
+    }
+
+    /// Asks a mirror what it has.
+    pub(super) fn ask(&mut self, mirror: usize, ask: MirrorAsk) {
+        self.mirrors.ask(mirror, ask);
+    }
+
+    /// Sends a request of peers to a mirror; what comes of it at once.
+    pub(super) fn request(&mut self, mirror: usize, request: RequestId, body: Request) -> Option<Input> {
         match body {
             Request::GetManifest(GetManifest { game_id, manifest_hash, .. }) => {
                 self.mirrors.manifest(mirror, request.0, game_id, manifest_hash);
+                None
             }
             // Cannot happen: nothing else is asked of a source.
             other => {
                 let result = Err(RunFailure::Malformed(format!("a mirror cannot be asked {other:?}")));
-                self.inputs.push_back(Input::Answered { request, result });
+                Some(Input::Answered { request, result })
             }
         }
     }
 
     /// Asks a mirror for a run of chunks.
-    pub(super) fn fetch_from_mirror(
-        &mut self,
-        mirror: usize,
-        request: RequestId,
-        download: DownloadId,
-        range: ChunkRange,
-    ) {
-        match self.plans.get(&download) {
-            Some(plan) => {
-                let run = Run { token: request.0, download, plan: plan.clone(), range };
-                self.mirrors.fetch(mirror, run);
+    pub(super) fn fetch(&mut self, mirror: usize, request: RequestId, download: Planned, range: ChunkRange) {
+        let run = Run { token: request.0, download: download.id, plan: download.plan, range };
+        self.mirrors.fetch(mirror, run);
+    }
+
+    pub(super) fn cancel(&mut self, request: RequestId) {
+        self.mirrors.cancel(request.0);
+    }
+
+    /// What came next.
+    pub(super) fn try_next(&mut self) -> Option<Done> {
+        self.mirrors.try_next()
+    }
+
+    /// A mirror answered, or did not: says so when that is new.
+    pub(super) fn answered(&mut self, mirror: usize, result: &Result<MirrorNews, MirrorFault>) {
+        match result {
+            Err(MirrorFault::Down(reason)) if self.down.insert(mirror) => {
+                tracing::warn!(reason, "a mirror does not answer; it is tried again");
             }
-            None => self.inputs.push_back(Input::RunDone { request, result: Err(RunFailure::NoStream) }),
+            Err(MirrorFault::Invalid(reason)) => tracing::warn!(reason, "a mirror says what cannot be"),
+            Ok(_) if self.down.remove(&mirror) => {
+                let url = self.urls.get(mirror).map(ToString::to_string);
+                tracing::info!(url, "a mirror answers again");
+            }
+            _ => {}
         }
     }
 
-    /// Takes what the mirrors brought.
-    pub(super) fn mirrors_done(&mut self) {
-        while let Some(done) = self.mirrors.try_next() {
-            match done {
-                Done::Asked { mirror, ask, result } => {
-                    match &result {
-                        Err(MirrorFault::Down(reason)) if self.outages.0.insert(mirror) => {
-                            tracing::warn!(reason, "a mirror does not answer; it is tried again");
-                        }
-                        Err(MirrorFault::Invalid(reason)) => tracing::warn!(reason, "a mirror says what cannot be"),
-                        Ok(_) if self.outages.0.remove(&mirror) => {
-                            let url = self.config.mirrors.get(mirror).map(ToString::to_string);
-                            tracing::info!(url, "a mirror answers again");
-                        }
-                        _ => {}
-                    }
-                    self.inputs.push_back(Input::MirrorAnswered { mirror, ask, result });
-                }
-                Done::Manifest { token, result } => {
-                    let result = match result {
-                        Ok(game) => Ok(answer(&game)),
-                        Err(fault) => Err(manifest_failure(fault)),
-                    };
-                    self.inputs.push_back(Input::Answered { request: RequestId(token), result });
-                }
-                Done::Landed { token, download, batch, buf } => {
-                    self.streams.counters.landed(batch);
-                    self.inputs.push_back(Input::BatchLanded { request: RequestId(token), range: batch.range });
-                    let write = WriteBatch { token, download, batch, buf, hashes: None };
-                    self.tasks.push_back(Task::Write(write));
-                }
-                Done::RunDone { token, result } => {
-                    let result = result.map_err(run_failure);
-                    self.inputs.push_back(Input::RunDone { request: RequestId(token), result });
-                }
-            }
-        }
+    /// Runs that are not over.
+    pub(super) fn runs(&self) -> usize {
+        self.mirrors.runs()
+    }
+
+    /// The queues of their threads: name, waiting, limit.
+    pub(super) fn queues(&self) -> [(&'static str, usize, usize); 2] {
+        self.mirrors.queues()
     }
 }
 
 /// As a peer would have answered.
-fn answer(game: &MirrorGame) -> (Answer, Vec<ChunkHash>) {
+pub(super) fn answer(game: &MirrorGame) -> (Answer, Vec<ChunkHash>) {
     let manifest = &game.manifest;
     let answer = ManifestAnswer {
         game_id: game.summary.id.clone(),
@@ -104,7 +105,8 @@ fn refused(code: WireErrorCode, message: impl Into<String>) -> RunFailure {
     RunFailure::Refused(WireError { code, message: message.into() })
 }
 
-fn manifest_failure(fault: ManifestFault) -> RunFailure {
+/// Why there is no manifest, as if a peer had said so.
+pub(super) fn manifest_failure(fault: ManifestFault) -> RunFailure {
     match fault {
         ManifestFault::Missing => refused(WireErrorCode::NotServed, "the mirror does not have it any more"),
         ManifestFault::Changed => refused(WireErrorCode::Changed, "the mirror has it in another state"),
@@ -113,7 +115,8 @@ fn manifest_failure(fault: ManifestFault) -> RunFailure {
     }
 }
 
-fn run_failure(fault: FetchFault) -> RunFailure {
+/// Why a run ended early, as if a peer had said so.
+pub(super) fn run_failure(fault: FetchFault) -> RunFailure {
     match fault {
         FetchFault::Useless(reason) => RunFailure::Malformed(reason),
         FetchFault::Missing(reason) => refused(WireErrorCode::NotServed, reason),

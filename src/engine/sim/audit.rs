@@ -198,7 +198,7 @@ impl Audit {
                         self.check_standing(n, *conn, game_id, output);
                     }
                 }
-                Output::Fetch { conn, download, range, .. } => {
+                Output::Fetch { conn, download: Planned { id: download, .. }, range, .. } => {
                     let plan = node.plans.get(download).expect("fetched for a download that is open");
                     self.check_standing(n, *conn, &plan.game, output);
                     let writing = node.writing.iter().filter(|(of, ..)| of == download);

@@ -1,112 +1,95 @@
-//! How long a stream is waited for, and what follows when that is over.
+//! When to look at streams that are waited for.
 
-use super::*;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
 
-impl Streams {
-    /// When [`Streams::expire`] has something to do.
-    pub(in crate::reactor) fn next_deadline(&mut self) -> Option<Instant> {
-        // Streams that ended in time leave their entries behind: they must not cost a wake-up.
-        while let Some(&Reverse((_, conn, number))) = self.deadlines.peek()
-            && self.stream(conn, number).is_none_or(|stream| stream.deadline.is_none())
-        {
-            self.deadlines.pop();
-        }
-        let first = self.deadlines.peek().map(|Reverse((at, ..))| *at);
-        let upload = self.upload.ready_at().filter(|_| self.throttled);
-        [first, self.sweep_at, self.evict_at, upload].into_iter().flatten().min()
-    }
+use crate::quic::ConnHandle as Conn;
 
-    /// Limits how fast games go out, in bytes per second over all connections; `None`: not at all.
-    pub(in crate::reactor) fn limit_upload(&mut self, rate: Option<u64>) {
-        self.upload = Pace::new(rate);
-    }
+/// Deadlines that may be kept without a look at whether their streams are over.
+const MIN_DEADLINES: usize = 1024;
 
-    /// Goes on with the runs that were held back, as far as the limits allow by now.
-    fn go_on(&mut self, cx: &mut Shell<'_>) {
-        if self.throttled && self.upload.ready_at().is_none_or(|at| at <= cx.now) {
-            self.throttled = false;
-            // Another connection first every time, or it would get everything.
-            let mut senders: Vec<Conn> = self.senders.iter().copied().collect();
-            let start = senders.partition_point(|&conn| Some(conn) <= self.resumed_first);
-            let count = senders.len();
-            senders.rotate_left(start % count.max(1));
-            self.resumed_first = senders.first().copied();
-            for conn in senders {
-                self.writable(cx, conn);
-            }
-        }
-    }
+/// Deadlines in order. What counts is the one that a stream holds: entries are put off, or dropped, when they are looked at.
+#[derive(Default)]
+pub(super) struct Deadlines {
+    entries: BinaryHeap<Reverse<(Instant, Conn, u64)>>,
+    /// Entries from which on those of streams that are over are looked for.
+    limit: usize,
+}
 
-    /// The PC slept: what was waited for is given its whole time again.
-    pub(in crate::reactor) fn woke(&mut self, cx: &Shell<'_>) {
-        let timers = &cx.config.timers;
-        for stream in self.conns.values_mut().flat_map(|connection| connection.streams.values_mut()) {
-            let patience = match stream.kind {
-                Kind::Fetching { .. } | Kind::Inbound { state: Inbound::Sending(_), .. } => timers.run_stall,
-                _ => timers.request_timeout,
-            };
-            // Their entries are looked at when they are due, and put off.
-            stream.deadline = stream.deadline.map(|deadline| deadline.max(cx.now + patience));
-        }
-    }
-
-    /// Ends what has run out of time.
-    pub(in crate::reactor) fn expire(&mut self, cx: &mut Shell<'_>) {
-        self.go_on(cx);
-        if self.sweep_at.is_some_and(|at| at <= cx.now) {
-            self.sweep_at = self.open_games.forget_unused().then(|| cx.now + OPEN_GAMES_SWEEP);
-        }
-        while let Some(&Reverse((at, conn, number))) = self.deadlines.peek() {
-            if at > cx.now {
-                break;
-            }
-            self.deadlines.pop();
-            let Some(deadline) = self.stream(conn, number).and_then(|stream| stream.deadline) else { continue };
-            if deadline > cx.now {
-                self.deadlines.push(Reverse((deadline, conn, number)));
-                continue;
-            }
-            self.expired(cx, conn, number);
-        }
-    }
-
-    pub(super) fn expired(&mut self, cx: &mut Shell<'_>, conn: Conn, number: u64) {
-        match self.kind(conn, number) {
-            Some(Kind::Asking(_)) => {
-                cx.endpoint.stop_sending(conn, number, StreamCode::Cancelled.number());
-                self.end_ask(cx, conn, number, Err(RunFailure::Timeout));
-            }
-            Some(Kind::Fetching { .. }) => self.end_fetch(cx, conn, number, Err(RunFailure::Timeout)),
-            Some(Kind::Telling(_)) => {
-                cx.endpoint.reset(conn, number, StreamCode::Busy.number());
-                self.forget(conn, number);
-            }
-            Some(Kind::Hearing(_) | Kind::Inbound { state: Inbound::Reading(_), .. }) => {
-                self.protocol_fault(cx, conn, CloseCode::Timeout, "a frame was not finished in time");
-            }
-            Some(Kind::Inbound { state: Inbound::Answering(_), .. }) => {
-                cx.endpoint.reset(conn, number, StreamCode::Busy.number());
-                self.forget(conn, number);
-            }
-            Some(Kind::Inbound { state: Inbound::Sending(_), .. }) => {
-                self.stop_send(cx, conn, number, StreamCode::Busy, false);
-            }
-            _ => {}
-        }
-    }
-
-    /// Has a stream looked at when its patience may have ended.
-    pub(super) fn arm(&mut self, deadline: Instant, conn: Conn, number: u64) {
+impl Deadlines {
+    /// Has a stream looked at when its patience may have ended. `held`: the deadline that a stream has by now.
+    pub(super) fn arm(&mut self, at: Instant, conn: Conn, number: u64, held: impl Fn(Conn, u64) -> Option<Instant>) {
         // Entries of streams that ended in time are left behind: short streams must not pile them up.
-        if self.deadlines.len() >= self.deadlines_limit.max(MIN_DEADLINES) {
-            let conns = &self.conns;
-            let waits = |conn: &Conn, number: &u64| {
-                let stream = conns.get(conn).and_then(|connection| connection.streams.get(number));
-                stream.is_some_and(|stream| stream.deadline.is_some())
-            };
-            self.deadlines.retain(|Reverse((_, conn, number))| waits(conn, number));
-            self.deadlines_limit = self.deadlines.len() * 2;
+        if self.entries.len() >= self.limit.max(MIN_DEADLINES) {
+            self.entries.retain(|Reverse((_, conn, number))| held(*conn, *number).is_some());
+            self.limit = self.entries.len() * 2;
         }
-        self.deadlines.push(Reverse((deadline, conn, number)));
+        self.entries.push(Reverse((at, conn, number)));
+    }
+
+    /// The earliest entry of a stream that is still waited for.
+    pub(super) fn next(&mut self, held: impl Fn(Conn, u64) -> Option<Instant>) -> Option<Instant> {
+        // Streams that ended in time leave their entries behind: they must not cost a wake-up.
+        while let Some(&Reverse((at, conn, number))) = self.entries.peek() {
+            if held(conn, number).is_some() {
+                return Some(at);
+            }
+            self.entries.pop();
+        }
+        None
+    }
+
+    /// A stream whose patience has ended.
+    pub(super) fn pop_due(&mut self, now: Instant, held: impl Fn(Conn, u64) -> Option<Instant>) -> Option<(Conn, u64)> {
+        while let Some(&Reverse((at, conn, number))) = self.entries.peek() {
+            if at > now {
+                return None;
+            }
+            self.entries.pop();
+            match held(conn, number) {
+                None => {}
+                Some(later) if later > now => self.entries.push(Reverse((later, conn, number))),
+                Some(_) => return Some((conn, number)),
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reactor::now_outside_the_engine;
+
+    #[test]
+    fn a_stream_is_looked_at_when_its_own_deadline_has_come_and_not_when_it_is_over() {
+        let start = now_outside_the_engine();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut deadlines = Deadlines::default();
+        for number in 0..3 {
+            deadlines.arm(at(10), Conn(7), number, |_, _| None);
+        }
+        // The first is over, the second was put off.
+        let held = |_, number| [None, Some(at(30)), Some(at(10))][number as usize];
+        assert_eq!(deadlines.next(held), Some(at(10)));
+        assert_eq!(deadlines.pop_due(at(9), held), None);
+        assert_eq!(deadlines.pop_due(at(20), held), Some((Conn(7), 2)));
+        assert_eq!(deadlines.pop_due(at(20), held), None);
+        assert_eq!(deadlines.next(held), Some(at(30)));
+        assert_eq!(deadlines.pop_due(at(30), held), Some((Conn(7), 1)));
+        assert_eq!(deadlines.next(held), None);
+    }
+
+    #[test]
+    fn short_streams_do_not_pile_up() {
+        let start = now_outside_the_engine();
+        let mut deadlines = Deadlines::default();
+        for number in 0..100_000 {
+            deadlines.arm(start, Conn(1), number, |_, of| (of % 1000 == 0).then_some(start));
+        }
+        assert!(deadlines.entries.len() <= 2 * MIN_DEADLINES, "{}", deadlines.entries.len());
     }
 }

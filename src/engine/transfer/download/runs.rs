@@ -1,6 +1,7 @@
 //! Which source is asked for which run, and how long it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::nearness;
@@ -9,7 +10,7 @@ use super::super::sources::Usable;
 use super::super::swarm::Choice;
 use super::{Download, Phase};
 use crate::engine::core::Cx;
-use crate::engine::io::Output;
+use crate::engine::io::{Output, Planned};
 use crate::engine::world::TransferCx;
 use crate::types::CHUNK_SIZE;
 
@@ -88,7 +89,8 @@ impl Download {
             if let Some(range) = range {
                 self.roster.asked(source.peer_id, load.runs == 0, cx.now);
                 let content_hash = pin.content_hash();
-                cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
+                let download = Planned { id: self.id, plan: Arc::clone(planner.plan()) };
+                cx.emit(Output::Fetch { request, conn: source.conn, download, content_hash, range });
                 return Some(planner.plan().manifest.range_bytes(range));
             }
         }
@@ -153,7 +155,8 @@ impl Download {
                 if let Some(range) = planner.duplicate(request, source.peer_id, run.request, portion) {
                     self.roster.asked(source.peer_id, true, cx.now);
                     let content_hash = pin.content_hash();
-                    cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
+                    let download = Planned { id: self.id, plan: Arc::clone(planner.plan()) };
+                    cx.emit(Output::Fetch { request, conn: source.conn, download, content_hash, range });
                     return Some(planner.plan().manifest.range_bytes(range));
                 }
             }

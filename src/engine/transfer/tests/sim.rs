@@ -14,7 +14,7 @@ use crate::engine::core::Cx;
 use crate::engine::effect::Effect;
 use crate::engine::library::Library;
 use crate::engine::world::{Source, TransferCx, Way, World};
-use crate::engine::{CommandId, ConnId, InboundId, Output, RequestId, RunFailure};
+use crate::engine::{CommandId, ConnId, InboundId, Output, Planned, RequestId, RunFailure};
 use crate::proto::{Answer, GetManifest, ManifestAnswer, Notification, Request, WireError, WireErrorCode};
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
@@ -540,7 +540,7 @@ impl Sim {
                     peer.manifest_override.clone().unwrap_or_else(|| manifest_of(peer, &game_id, manifest_hash));
                 self.at(self.now + LATENCY, Happening::Answer(request, answer));
             }
-            Output::Fetch { request, conn, download, content_hash, range } => {
+            Output::Fetch { request, conn, download: Planned { id: download, .. }, content_hash, range } => {
                 let owner = self.owner(conn).expect("fetched over a closed connection");
                 let landing = self.landings.get_mut(&download).expect("it was prepared");
                 let batches: VecDeque<_> = landing.plan.manifest.batches(range).map(|batch| batch.range).collect();

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::proto::{FrameError, FrameHeader};
-use crate::quic::{ConnHandle as Conn, Endpoint, SendError};
+use crate::quic::SendError;
+
+use super::io::Wire;
 
 /// Collects one frame: prefix, then body. The body grows as bytes arrive, never by the announced length alone.
 #[derive(Debug)]
@@ -120,6 +122,13 @@ pub(super) enum Pumped {
     Gone,
 }
 
+impl Pumped {
+    /// Whether something is left that may go later.
+    pub(super) fn is_held_up(self) -> bool {
+        matches!(self, Self::Blocked | Self::Throttled)
+    }
+}
+
 impl Outgoing {
     /// One message and FIN.
     pub(super) fn message(frame: Vec<u8>) -> Self {
@@ -166,13 +175,7 @@ impl Outgoing {
 
     /// Hands as much as possible to the transport, but at most `allowance` bytes of a game; returns how far it came and
     /// what was taken.
-    pub(super) fn pump(
-        &mut self,
-        endpoint: &mut Endpoint,
-        conn: Conn,
-        stream: u64,
-        allowance: usize,
-    ) -> (Pumped, Taken) {
+    pub(super) fn pump(&mut self, wire: &mut impl Wire, allowance: usize) -> (Pumped, Taken) {
         let mut taken = Taken::default();
         while let Some(Part { mut bytes, of_game }) = self.parts.pop_front() {
             let allowed = allowance.saturating_sub(taken.of_game as usize);
@@ -185,7 +188,7 @@ impl Outgoing {
             }
             let len = bytes.len();
             let last = self.fin && self.parts.is_empty();
-            match endpoint.send_bytes(conn, stream, bytes, last) {
+            match wire.send(bytes, last) {
                 Ok(None) => {
                     taken.add(len, of_game);
                     self.finished = last;
@@ -204,8 +207,8 @@ impl Outgoing {
         if !self.fin {
             return (Pumped::Empty, taken);
         }
-        match endpoint.send(conn, stream, &[], true) {
-            Ok(_) => {
+        match wire.finish() {
+            Ok(()) => {
                 self.finished = true;
                 (Pumped::Finished, taken)
             }

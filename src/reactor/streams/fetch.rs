@@ -1,6 +1,8 @@
 //! A run of chunks on its way in: header, then batches into landing buffers, each handed to a worker when full.
 //!
 //! ```text
+//! request ► ◄ run header, chunks, FIN    ► Input::BatchLanded …, RunDone
+//!
 //! Header ──ChunkRun──► Body: batch 0, batch 1, … ──► Tail (waits for FIN) ──► over
 //!                       │ chunk bytes [32-byte hash] chunk bytes [32-byte hash] …
 //! ```
@@ -8,17 +10,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::engine::{RequestId, RunFailure};
-use crate::proto::{Answer, ChunkRun, MAX_CONTROL_FRAME, decode};
-use crate::types::{Batch, ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan};
-use crate::workers::{BufferPool, PooledBuf};
+use crate::engine::{Input, Planned, RequestId, RunFailure};
+use crate::proto::{Answer, ChunkRun, GetChunks, MAX_CONTROL_FRAME, Request, StreamCode, decode};
+use crate::quic::Recv;
+use crate::types::{Batch, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan};
+use crate::workers::{BufferPool, PooledBuf, Task, WriteBatch};
 
-use super::frames::FrameReader;
+use super::frames::{FrameReader, Outgoing};
+use super::io::{Io, Step, Wire, end_of_answer};
+use super::request::fault_of;
 
 /// One run that was asked for.
-pub(super) struct Fetching {
-    pub(super) request: RequestId,
-    pub(super) download: DownloadId,
+pub(super) struct Fetch {
+    request: RequestId,
+    outgoing: Outgoing,
+    download: DownloadId,
     plan: Arc<DownloadPlan>,
     range: ChunkRange,
     /// The request named no content: each chunk must be followed by its hash.
@@ -59,35 +65,128 @@ struct HashCursor {
 }
 
 /// A batch that has landed.
-pub(super) struct Landed {
-    pub(super) batch: Batch,
-    pub(super) buf: PooledBuf,
+struct Landed {
+    batch: Batch,
+    buf: PooledBuf,
     /// The hashes that came along; `None` when the plan knows them.
-    pub(super) hashes: Option<Vec<ChunkHash>>,
+    hashes: Option<Vec<ChunkHash>>,
 }
 
 /// Where the next bytes of the stream go.
-pub(super) enum Space<'a> {
+enum Space<'a> {
     /// Straight into a landing buffer.
     Landing(&'a mut [u8]),
-    /// Through the scratch buffer to [`Fetching::feed`], at most so many bytes.
+    /// Through the scratch buffer to [`Fetch::feed`], at most so many bytes.
     Scratch(usize),
 }
 
-impl Fetching {
+impl Fetch {
+    /// `content_known`: the request named it.
     pub(super) fn new(
         request: RequestId,
-        download: DownloadId,
-        plan: Arc<DownloadPlan>,
+        outgoing: Outgoing,
+        download: Planned,
         range: ChunkRange,
         content_known: bool,
     ) -> Self {
+        let Planned { id: download, plan } = download;
         let reader = Reader::Header(FrameReader::new(MAX_CONTROL_FRAME));
-        Self { request, download, plan, range, hashed: !content_known, reader }
+        Self { request, outgoing, download, plan, range, hashed: !content_known, reader }
+    }
+
+    /// What is asked of the peer.
+    pub(super) fn body(plan: &DownloadPlan, range: ChunkRange, content_hash: Option<ContentHash>) -> Request {
+        Request::GetChunks(GetChunks {
+            game_id: plan.game.clone(),
+            manifest_hash: plan.manifest_hash,
+            content_hash,
+            first: range.first,
+            count: range.count,
+        })
+    }
+
+    /// Reads all there is.
+    pub(super) fn readable(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        loop {
+            let (landed, len, fin) = match self.space(io.landing) {
+                Err(failure) => return self.end(io, Err(failure)),
+                Ok(Space::Landing(space)) => match io.wire.recv(space) {
+                    Recv::Data { len, fin } => (Ok(self.landed(len)), len, fin),
+                    other => return self.read_ended(io, other),
+                },
+                Ok(Space::Scratch(most)) => {
+                    let most = most.min(io.scratch.len());
+                    let space = &mut io.scratch[..most];
+                    match io.wire.recv(space) {
+                        Recv::Data { len: 0, fin } => (Ok(None), 0, fin),
+                        Recv::Data { len, fin } => (self.feed(&space[..len]), len, fin),
+                        other => return self.read_ended(io, other),
+                    }
+                }
+            };
+            if len > 0 {
+                io.wait_for(io.config.timers.run_stall);
+            }
+            match landed {
+                Err(failure) => return self.fail(io, failure),
+                Ok(Some(landed)) => self.hand_on(io, landed),
+                Ok(None) => {}
+            }
+            if fin {
+                return match self.complete() {
+                    Ok(()) => self.end(io, Ok(())),
+                    Err(failure) => self.fail(io, failure),
+                };
+            }
+        }
+    }
+
+    pub(super) fn writable(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        // What becomes of it the run says, or the end of the connection.
+        if io.pump(&mut self.outgoing).0.is_held_up() { Step::Again } else { Step::Wait }
+    }
+
+    pub(super) fn expired(&mut self, io: &mut Io<'_, impl Wire>) -> Step {
+        self.end(io, Err(RunFailure::Timeout))
+    }
+
+    pub(super) fn lost(&self, inputs: &mut VecDeque<Input>) {
+        inputs.push_back(Input::RunDone { request: self.request, result: Err(RunFailure::ConnectionLost) });
+    }
+
+    fn read_ended(&mut self, io: &mut Io<'_, impl Wire>, recv: Recv) -> Step {
+        end_of_answer(recv).map_or(Step::Wait, |failure| self.end(io, Err(failure)))
+    }
+
+    /// A batch has landed: the engine hears so, and a worker gets it.
+    fn hand_on(&self, io: &mut Io<'_, impl Wire>, landed: Landed) {
+        let Landed { batch, buf, hashes } = landed;
+        io.counters.landed(batch);
+        io.inputs.push_back(Input::BatchLanded { request: self.request, range: batch.range });
+        let token = self.request.0;
+        io.tasks.push_back(Task::Write(WriteBatch { token, download: self.download, batch, buf, hashes }));
+    }
+
+    fn fail(&mut self, io: &mut Io<'_, impl Wire>, failure: RunFailure) -> Step {
+        let result = Err(failure);
+        let fault = fault_of(&result);
+        let over = self.end(io, result);
+        fault.map_or(over, Step::Fault)
+    }
+
+    fn end(&mut self, io: &mut Io<'_, impl Wire>, result: Result<(), RunFailure>) -> Step {
+        if result.is_err() {
+            io.wire.stop_sending(StreamCode::Cancelled);
+        }
+        if !self.outgoing.is_finished() {
+            io.wire.reset(StreamCode::Cancelled);
+        }
+        io.inputs.push_back(Input::RunDone { request: self.request, result });
+        Step::Over
     }
 
     /// Where to read to next. `Err`: no landing buffer, which the engine's reservation rules out.
-    pub(super) fn space(&mut self, pool: &BufferPool) -> Result<Space<'_>, RunFailure> {
+    fn space(&mut self, pool: &BufferPool) -> Result<Space<'_>, RunFailure> {
         let plan = &self.plan;
         let body = match &mut self.reader {
             Reader::Header(frame) => return Ok(Space::Scratch(frame.wanted().max(1))),
@@ -120,7 +219,7 @@ impl Fetching {
     }
 
     /// `len` bytes were read into the landing space; returns the batch if they completed it.
-    pub(super) fn landed(&mut self, len: usize) -> Option<Landed> {
+    fn landed(&mut self, len: usize) -> Option<Landed> {
         let Reader::Body(body) = &mut self.reader else { return None };
         let filling = body.current.as_mut()?;
         filling.filled += len;
@@ -135,7 +234,7 @@ impl Fetching {
 
     /// Takes bytes that were read through the scratch buffer, at most as many as [`Space::Scratch`] said; returns the
     /// batch if they completed it.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<Landed>, RunFailure> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Option<Landed>, RunFailure> {
         match &mut self.reader {
             Reader::Header(frame) => {
                 frame.feed(bytes).map_err(|error| RunFailure::Malformed(error.to_string()))?;
@@ -171,7 +270,7 @@ impl Fetching {
     }
 
     /// The stream ended. `Ok`: the run is complete.
-    pub(super) fn end(&self) -> Result<(), RunFailure> {
+    fn complete(&self) -> Result<(), RunFailure> {
         match &self.reader {
             Reader::Tail => Ok(()),
             _ => Err(RunFailure::Malformed("the stream ended in the middle of a run".into())),
@@ -218,7 +317,7 @@ fn chunk_len(plan: &DownloadPlan, index: u32) -> usize {
 }
 
 /// The `type` of an answer, for messages.
-pub(super) fn answer_name(answer: &Answer) -> &'static str {
+fn answer_name(answer: &Answer) -> &'static str {
     match answer {
         Answer::Proved { .. } => "Proved",
         Answer::HelloAck(_) => "HelloAck",
@@ -272,7 +371,8 @@ mod tests {
         pieces: &[usize],
     ) -> Result<Vec<Got>, RunFailure> {
         let pool = BufferPool::new(1, CHUNK_SIZE as usize);
-        let mut fetching = Fetching::new(RequestId(1), DownloadId(1), Arc::clone(plan), range, !hashed);
+        let download = Planned { id: DownloadId(1), plan: Arc::clone(plan) };
+        let mut fetch = Fetch::new(RequestId(1), Outgoing::default(), download, range, !hashed);
         let mut got = Vec::new();
         let mut pieces = pieces.iter().copied().cycle();
         while !bytes.is_empty() {
@@ -280,15 +380,15 @@ mod tests {
             (piece, bytes) = bytes.split_at(pieces.next().unwrap_or(usize::MAX).min(bytes.len()));
             while !piece.is_empty() {
                 let taken;
-                let landed = match fetching.space(&pool)? {
+                let landed = match fetch.space(&pool)? {
                     Space::Landing(space) => {
                         taken = space.len().min(piece.len());
                         space[..taken].copy_from_slice(&piece[..taken]);
-                        fetching.landed(taken)
+                        fetch.landed(taken)
                     }
                     Space::Scratch(most) => {
                         taken = most.min(piece.len());
-                        fetching.feed(&piece[..taken])?
+                        fetch.feed(&piece[..taken])?
                     }
                 };
                 assert!(taken > 0, "there is room for what comes");
@@ -296,7 +396,7 @@ mod tests {
                 got.extend(landed.map(|l| (l.batch, l.buf[..l.batch.bytes as usize].to_vec(), l.hashes)));
             }
         }
-        fetching.end()?;
+        fetch.complete()?;
         Ok(got)
     }
 
