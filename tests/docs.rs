@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use source_support::{read, root, variants_in};
 
-/// The variants of an enum of `src/api.rs`.
-fn variants(name: &str) -> Vec<String> {
-    variants_in("src/api.rs", name)
-}
-
 #[test]
 fn every_command_event_and_code_is_explained() {
     let page = read("docs/CONTROL.md");
-    for (name, least) in [("PeerCommand", 11), ("PeerEvent", 14), ("ErrorCode", 20), ("Operation", 2)] {
-        let variants = variants(name);
+    for (file, name, least) in [
+        ("commands", "PeerCommand", 11),
+        ("events", "PeerEvent", 14),
+        ("errors", "ErrorCode", 20),
+        ("records", "Operation", 2),
+    ] {
+        let variants = variants_in(&format!("src/api/{file}.rs"), name);
         assert!(variants.len() >= least, "{name} was read: {variants:?}");
         for word in variants {
             assert!(page.contains(&format!("`{word}`")), "docs/CONTROL.md does not explain `{word}` of {name}");
@@ -29,9 +29,9 @@ fn every_command_event_and_code_is_explained() {
     }
 }
 
-/// The fields of a struct of `src/api.rs`, with `?` behind those that may be missing.
+/// The fields of a struct of `src/api/records.rs`, with `?` behind those that may be missing.
 fn fields(name: &str) -> Vec<String> {
-    let source = read("src/api.rs");
+    let source = read("src/api/records.rs");
     let (_, body) = source.split_once(&format!("pub struct {name} {{\n")).unwrap_or_else(|| panic!("struct {name}"));
     let (body, _) = body.split_once("\n}\n").unwrap();
     let mut mark = "";

@@ -161,7 +161,7 @@ fn every_event_with_all_and_with_few_fields_is_as_documented() {
         fields.extend(keys(&value).into_iter().map(|field| format!("{name}/{field}")));
         said.insert(name);
     }
-    assert_eq!(said, variants("src/api.rs", "PeerEvent"));
+    assert_eq!(said, variants("src/api/events.rs", "PeerEvent"));
     let mapping = document.schema("PeerEvent")["discriminator"]["mapping"].as_object().unwrap();
     for (name, target) in mapping {
         let schema = document.at(target.as_str().unwrap().strip_prefix('#').unwrap());
@@ -447,7 +447,7 @@ fn every_command_is_as_documented_and_the_daemon_knows_no_field_beyond() {
         more["instal"] = json!(true);
         agree(&document, &more, false);
     }
-    assert_eq!(named, variants("src/api.rs", "PeerCommand"));
+    assert_eq!(named, variants("src/api/commands.rs", "PeerCommand"));
 }
 
 /// The document and the parser of the daemon say the same of a command.
