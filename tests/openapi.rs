@@ -106,7 +106,9 @@ fn codes_in_the_source() -> (BTreeMap<String, BTreeSet<String>>, BTreeSet<String
     let mut from = 0;
     for found in status.captures_iter(arms) {
         let end = found.get(0).unwrap().end();
-        let codes = word.captures_iter(&arms[from..end]).map(|code| kebab(&code[1]));
+        // What stands for the codes of later versions is never said.
+        let said = word.captures_iter(&arms[from..end]).filter(|code| &code[1] != "Later");
+        let codes = said.map(|code| kebab(&code[1]));
         by_status.entry(found[1].to_owned()).or_default().extend(codes);
         from = end;
     }

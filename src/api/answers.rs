@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{CommandError, Explanation, GameRow, Metrics, PeerRow, Status};
 use crate::types::{
@@ -61,11 +61,11 @@ pub enum CommandData {
 }
 
 /// `{}`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Done {}
 
 /// Limits to the rate of game data, in bytes per second; `null`: none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct LimitState {
     /// To the peers.
     pub max_upload: Option<u64>,
@@ -74,28 +74,28 @@ pub struct LimitState {
 }
 
 /// `{"findings":[…]}`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// What is wrong; empty: nothing was found.
     pub findings: Vec<Finding>,
 }
 
 /// `{"peers":[…]}`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PeerList {
     /// Ascending by id.
     pub peers: Vec<PeerRow>,
 }
 
 /// `{"games":[…]}`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GameList {
     /// Ascending by id.
     pub games: Vec<GameRow>,
 }
 
 /// An operation was accepted.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Accepted {
     /// Which game.
     pub game: GameId,
@@ -104,7 +104,7 @@ pub struct Accepted {
 }
 
 /// A connection stands.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Connected {
     /// Who answered.
     pub peer_id: PeerId,
@@ -112,15 +112,22 @@ pub struct Connected {
     pub addr: SocketAddr,
 }
 
+/// To `POST /api/v1/page`: where the web page is, for one browser.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PageAddress {
+    /// Works once.
+    pub url: String,
+}
+
 /// `{"peers":n}`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PeerCount {
     /// Connected peers whose library is in step.
     pub peers: usize,
 }
 
 /// The files of a game at its sources.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GameFiles {
     /// Which.
     pub game: GameId,
@@ -133,7 +140,7 @@ pub struct GameFiles {
     /// The files in canonical order.
     pub files: Vec<GameFile>,
     /// The folders that hold nothing, in canonical order; left out when there are none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<RelPath>,
     /// What of the game's folder here is no part of the game as it is here; left out when there is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +150,7 @@ pub struct GameFiles {
 }
 
 /// One file.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GameFile {
     /// Where, beneath the game's root.
     pub path: RelPath,

@@ -60,6 +60,9 @@ pub enum ErrorCode {
     NoDesktop,
     /// The operating system refused; the message says what.
     Io,
+    /// One of a later version, as a client reads it.
+    #[serde(other)]
+    Later,
 }
 
 /// A failed command.

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ErrorCode, OperationRow, is_zero};
+use super::{ErrorCode, GameRow, OperationRow, PeerRow, Status, is_zero};
 use crate::types::{ChunkIndex, Epoch, GameId, KeptAside, MirrorUrl, PeerId, Revision};
 
 /// What a user interface hears. `event` is the tag in JSON.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum PeerEvent {
     /// The daemon listens and its library is loaded.
@@ -192,7 +192,7 @@ pub enum PeerEvent {
         /// Who gave what.
         sources: Vec<SourceBytes>,
         /// Files that the user had changed, or put there, and that had to make way.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept_aside: Vec<KeptAside>,
     },
     /// It ended otherwise; nothing unverified lies under a sentinel.
@@ -204,7 +204,7 @@ pub enum PeerEvent {
         /// In words.
         message: String,
         /// As of `download-finished`. After a cancelled download they have their names again.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept_aside: Vec<KeptAside>,
     },
     /// An installation, or an update of one, begins.
@@ -226,10 +226,10 @@ pub enum PeerEvent {
         /// Which.
         game: GameId,
         /// Files of the user's in the old installation that are in the new one, too.
-        #[serde(skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_zero")]
         carried_over: usize,
         /// Those that had to make way for files of the new one, with paths from the game's folder.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept_aside: Vec<KeptAside>,
         /// The directory in the game's folder that holds those which could not be carried over.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -320,7 +320,7 @@ pub enum PeerEvent {
         /// Chunks that do not match, or are missing.
         bad_chunks: usize,
         /// Empty folders of the game that are not there; left out when there are none.
-        #[serde(skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_zero")]
         missing_dirs: usize,
         /// Chunks in all.
         chunks: u32,
@@ -365,10 +365,32 @@ impl PeerEvent {
 }
 
 /// Bytes that one source contributed.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SourceBytes {
     /// Who.
     pub peer_id: PeerId,
     /// Verified bytes from it.
     pub bytes: u64,
+}
+
+/// All a user interface needs to begin with, or to begin anew.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename = "snapshot")]
+pub struct Snapshot {
+    /// The daemon.
+    pub status: Box<Status>,
+    /// As of `list-peers`.
+    pub peers: Vec<PeerRow>,
+    /// As of `list-games`.
+    pub games: Vec<GameRow>,
+}
+
+/// What the event stream of the HTTP door says.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum StreamEvent {
+    /// Comes first, and again where events were lost.
+    Snapshot(Snapshot),
+    /// Something happened.
+    Event(PeerEvent),
 }

@@ -1,21 +1,22 @@
 //! The daemon, its peers and its games as records.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LimitState, is_zero};
+use super::{LimitState, is_zero, known};
 use crate::types::{
     ChunkIndex, ContentHash, Epoch, GameId, InstalledBy, InterfaceKind, LeftOut, LibraryDigest, MirrorUrl, Packing,
     PeerId, Revision,
 };
 
 /// The daemon in one record.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the program.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// This peer.
     pub peer_id: PeerId,
     /// Where it listens.
@@ -42,7 +43,7 @@ pub struct Status {
     /// Sources that downloads gave up for good, the last 64, oldest first; also of downloads that have ended.
     pub sources_banned: Vec<BannedSource>,
     /// Connected peers whose libraries are left out, because those of all peers together take too much memory.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub libraries_too_large: Vec<LibraryTooLarge>,
     /// Running and queued operations.
     pub operations: Vec<OperationRow>,
@@ -63,7 +64,7 @@ pub struct Status {
 }
 
 /// A peer whose library is left out because it takes too much memory.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LibraryTooLarge {
     /// Who.
     pub peer_id: PeerId,
@@ -78,7 +79,7 @@ pub struct LibraryTooLarge {
 }
 
 /// A web server that hands out games.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct MirrorRow {
     /// Under which it is a source.
     pub peer_id: PeerId,
@@ -91,7 +92,7 @@ pub struct MirrorRow {
 }
 
 /// How changes in the game directory are noticed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchState {
     /// By file events.
@@ -102,7 +103,7 @@ pub enum WatchState {
 }
 
 /// A source that a download does not ask any more.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct BannedSource {
     /// Of which game.
     pub game: GameId,
@@ -118,7 +119,7 @@ pub struct BannedSource {
 }
 
 /// A peer that speaks another version.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct IncompatiblePeer {
     /// Who.
     pub peer_id: PeerId,
@@ -127,7 +128,7 @@ pub struct IncompatiblePeer {
 }
 
 /// One row of `list-peers`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PeerRow {
     /// Who.
     pub peer_id: PeerId,
@@ -149,12 +150,12 @@ pub struct PeerRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
     /// What that connection runs over at this end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub interface: Option<InterfaceKind>,
 }
 
 /// One row of `list-games`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct GameRow {
     /// Which.
     pub id: GameId,
@@ -169,13 +170,13 @@ pub struct GameRow {
     /// Installed here.
     pub installed: bool,
     /// By whom.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub installed_by: Option<InstalledBy>,
     /// How it would be installed; missing while it is not here.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub installs_by: Option<Packing>,
     /// What runs on it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub operation: Option<Operation>,
     /// How far a running operation is, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,10 +185,10 @@ pub struct GameRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only_reason: Option<String>,
     /// Its files here are still being copied.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub arriving: bool,
     /// A download brought the files here: `remove` may take them.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub brought: bool,
     /// A newer version than the complete one here, that somebody hands out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,13 +203,13 @@ pub struct GameRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub players: Option<String>,
     /// Connected peers that can hand it out in the version that is complete here, but with another content.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub other_content_peers: usize,
     /// Why it cannot be fetched to this PC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable_reason: Option<String>,
     /// A download brought it, and it was changed here since.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
     /// Files in its folder that are no part of it, and are not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,10 +243,13 @@ pub enum Operation {
     Removing,
     /// The downloaded files are being hashed again.
     Verifying,
+    /// One of a later version, as a client reads it.
+    #[serde(other)]
+    Later,
 }
 
 /// One running operation.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct OperationRow {
     /// On which game.
     pub game: GameId,

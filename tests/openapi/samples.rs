@@ -157,6 +157,12 @@ fn every_event_with_all_and_with_few_fields_is_as_documented() {
     for event in events {
         let value = serde_json::to_value(&event).unwrap();
         assert_eq!(document.faults("StreamEvent", &value), [""; 0], "{value}");
+        // A client understands it, also with what a later version adds.
+        let mut later = value.clone();
+        later["a_later_field"] = json!([1]);
+        for value in [value.clone(), later] {
+            assert_eq!(serde_json::from_value::<StreamEvent>(value).unwrap(), StreamEvent::Event(event.clone()));
+        }
         let name = value["event"].as_str().unwrap().to_owned();
         fields.extend(keys(&value).into_iter().map(|field| format!("{name}/{field}")));
         said.insert(name);
@@ -176,7 +182,7 @@ fn full_status() -> Status {
     let (url, bytes, games) = (url(), 9, 1);
     let unknown = LibraryTooLarge { peer_id, hostname: None, addr: None, bytes, games };
     Status {
-        version: "0.1.0",
+        version: "0.1.0".into(),
         peer_id,
         listen_addrs: vec![addr()],
         game_dir: "/games".into(),
@@ -303,8 +309,8 @@ fn metrics() -> Metrics {
     };
     Metrics {
         cpu_seconds: Some(1.5),
-        syncs: vec![SyncMetrics { what: "file-system", calls: 1, seconds: 0.5, longest_seconds: 0.5 }],
-        queues: vec![QueueMetrics { queue: "bulk", waiting: 0, limit: 1 }],
+        syncs: vec![SyncMetrics { what: "file-system".into(), calls: 1, seconds: 0.5, longest_seconds: 0.5 }],
+        queues: vec![QueueMetrics { queue: "bulk".into(), waiting: 0, limit: 1 }],
         stalls: StallCause::ALL.map(|cause| StallMetrics { cause, events: 1, seconds: 0.5 }).to_vec(),
         peers: vec![peers(None), peers(Some(0.5))],
         ..Metrics::default()
@@ -362,6 +368,32 @@ fn answers() -> Vec<(&'static str, CommandData)> {
     ]
 }
 
+/// What a client reads is what the daemon answered.
+fn assert_read_back(answer: &CommandData) {
+    fn is<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(record: &T) {
+        let mut value = serde_json::to_value(record).unwrap();
+        value["a_later_field"] = json!([1]);
+        assert_eq!(serde_json::from_value::<T>(value).unwrap(), *record);
+    }
+    match answer {
+        CommandData::Status(record) => is(&**record),
+        CommandData::Metrics(record) => is(&**record),
+        CommandData::Peers(record) => is(record),
+        CommandData::Games(record) => is(record),
+        CommandData::GameFiles(record) => is(record),
+        CommandData::Explanation(record) => is(&**record),
+        CommandData::Accepted(record) => is(record),
+        CommandData::Programs(record) => is(record),
+        CommandData::Started(record) => is(record),
+        CommandData::Diagnosis(record) => is(record),
+        CommandData::Opened(record) => is(record),
+        CommandData::Connected(record) => is(record),
+        CommandData::Limits(record) => is(record),
+        CommandData::PeerCount(record) => is(record),
+        CommandData::Done(record) => is(record),
+    }
+}
+
 #[test]
 fn every_answer_with_all_and_with_few_fields_is_as_documented() {
     let document = Document::load();
@@ -371,6 +403,7 @@ fn every_answer_with_all_and_with_few_fields_is_as_documented() {
         assert_eq!(document.faults(schema, &value), [""; 0], "{schema}: {value:#}");
         // Each fits one of the answers only.
         assert_eq!(document.faults("CommandData", &value), [""; 0], "{schema}");
+        assert_read_back(&answer);
         seen.insert(format!("#/components/schemas/{schema}"));
     }
     let listed = document.schema("CommandData")["oneOf"].as_array().unwrap();
