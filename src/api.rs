@@ -3,7 +3,7 @@
 //! The shapes below are the JSON of the JSONL and HTTP doors; `docs/CONTROL.md` lists them.
 
 mod answers;
-mod commands;
+pub mod commands;
 mod errors;
 mod events;
 mod explain;

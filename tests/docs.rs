@@ -5,17 +5,39 @@ mod source_support;
 
 use std::path::{Path, PathBuf};
 
+use lanspread_peer::api::commands::{COMMANDS, CommandSpec};
+use regex_lite::Regex;
 use source_support::{read, root, variants_in};
 
+/// The fields of a command, with `?` behind those that may be missing.
+fn fields_of(command: &CommandSpec) -> Vec<String> {
+    command.fields.iter().map(|field| format!("{}{}", field.name, if field.optional { "?" } else { "" })).collect()
+}
+
 #[test]
-fn every_command_event_and_code_is_explained() {
+fn every_command_is_in_the_table_with_its_fields_and_nothing_else_is() {
     let page = read("docs/CONTROL.md");
-    for (file, name, least) in [
-        ("commands", "PeerCommand", 11),
-        ("events", "PeerEvent", 14),
-        ("errors", "ErrorCode", 20),
-        ("records", "Operation", 2),
-    ] {
+    let (_, table) = page.split_once("| `cmd` | fields |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut listed = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split(" |").collect();
+        let words = |cell: &str| -> Vec<String> {
+            let named = Regex::new("`([a-z_-]+)`(\\??)").unwrap();
+            named.captures_iter(cell).map(|word| format!("{}{}", &word[1], &word[2])).collect()
+        };
+        listed.extend(words(cells[0]).into_iter().map(|name| (name, words(cells[1]))));
+    }
+    let mut commands: Vec<_> = COMMANDS.iter().map(|command| (command.name.to_owned(), fields_of(command))).collect();
+    listed.sort();
+    commands.sort();
+    assert_eq!(listed, commands);
+}
+
+#[test]
+fn every_event_and_code_is_explained() {
+    let page = read("docs/CONTROL.md");
+    for (file, name, least) in [("events", "PeerEvent", 14), ("errors", "ErrorCode", 20), ("records", "Operation", 2)] {
         let variants = variants_in(&format!("src/api/{file}.rs"), name);
         assert!(variants.len() >= least, "{name} was read: {variants:?}");
         for word in variants {

@@ -25,6 +25,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use document::Document;
+use lanspread_peer::api::commands::COMMANDS;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 use source_support::{kebab, read, variants_in};
@@ -54,10 +55,11 @@ fn keys(map: &Value) -> BTreeSet<String> {
 #[test]
 fn every_command_event_code_and_state_is_in_the_document_and_the_reverse() {
     let document = Document::load();
-    for (file, union) in [("src/api/commands.rs", "PeerCommand"), ("src/api/events.rs", "PeerEvent")] {
+    let commands: BTreeSet<String> = COMMANDS.iter().map(|command| command.name.to_owned()).collect();
+    for (union, names) in [("PeerCommand", commands), ("PeerEvent", variants("src/api/events.rs", "PeerEvent"))] {
         let schema = document.schema(union);
         let mapping = &schema["discriminator"]["mapping"];
-        assert_eq!(keys(mapping), variants(file, union), "{union}");
+        assert_eq!(keys(mapping), names, "{union}");
         // What the discriminator chooses from is what there is, and each has its own tag.
         let listed: BTreeSet<&str> =
             schema["oneOf"].as_array().unwrap().iter().map(|item| item["$ref"].as_str().unwrap()).collect();
@@ -67,6 +69,13 @@ fn every_command_event_code_and_state_is_in_the_document_and_the_reverse() {
             let schema = document.at(target.as_str().unwrap().strip_prefix('#').unwrap());
             assert_eq!(schema["properties"][tag]["const"], *name);
         }
+    }
+    for command in COMMANDS {
+        let target = document.at("/components/schemas/PeerCommand/discriminator/mapping")[command.name].as_str();
+        let schema = document.at(target.unwrap().strip_prefix('#').unwrap());
+        assert_eq!(schema["x-answer"], command.reply, "{}", command.name);
+        let needed = command.fields.iter().filter(|field| !field.optional).map(|field| field.name.to_owned());
+        assert_eq!(strings(&schema["required"]), needed.chain(["cmd".to_owned()]).collect(), "{}", command.name);
     }
     for (file, name) in [
         ("src/api/errors.rs", "ErrorCode"),

@@ -1,8 +1,8 @@
 //! Everything that the daemon can say, made by hand with every field that there is and with as few as possible, against the document.
 //! A new field does not compile here, and then has to be documented.
 
+use lanspread_peer::api::commands::COMMANDS;
 use lanspread_peer::api::*;
-use lanspread_peer::control::parse_command;
 use lanspread_peer::types::{
     ChunkIndex, ContentHash, Epoch, Finding, FindingCode, GameId, InstalledBy, InterfaceKind, KeptAside, LeftOut,
     LibraryDigest, ManifestHash, MirrorUrl, OpenedFolder, Packing, PeerId, ProgramList, RelPath, Revision,
@@ -471,8 +471,9 @@ fn every_command_is_as_documented_and_the_daemon_knows_no_field_beyond() {
             agree(&document, &wrong, false);
             let mut lacking = value.clone();
             lacking.as_object_mut().unwrap().remove(&key);
-            let optional = matches!(key.as_str(), "install" | "again" | "repair" | "max_upload" | "max_download");
-            agree(&document, &lacking, optional);
+            let spec = COMMANDS.iter().find(|spec| spec.name == command.name()).unwrap();
+            let field = spec.fields.iter().find(|field| field.name == key).unwrap();
+            agree(&document, &lacking, field.optional);
         }
         let mut more = value.clone();
         more["id"] = json!([1, {"x": null}]);
@@ -480,14 +481,14 @@ fn every_command_is_as_documented_and_the_daemon_knows_no_field_beyond() {
         more["instal"] = json!(true);
         agree(&document, &more, false);
     }
-    assert_eq!(named, variants("src/api/commands.rs", "PeerCommand"));
+    assert_eq!(named, COMMANDS.iter().map(|spec| spec.name.to_owned()).collect());
 }
 
 /// The document and the parser of the daemon say the same of a command.
 fn agree(document: &Document, command: &Value, valid: bool) {
     let faults = document.faults("PeerCommand", command);
     assert_eq!(faults.is_empty(), valid, "the document of {command}: {faults:?}");
-    let parsed = parse_command(command.as_object().unwrap());
+    let parsed = PeerCommand::parse(command.as_object().unwrap());
     assert_eq!(parsed.is_ok(), valid, "the daemon of {command}: {parsed:?}");
 }
 

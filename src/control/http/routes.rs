@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::api::{
     CommandData, CommandError, ErrorCode, GameRow, OperationRow, PageAddress, PeerCommand, Snapshot, Status,
 };
+use crate::control::Commands;
 use crate::control::parse::json_object;
-use crate::control::{Commands, parse_command};
 
 use super::page::{self, Asset};
 use super::request::Head;
@@ -125,7 +125,7 @@ pub(super) fn call(commands: &impl Commands, command: PeerCommand) -> Result<Com
 pub(super) fn command(commands: &impl Commands, body: &[u8]) -> Result<Response, Refusal> {
     let object = json_object(body)
         .map_err(|why| Refusal::from(CommandError::new(ErrorCode::BadJson, format!("the body {why}"))))?;
-    let command = parse_command(&object).map_err(Refusal::from)?;
+    let command = PeerCommand::parse(&object).map_err(Refusal::from)?;
     Response::json(&call(commands, command)?)
 }
 
