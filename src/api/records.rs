@@ -100,6 +100,9 @@ pub enum WatchState {
     Watching,
     /// By the fallback scan for some or all games: the system has no watches left.
     Polling,
+    /// In a way of a later version, as a client reads it.
+    #[serde(other)]
+    Later,
 }
 
 /// A source that a download does not ask any more.
@@ -176,7 +179,7 @@ pub struct GameRow {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
     pub installs_by: Option<Packing>,
     /// What runs on it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
     /// How far a running operation is, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]

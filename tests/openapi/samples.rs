@@ -419,6 +419,27 @@ fn every_answer_with_all_and_with_few_fields_is_as_documented() {
     }
 }
 
+#[test]
+fn a_snapshot_in_words_of_a_later_version_is_still_read() {
+    let (game, peer) = rows();
+    let snapshot = Snapshot { status: Box::new(full_status()), peers: vec![peer], games: vec![game] };
+    let mut value = serde_json::to_value(&snapshot).unwrap();
+    assert_eq!(Document::load().faults("StreamEvent", &value), [""; 0]);
+    assert_eq!(serde_json::from_value::<StreamEvent>(value.clone()).unwrap(), StreamEvent::Snapshot(snapshot));
+    value["status"]["watch"] = json!("guessing");
+    value["status"]["operations"][0]["operation"] = json!("polishing");
+    value["peers"][0]["interface"] = json!("light");
+    for word in ["operation", "installs_by", "installed_by"] {
+        value["games"][0][word] = json!("magic");
+    }
+    let StreamEvent::Snapshot(read) = serde_json::from_value(value).unwrap() else { panic!("another event") };
+    assert_eq!((read.status.watch, read.peers[0].interface), (WatchState::Later, None));
+    assert_eq!(
+        (read.status.operations[0].operation, read.games[0].operation),
+        (Operation::Later, Some(Operation::Later))
+    );
+}
+
 fn commands() -> Vec<PeerCommand> {
     let (peer_id, game) = (peer(), game);
     vec![

@@ -103,7 +103,7 @@ pub(super) fn status(status: &Status) -> String {
     };
     let watch = match status.watch {
         WatchState::Polling => " (the system has no file watches left: changes are seen by scans)",
-        WatchState::Watching => "",
+        WatchState::Watching | WatchState::Later => "",
     };
     let gone = status.game_dir_gone.as_ref().map(|reason| format!(" is gone: {}", text(reason))).unwrap_or_default();
     let paused = if status.paused { "; transfers are paused" } else { "" };
