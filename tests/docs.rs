@@ -5,18 +5,40 @@ mod source_support;
 
 use std::path::{Path, PathBuf};
 
+use lanspread_peer::api::commands::{COMMANDS, CommandSpec};
+use regex_lite::Regex;
 use source_support::{read, root, variants_in};
 
-/// The variants of an enum of `src/api.rs`.
-fn variants(name: &str) -> Vec<String> {
-    variants_in("src/api.rs", name)
+/// The fields of a command, with `?` behind those that may be missing.
+fn fields_of(command: &CommandSpec) -> Vec<String> {
+    command.fields.iter().map(|field| format!("{}{}", field.name, if field.optional { "?" } else { "" })).collect()
 }
 
 #[test]
-fn every_command_event_and_code_is_explained() {
+fn every_command_is_in_the_table_with_its_fields_and_nothing_else_is() {
     let page = read("docs/CONTROL.md");
-    for (name, least) in [("PeerCommand", 11), ("PeerEvent", 14), ("ErrorCode", 20), ("Operation", 2)] {
-        let variants = variants(name);
+    let (_, table) = page.split_once("| `cmd` | fields |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut listed = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split(" |").collect();
+        let words = |cell: &str| -> Vec<String> {
+            let named = Regex::new("`([a-z_-]+)`(\\??)").unwrap();
+            named.captures_iter(cell).map(|word| format!("{}{}", &word[1], &word[2])).collect()
+        };
+        listed.extend(words(cells[0]).into_iter().map(|name| (name, words(cells[1]))));
+    }
+    let mut commands: Vec<_> = COMMANDS.iter().map(|command| (command.name.to_owned(), fields_of(command))).collect();
+    listed.sort();
+    commands.sort();
+    assert_eq!(listed, commands);
+}
+
+#[test]
+fn every_event_and_code_is_explained() {
+    let page = read("docs/CONTROL.md");
+    for (file, name, least) in [("events", "PeerEvent", 14), ("errors", "ErrorCode", 20), ("records", "Operation", 2)] {
+        let variants = variants_in(&format!("src/api/{file}.rs"), name);
         assert!(variants.len() >= least, "{name} was read: {variants:?}");
         for word in variants {
             assert!(page.contains(&format!("`{word}`")), "docs/CONTROL.md does not explain `{word}` of {name}");
@@ -29,9 +51,9 @@ fn every_command_event_and_code_is_explained() {
     }
 }
 
-/// The fields of a struct of `src/api.rs`, with `?` behind those that may be missing.
+/// The fields of a struct of `src/api/records.rs`, with `?` behind those that may be missing.
 fn fields(name: &str) -> Vec<String> {
-    let source = read("src/api.rs");
+    let source = read("src/api/records.rs");
     let (_, body) = source.split_once(&format!("pub struct {name} {{\n")).unwrap_or_else(|| panic!("struct {name}"));
     let (body, _) = body.split_once("\n}\n").unwrap();
     let mut mark = "";

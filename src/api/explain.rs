@@ -1,11 +1,11 @@
 //! Why a game comes as it comes: the answer to `explain`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{GameId, MirrorUrl, PeerId};
 
 /// What is being done about a game now, and what each source of its download is doing.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Explanation {
     /// Which.
     pub game: GameId,
@@ -18,7 +18,7 @@ pub struct Explanation {
 }
 
 /// Where a download is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DownloadState {
     /// There is none.
@@ -38,7 +38,7 @@ pub enum DownloadState {
 }
 
 /// What one source is doing.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SourceExplanation {
     /// Who.
     pub peer_id: PeerId,
@@ -59,7 +59,7 @@ pub struct SourceExplanation {
 }
 
 /// Why a source delivers, or does not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceState {
     /// It was asked for chunks that are on their way.

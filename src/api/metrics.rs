@@ -1,11 +1,13 @@
 //! Counters of a running daemon, as `metrics` answers them. Totals count since the start; the rest is a look at this moment.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::types::PeerId;
 
 /// To `metrics`: what the daemon has moved, what it holds, and what it waited for.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Metrics {
     /// Seconds since the start.
     pub uptime_seconds: f64,
@@ -56,7 +58,7 @@ pub struct Metrics {
 }
 
 /// Buffers of 1 MiB.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct BufferMetrics {
     /// In use now.
     pub in_use: usize,
@@ -69,10 +71,10 @@ pub struct BufferMetrics {
 }
 
 /// Calls that made something durable.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SyncMetrics {
     /// What: the bytes of a `file`, the names in a `directory`, everything on a `file-system`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// How many calls.
     pub calls: u64,
     /// How long they took, all told; several may run at once.
@@ -82,11 +84,11 @@ pub struct SyncMetrics {
 }
 
 /// A bounded queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct QueueMetrics {
     /// Its name: a lane of the workers (where what is being worked on counts as well), a mailbox of the reactor, the runs that wait
     /// for their turn to be sent, or what waits for a mirror.
-    pub queue: &'static str,
+    pub queue: Cow<'static, str>,
     /// How many wait.
     pub waiting: usize,
     /// How many may.
@@ -94,7 +96,7 @@ pub struct QueueMetrics {
 }
 
 /// Something that transfers waited for.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct StallMetrics {
     /// What.
     pub cause: StallCause,
@@ -105,7 +107,7 @@ pub struct StallMetrics {
 }
 
 /// What a transfer can wait for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StallCause {
     /// Receiving: chunks are wanted, and no landing buffer is free.
@@ -155,7 +157,7 @@ impl StallCause {
 }
 
 /// Packets and system calls of all connections together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct NetworkMetrics {
     /// UDP packets sent.
     pub packets_sent: u64,
@@ -178,7 +180,7 @@ pub struct NetworkMetrics {
 }
 
 /// The path to one connected peer.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PeerMetrics {
     /// Who.
     pub peer_id: PeerId,

@@ -60,6 +60,7 @@ pub fn describe(event: &PeerEvent) -> Option<String> {
                     Operation::Adopting => "adopting",
                     Operation::Removing => "removing",
                     Operation::Verifying => "verifying",
+                    Operation::Later => "busy with",
                 };
                 format!("{what} {}", row.game)
             });

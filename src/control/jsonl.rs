@@ -17,10 +17,10 @@ use crossbeam_channel::{Receiver, Sender, select_biased};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{CommandData, CommandError, CommandResult, ErrorCode, PeerEvent};
+use crate::api::{CommandData, CommandError, CommandResult, ErrorCode, PeerCommand, PeerEvent};
 
 use super::parse::json_object;
-use super::{Commands, Reply, Stopped, parse_command, shut_down};
+use super::{Commands, Reply, Stopped, shut_down};
 
 /// Longest line in bytes, without its end.
 const MAX_LINE: usize = 64 << 10;
@@ -120,7 +120,7 @@ fn handle_line<C: Commands>(line: &[u8], commands: &C, answer: &Sender<Record>) 
         }
     };
     let id = object.get("id").cloned().unwrap_or(Value::Null);
-    let command = match parse_command(&object) {
+    let command = match PeerCommand::parse(&object) {
         Ok(command) => command,
         Err(CommandError { code, message }) => {
             let cmd = object.get("cmd").and_then(Value::as_str).map(str::to_owned);

@@ -66,21 +66,21 @@ fn bounds(page: &mut Page, m: &Metrics) {
     page.gauge("lanspread_frame_bytes", "Bytes of messages that are incomplete, or with a worker.").is(m.frame_bytes);
     page.gauge("lanspread_frame_bytes_limit", "Bytes of them that there may be.").is(m.frame_bytes_limit);
     page.counter("lanspread_fsyncs_total", "Calls that made something durable.")
-        .each("of", &m.syncs, |sync| (sync.what, sync.calls));
+        .each("of", &m.syncs, |sync| (sync.what.clone(), sync.calls));
     page.counter("lanspread_fsync_seconds_total", "How long they took; several may run at once.").each(
         "of",
         &m.syncs,
-        |sync| (sync.what, sync.seconds),
+        |sync| (sync.what.clone(), sync.seconds),
     );
     page.gauge("lanspread_fsync_longest_seconds", "How long the longest of them took.")
-        .each("of", &m.syncs, |sync| (sync.what, sync.longest_seconds));
+        .each("of", &m.syncs, |sync| (sync.what.clone(), sync.longest_seconds));
     page.gauge("lanspread_queue_waiting", "What waits in a queue, or is worked on by its lane.").each(
         "queue",
         &m.queues,
-        |queue| (queue.queue, queue.waiting),
+        |queue| (queue.queue.clone(), queue.waiting),
     );
     page.gauge("lanspread_queue_limit", "What may wait there.")
-        .each("queue", &m.queues, |queue| (queue.queue, queue.limit));
+        .each("queue", &m.queues, |queue| (queue.queue.clone(), queue.limit));
 }
 
 fn network(page: &mut Page, m: &Metrics) {

@@ -23,7 +23,6 @@ use crate::api::{CommandResult, PeerCommand};
 
 pub use fanout::{Fanout, Idle, Subscription, fan_out};
 pub use file::ControlFile;
-pub use parse::parse_command;
 pub use run::{Asked, Door, End, Running, noting_shutdown, run};
 pub use signals::{Signals, SignalsError};
 

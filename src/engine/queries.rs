@@ -64,7 +64,7 @@ impl Query<'_> {
     pub(super) fn status(&self, gone: Option<&str>, watch: WatchState, limits: LimitState, sent_live: u64) -> Status {
         let state = self.cx.announced.state;
         Status {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             peer_id: self.cx.me,
             listen_addrs: self.parts.peers.listen().to_vec(),
             game_dir: self.parts.library.dir().to_owned(),

@@ -192,7 +192,7 @@ impl Reactor {
             ("uploads", load.uploads_waiting, load.uploads_waiting_limit),
         ];
         let all = self.crew.lanes().chain(others).chain(self.mirrors.queues());
-        all.map(|(queue, waiting, limit)| QueueMetrics { queue, waiting, limit }).collect()
+        all.map(|(queue, waiting, limit)| QueueMetrics { queue: queue.into(), waiting, limit }).collect()
     }
 
     fn network(&self) -> NetworkMetrics {
@@ -242,7 +242,7 @@ fn buffers(pool: &BufferPool, peak: usize) -> BufferMetrics {
 fn syncs(what: Synced) -> SyncMetrics {
     let times = sync_times(what);
     SyncMetrics {
-        what: what.name(),
+        what: what.name().into(),
         calls: times.calls,
         seconds: times.total.as_secs_f64(),
         longest_seconds: times.longest.as_secs_f64(),

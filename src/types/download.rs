@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::path::unreserved;
 use super::{ChunkHash, ChunkRange, ContentHash, GameId, Manifest, ManifestHash, RelPath};
 
 /// Number of one download; never reused while the daemon runs.
@@ -42,9 +43,11 @@ pub struct PreparedDownload {
 /// A file that the user had changed, or put there, and that has another name now because the game has one of its name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeptAside {
-    /// Its name before.
+    /// Its name before; may be in `local/`.
+    #[serde(deserialize_with = "unreserved::one")]
     pub file: RelPath,
     /// Its name now.
+    #[serde(deserialize_with = "unreserved::one")]
     pub kept_as: RelPath,
 }
 

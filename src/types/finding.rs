@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Something that keeps this PC from its games, or may soon.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// Which kind.
     pub code: FindingCode,

@@ -1,9 +1,9 @@
 //! What kind of network interface leads to a peer.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a connection runs over, as far as this PC can tell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InterfaceKind {
     /// The peer is on this PC.

@@ -202,6 +202,29 @@ impl<'de> Deserialize<'de> for RelPath {
     }
 }
 
+/// Read fields with paths of any name (see [`RelPath::parse_unreserved`]).
+pub(super) mod unreserved {
+    use serde::{Deserialize, Deserializer, de};
+
+    use super::RelPath;
+
+    #[derive(Deserialize)]
+    struct Unreserved(#[serde(deserialize_with = "one")] RelPath);
+
+    pub(in crate::types) fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RelPath, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        RelPath::parse_unreserved(&text).map_err(de::Error::custom)
+    }
+
+    pub(in crate::types) fn perhaps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RelPath>, D::Error> {
+        Ok(Option::<Unreserved>::deserialize(deserializer)?.map(|path| path.0))
+    }
+
+    pub(in crate::types) fn all<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelPath>, D::Error> {
+        Ok(Vec::<Unreserved>::deserialize(deserializer)?.into_iter().map(|path| path.0).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::path::unreserved;
 use super::{GameId, PathError, RelPath};
 
 /// Most arguments of a program that a catalog names, and the bytes of each.
@@ -46,29 +47,31 @@ pub enum ProgramAnswer {
 }
 
 /// What can be started in the `local/` of a game.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProgramList {
     /// Paths in `local/`, the likeliest first.
+    #[serde(deserialize_with = "unreserved::all")]
     pub programs: Vec<RelPath>,
     /// The one that the user chose.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreserved::perhaps")]
     pub chosen: Option<RelPath>,
     /// The one that the catalog names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unreserved::perhaps")]
     pub launch: Option<RelPath>,
 }
 
 /// A program that was started.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StartedProgram {
     /// Of which game.
     pub game: GameId,
     /// Its path in `local/`.
+    #[serde(deserialize_with = "unreserved::one")]
     pub program: RelPath,
 }
 
 /// A folder that was opened on the desktop.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OpenedFolder {
     /// Where it is.
     pub path: PathBuf,

@@ -1,8 +1,8 @@
 //! Everything that the daemon can say, made by hand with every field that there is and with as few as possible, against the document.
 //! A new field does not compile here, and then has to be documented.
 
+use lanspread_peer::api::commands::COMMANDS;
 use lanspread_peer::api::*;
-use lanspread_peer::control::parse_command;
 use lanspread_peer::types::{
     ChunkIndex, ContentHash, Epoch, Finding, FindingCode, GameId, InstalledBy, InterfaceKind, KeptAside, LeftOut,
     LibraryDigest, ManifestHash, MirrorUrl, OpenedFolder, Packing, PeerId, ProgramList, RelPath, Revision,
@@ -157,11 +157,17 @@ fn every_event_with_all_and_with_few_fields_is_as_documented() {
     for event in events {
         let value = serde_json::to_value(&event).unwrap();
         assert_eq!(document.faults("StreamEvent", &value), [""; 0], "{value}");
+        // A client understands it, also with what a later version adds.
+        let mut later = value.clone();
+        later["a_later_field"] = json!([1]);
+        for value in [value.clone(), later] {
+            assert_eq!(serde_json::from_value::<StreamEvent>(value).unwrap(), StreamEvent::Event(event.clone()));
+        }
         let name = value["event"].as_str().unwrap().to_owned();
         fields.extend(keys(&value).into_iter().map(|field| format!("{name}/{field}")));
         said.insert(name);
     }
-    assert_eq!(said, variants("src/api.rs", "PeerEvent"));
+    assert_eq!(said, variants("src/api/events.rs", "PeerEvent"));
     let mapping = document.schema("PeerEvent")["discriminator"]["mapping"].as_object().unwrap();
     for (name, target) in mapping {
         let schema = document.at(target.as_str().unwrap().strip_prefix('#').unwrap());
@@ -176,7 +182,7 @@ fn full_status() -> Status {
     let (url, bytes, games) = (url(), 9, 1);
     let unknown = LibraryTooLarge { peer_id, hostname: None, addr: None, bytes, games };
     Status {
-        version: "0.1.0",
+        version: "0.1.0".into(),
         peer_id,
         listen_addrs: vec![addr()],
         game_dir: "/games".into(),
@@ -303,8 +309,8 @@ fn metrics() -> Metrics {
     };
     Metrics {
         cpu_seconds: Some(1.5),
-        syncs: vec![SyncMetrics { what: "file-system", calls: 1, seconds: 0.5, longest_seconds: 0.5 }],
-        queues: vec![QueueMetrics { queue: "bulk", waiting: 0, limit: 1 }],
+        syncs: vec![SyncMetrics { what: "file-system".into(), calls: 1, seconds: 0.5, longest_seconds: 0.5 }],
+        queues: vec![QueueMetrics { queue: "bulk".into(), waiting: 0, limit: 1 }],
         stalls: StallCause::ALL.map(|cause| StallMetrics { cause, events: 1, seconds: 0.5 }).to_vec(),
         peers: vec![peers(None), peers(Some(0.5))],
         ..Metrics::default()
@@ -362,6 +368,32 @@ fn answers() -> Vec<(&'static str, CommandData)> {
     ]
 }
 
+/// What a client reads is what the daemon answered.
+fn assert_read_back(answer: &CommandData) {
+    fn is<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(record: &T) {
+        let mut value = serde_json::to_value(record).unwrap();
+        value["a_later_field"] = json!([1]);
+        assert_eq!(serde_json::from_value::<T>(value).unwrap(), *record);
+    }
+    match answer {
+        CommandData::Status(record) => is(&**record),
+        CommandData::Metrics(record) => is(&**record),
+        CommandData::Peers(record) => is(record),
+        CommandData::Games(record) => is(record),
+        CommandData::GameFiles(record) => is(record),
+        CommandData::Explanation(record) => is(&**record),
+        CommandData::Accepted(record) => is(record),
+        CommandData::Programs(record) => is(record),
+        CommandData::Started(record) => is(record),
+        CommandData::Diagnosis(record) => is(record),
+        CommandData::Opened(record) => is(record),
+        CommandData::Connected(record) => is(record),
+        CommandData::Limits(record) => is(record),
+        CommandData::PeerCount(record) => is(record),
+        CommandData::Done(record) => is(record),
+    }
+}
+
 #[test]
 fn every_answer_with_all_and_with_few_fields_is_as_documented() {
     let document = Document::load();
@@ -371,6 +403,7 @@ fn every_answer_with_all_and_with_few_fields_is_as_documented() {
         assert_eq!(document.faults(schema, &value), [""; 0], "{schema}: {value:#}");
         // Each fits one of the answers only.
         assert_eq!(document.faults("CommandData", &value), [""; 0], "{schema}");
+        assert_read_back(&answer);
         seen.insert(format!("#/components/schemas/{schema}"));
     }
     let listed = document.schema("CommandData")["oneOf"].as_array().unwrap();
@@ -384,6 +417,27 @@ fn every_answer_with_all_and_with_few_fields_is_as_documented() {
     for (schema, row) in [("GameRow", serde_json::to_value(game)), ("PeerRow", serde_json::to_value(peer))] {
         assert_eq!(keys(&document.schema(schema)["properties"]), keys(&row.unwrap()), "{schema}");
     }
+}
+
+#[test]
+fn a_snapshot_in_words_of_a_later_version_is_still_read() {
+    let (game, peer) = rows();
+    let snapshot = Snapshot { status: Box::new(full_status()), peers: vec![peer], games: vec![game] };
+    let mut value = serde_json::to_value(&snapshot).unwrap();
+    assert_eq!(Document::load().faults("StreamEvent", &value), [""; 0]);
+    assert_eq!(serde_json::from_value::<StreamEvent>(value.clone()).unwrap(), StreamEvent::Snapshot(snapshot));
+    value["status"]["watch"] = json!("guessing");
+    value["status"]["operations"][0]["operation"] = json!("polishing");
+    value["peers"][0]["interface"] = json!("light");
+    for word in ["operation", "installs_by", "installed_by"] {
+        value["games"][0][word] = json!("magic");
+    }
+    let StreamEvent::Snapshot(read) = serde_json::from_value(value).unwrap() else { panic!("another event") };
+    assert_eq!((read.status.watch, read.peers[0].interface), (WatchState::Later, None));
+    assert_eq!(
+        (read.status.operations[0].operation, read.games[0].operation),
+        (Operation::Later, Some(Operation::Later))
+    );
 }
 
 fn commands() -> Vec<PeerCommand> {
@@ -438,8 +492,9 @@ fn every_command_is_as_documented_and_the_daemon_knows_no_field_beyond() {
             agree(&document, &wrong, false);
             let mut lacking = value.clone();
             lacking.as_object_mut().unwrap().remove(&key);
-            let optional = matches!(key.as_str(), "install" | "again" | "repair" | "max_upload" | "max_download");
-            agree(&document, &lacking, optional);
+            let spec = COMMANDS.iter().find(|spec| spec.name == command.name()).unwrap();
+            let field = spec.fields.iter().find(|field| field.name == key).unwrap();
+            agree(&document, &lacking, field.optional);
         }
         let mut more = value.clone();
         more["id"] = json!([1, {"x": null}]);
@@ -447,14 +502,14 @@ fn every_command_is_as_documented_and_the_daemon_knows_no_field_beyond() {
         more["instal"] = json!(true);
         agree(&document, &more, false);
     }
-    assert_eq!(named, variants("src/api.rs", "PeerCommand"));
+    assert_eq!(named, COMMANDS.iter().map(|spec| spec.name.to_owned()).collect());
 }
 
 /// The document and the parser of the daemon say the same of a command.
 fn agree(document: &Document, command: &Value, valid: bool) {
     let faults = document.faults("PeerCommand", command);
     assert_eq!(faults.is_empty(), valid, "the document of {command}: {faults:?}");
-    let parsed = parse_command(command.as_object().unwrap());
+    let parsed = PeerCommand::parse(command.as_object().unwrap());
     assert_eq!(parsed.is_ok(), valid, "the daemon of {command}: {parsed:?}");
 }
 

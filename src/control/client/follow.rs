@@ -6,13 +6,14 @@ use crossbeam_channel::{Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::api::PeerCommand;
+use crate::api::commands::{Call, ListGames};
+use crate::api::{Accepted, ErrorCode, Operation, PeerCommand, PeerEvent, Snapshot, SourceBytes, StreamEvent};
 use crate::control::Signals;
-use crate::control::human::{carried_over, printable, size};
-use crate::types::GameId;
+use crate::control::human::{carried_over, size};
+use crate::types::{GameId, InstalledBy, KeptAside};
 
-use super::daemon::{Daemon, Events};
-use super::show::{accepted, ban_reason, duration, noun, number, text};
+use super::daemon::{Daemon, Events, Heard};
+use super::show::{accepted, ban_reason, duration, text, word};
 use super::{ClientError, Output};
 
 /// Without a terminal a line is written for every so many percent.
@@ -21,20 +22,101 @@ const STEP: u64 = 10;
 const MOST_LINES: usize = 10;
 
 enum Message {
-    Event(Value),
+    Event(Heard),
     End(Result<(), ClientError>),
     Interrupt,
+}
+
+/// What runs on a game.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    Download,
+    Install,
+    Uninstall,
+    Adopt,
+    Remove,
+    Verify,
+}
+
+impl Stage {
+    /// What a command starts.
+    pub(super) fn of(command: &PeerCommand) -> Self {
+        match command {
+            PeerCommand::Download { .. } => Self::Download,
+            PeerCommand::Install { .. } => Self::Install,
+            PeerCommand::Uninstall { .. } => Self::Uninstall,
+            PeerCommand::Adopt { .. } => Self::Adopt,
+            PeerCommand::Remove { .. } => Self::Remove,
+            _ => Self::Verify,
+        }
+    }
+
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Self::Download => "the download",
+            Self::Install => "the installation",
+            Self::Uninstall => "the removal of the installation",
+            Self::Adopt => "the adoption of the installation",
+            Self::Remove => "the removal of the files",
+            Self::Verify => "the verification",
+        }
+    }
+}
+
+/// What an event says of the stage that it is about.
+enum News<'a> {
+    Progress(Progress),
+    Finished,
+    Failed { code: String, message: &'a str, kept_aside: &'a [KeptAside] },
+}
+
+/// How far something is. `speed`: bytes per second, and how many sources they come from.
+struct Progress {
+    bytes: u64,
+    total: u64,
+    speed: Option<(u64, usize)>,
+}
+
+/// What an event says of how a stage goes, if it is about that.
+fn news(event: &PeerEvent) -> Option<(Stage, News<'_>)> {
+    let progress = |bytes: &u64, total: &u64, speed| News::Progress(Progress { bytes: *bytes, total: *total, speed });
+    Some(match event {
+        PeerEvent::DownloadProgress { bytes, total, bytes_per_second, sources, .. } => {
+            (Stage::Download, progress(bytes, total, Some((*bytes_per_second, *sources))))
+        }
+        PeerEvent::InstallProgress { bytes, total, .. } => (Stage::Install, progress(bytes, total, None)),
+        PeerEvent::VerifyProgress { bytes, total, .. } => (Stage::Verify, progress(bytes, total, None)),
+        PeerEvent::DownloadFinished { .. } => (Stage::Download, News::Finished),
+        PeerEvent::InstallFinished { .. } => (Stage::Install, News::Finished),
+        PeerEvent::UninstallFinished { .. } => (Stage::Uninstall, News::Finished),
+        PeerEvent::AdoptFinished { .. } => (Stage::Adopt, News::Finished),
+        PeerEvent::RemoveFinished { .. } => (Stage::Remove, News::Finished),
+        PeerEvent::VerifyFinished { .. } => (Stage::Verify, News::Finished),
+        PeerEvent::DownloadFailed { code, message, kept_aside, .. } => {
+            (Stage::Download, News::Failed { code: word(code), message, kept_aside })
+        }
+        PeerEvent::InstallFailed { code, message, .. } => failed(Stage::Install, code, message),
+        PeerEvent::UninstallFailed { code, message, .. } => failed(Stage::Uninstall, code, message),
+        PeerEvent::AdoptFailed { code, message, .. } => failed(Stage::Adopt, code, message),
+        PeerEvent::RemoveFailed { code, message, .. } => failed(Stage::Remove, code, message),
+        PeerEvent::VerifyFailed { code, message, .. } => failed(Stage::Verify, code, message),
+        _ => return None,
+    })
+}
+
+fn failed<'a>(stage: Stage, code: &ErrorCode, message: &'a str) -> (Stage, News<'a>) {
+    (stage, News::Failed { code: word(code), message, kept_aside: &[] })
 }
 
 /// Sends `command`, which starts something on `game`, and waits for its end.
 ///
 /// # Errors
 /// It was refused, or failed, or the user pressed Ctrl-C: then it goes on without us.
-pub(super) fn operation(
+pub(super) fn operation<C: Call<Reply = Accepted>>(
     daemon: &Daemon,
     game: &GameId,
     command: &PeerCommand,
-    out: &mut Output,
+    out: Output,
 ) -> Result<(), ClientError> {
     let (messages, inbox) = bounded(64);
     interrupts(messages.clone())?;
@@ -42,23 +124,27 @@ pub(super) fn operation(
     let mut events = daemon.events()?;
     events.next()?;
     listen(events, messages)?;
-    let answer = match daemon.send(command) {
+    let stage = Stage::of(command);
+    let answer = match daemon.send::<C>(command) {
         Ok(answer) => Some(answer),
         // It was started before, here or elsewhere: showing it is what is wanted.
         Err(ClientError::Refused { code, .. })
-            if code == "operation-in-progress" && command.name() == "download" && downloads(daemon, game)? =>
+            if code == "operation-in-progress" && stage == Stage::Download && downloads(daemon, game)? =>
         {
             None
         }
-        Err(error) => return Err(error.with_advice(command, game)),
+        Err(error) => return Err(error),
     };
     let mut view = View::new(game, out);
     match answer {
-        Some(answer) => view.say(&answer, || accepted(command.name(), &answer))?,
+        Some(answer) => {
+            let words = if out.json { String::new() } else { accepted(command, &answer.read()?) };
+            view.say(&answer.json, || words)?;
+        }
         None => view.note(format!("{game}: is being downloaded already"))?,
     }
     let repairs = matches!(command, PeerCommand::Verify { repair: true, .. });
-    let mut watch = Watch { game, stage: command.name(), installs: false, repairs };
+    let mut watch = Watch { game, stage, installs: false, repairs };
     let end = loop {
         let done = match inbox.recv() {
             Ok(Message::Event(event)) => watch.handle(&event, &mut view),
@@ -78,22 +164,16 @@ pub(super) fn operation(
 
 /// Whether a download of the game runs or waits its turn.
 fn downloads(daemon: &Daemon, game: &GameId) -> Result<bool, ClientError> {
-    let games = daemon.get("games")?;
-    let operation = row(&games, game).and_then(|row| row["operation"].as_str());
-    Ok(matches!(operation, Some("downloading" | "queued")))
-}
-
-/// The game's row in a list of games or of operations.
-fn row<'a>(list: &'a Value, game: &GameId) -> Option<&'a Value> {
-    let mut rows = ["games", "operations"].iter().filter_map(|name| list[name].as_array()).flatten();
-    rows.find(|row| row["id"] == game.as_str() || row["game"] == game.as_str())
+    let list = daemon.call(ListGames {})?.read()?;
+    let row = list.games.iter().find(|row| row.id == *game);
+    Ok(row.is_some_and(|row| matches!(row.operation, Some(Operation::Downloading | Operation::Queued))))
 }
 
 /// The events of one game, until what was asked for has ended.
 struct Watch<'a> {
     game: &'a GameId,
-    /// The name of the command that runs: a download becomes an install.
-    stage: &'static str,
+    /// What runs: a download becomes an install.
+    stage: Stage,
     /// An installation follows the download: it is said before the download's end is.
     installs: bool,
     /// A download of what is damaged follows the verification.
@@ -102,160 +182,175 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     /// Whether this was the end.
-    fn handle(&mut self, event: &Value, view: &mut View) -> Result<bool, ClientError> {
-        let game = self.game;
-        match event["event"].as_str().unwrap_or_default() {
-            "snapshot" => return self.catch_up(event, view),
-            "active-operations-changed" => {
-                let operation = row(event, game).and_then(|row| row["operation"].as_str());
-                self.installs |= matches!(operation, Some("installing" | "updating"));
+    fn handle(&mut self, heard: &Heard, view: &mut View) -> Result<bool, ClientError> {
+        let (game, json) = (self.game, &heard.json);
+        let event = match &heard.event {
+            Some(StreamEvent::Snapshot(snapshot)) => return self.catch_up(snapshot, view),
+            Some(StreamEvent::Event(PeerEvent::ActiveOperationsChanged { operations })) => {
+                let installs = |operation| matches!(operation, Operation::Installing | Operation::Updating);
+                self.installs |= operations.iter().any(|row| row.game == *game && installs(row.operation));
+                return Ok(false);
             }
-            _ if event["game"] != game.as_str() => {}
-            "download-checking" => view.checking(event)?,
-            "download-begin" => view.begin(event)?,
-            "download-source-banned" => {
-                view.detail(event, || {
-                    format!("{game}: {} is not asked any more: {}", text(&event["peer_id"]), ban_reason(event))
-                })?;
+            _ if heard.game.as_ref() != Some(game) => return Ok(false),
+            None => return view.detail(json, String::new).map(|()| false),
+            Some(StreamEvent::Event(event)) => event,
+        };
+        let news = news(event).filter(|(stage, _)| *stage == self.stage).map(|(_, news)| news);
+        match (news, event) {
+            (Some(News::Progress(progress)), _) => view.progress(json, &progress)?,
+            (Some(News::Finished), _) => {
+                view.clear();
+                return self.finished(event, json, view);
             }
-            name => match name.strip_prefix(self.stage) {
-                Some("-progress") => view.progress(event)?,
-                Some("-finished") => {
-                    view.clear();
-                    return self.finished(event, view);
+            (Some(News::Failed { code, message, kept_aside }), _) => {
+                view.clear();
+                if view.out.json {
+                    view.out.json(json)?;
                 }
-                Some("-failed") => {
-                    view.clear();
-                    if view.out.json {
-                        view.out.json(event)?;
-                    }
-                    let aside = kept_aside(event);
-                    let message = format!("{aside}{} failed: {}", self.what(), text(&event["message"]));
-                    return Err(ClientError::Refused { code: text(&event["code"]), message });
-                }
-                _ => view.detail(event, String::new)?,
-            },
+                let message = format!("{}{} failed: {}", aside(kept_aside), self.what(), text(message));
+                return Err(ClientError::Refused { code, message });
+            }
+            (None, PeerEvent::DownloadChecking { bytes, total, .. }) => view.checking(json, *bytes, *total)?,
+            (None, PeerEvent::DownloadBegin { bytes, sources, .. }) => view.begin(json, *bytes, *sources)?,
+            (None, PeerEvent::DownloadSourceBanned { peer_id, reason, chunk, .. }) => {
+                let reason = ban_reason(reason, *chunk);
+                view.detail(json, || format!("{game}: {peer_id} is not asked any more: {reason}"))?;
+            }
+            (None, _) => view.detail(json, String::new)?,
         }
         Ok(false)
     }
 
-    fn finished(&mut self, event: &Value, view: &mut View) -> Result<bool, ClientError> {
+    fn finished(&mut self, event: &PeerEvent, json: &Value, view: &mut View) -> Result<bool, ClientError> {
+        view.say(json, || ending(self.game, event))?;
+        match event {
+            PeerEvent::VerifyFinished { bad_chunks: 0, missing_dirs: 0, .. } => Ok(true),
+            PeerEvent::VerifyFinished { bad_chunks, missing_dirs, chunks, .. } => {
+                self.damaged(*bad_chunks, *missing_dirs, *chunks, view)
+            }
+            PeerEvent::DownloadFinished { .. } if self.installs => {
+                self.go_on(Stage::Install, view);
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// A verification found damage, which is the end unless it is to be repaired.
+    fn damaged(&mut self, bad: usize, missing: usize, chunks: u32, view: &mut View) -> Result<bool, ClientError> {
         let game = self.game;
-        let (bad, chunks) = (number(&event["bad_chunks"]), number(&event["chunks"]));
-        let missing = number(&event["missing_dirs"]);
-        let is_damaged = bad > 0 || missing > 0;
         let damage = match missing {
             0 => format!("{bad} of {chunks} chunks are damaged"),
             _ => format!("{bad} of {chunks} chunks are damaged, {missing} empty folders are missing"),
         };
-        view.say(event, || match self.stage {
-            "download" => downloaded(game, event),
-            "install" => installed(game, event),
-            "uninstall" => format!("{}{game}: uninstalled\n", kept_in(game, event)),
-            "adopt" => format!("{game}: its installation is lanspread's now\n"),
-            "remove" => format!("{game}: the downloaded files are gone\n"),
-            _ if !is_damaged => format!("{game}: all {chunks} chunks are good\n"),
-            _ => String::new(),
-        })?;
-        if self.stage == "verify" && is_damaged && self.repairs {
-            view.note(match missing {
-                0 => format!("{game}: {damage} and are fetched again"),
-                _ => format!("{game}: {damage}; that is mended"),
-            })?;
-            self.stage = "download";
-            view.next_stage();
-            return Ok(false);
-        }
-        if self.stage == "verify" && is_damaged {
+        if !self.repairs {
             let message = format!("{game}: {damage}; `lanspread verify {game} --repair` fetches them again");
-            return Err(ClientError::Refused { code: "verification-failed".into(), message });
+            return Err(ClientError::Refused { code: word(ErrorCode::VerificationFailed), message });
         }
-        if self.stage == "download" && self.installs {
-            self.stage = "install";
-            view.next_stage();
-            return Ok(false);
-        }
-        Ok(true)
+        view.note(match missing {
+            0 => format!("{game}: {damage} and are fetched again"),
+            _ => format!("{game}: {damage}; that is mended"),
+        })?;
+        self.go_on(Stage::Download, view);
+        Ok(false)
+    }
+
+    fn go_on(&mut self, stage: Stage, view: &mut View) {
+        self.stage = stage;
+        view.next_stage();
     }
 
     /// Events were lost: what came of it must be seen from the state.
-    fn catch_up(&mut self, snapshot: &Value, view: &mut View) -> Result<bool, ClientError> {
+    fn catch_up(&mut self, snapshot: &Snapshot, view: &mut View) -> Result<bool, ClientError> {
         let game = self.game;
-        let row = row(snapshot, game).cloned().unwrap_or_default();
-        match (self.stage, row["operation"].as_str()) {
-            ("download", Some("installing" | "updating")) => {
-                (self.stage, self.installs) = ("install", true);
-                view.next_stage();
+        let row = snapshot.games.iter().find(|row| row.id == *game);
+        match (self.stage, row.and_then(|row| row.operation)) {
+            (Stage::Download, Some(Operation::Installing | Operation::Updating)) => {
+                self.installs = true;
+                self.go_on(Stage::Install, view);
                 return Ok(false);
             }
-            ("verify", Some("downloading" | "queued")) => {
-                self.stage = "download";
-                view.next_stage();
+            (Stage::Verify, Some(Operation::Downloading | Operation::Queued)) => {
+                self.go_on(Stage::Download, view);
                 return Ok(false);
             }
             (_, Some(_)) => return Ok(false),
             (_, None) => {}
         }
-        let (downloaded, installed) = (row["downloaded"] == true, row["installed"] == true);
+        let (downloaded, installed) = row.map_or((false, false), |row| (row.downloaded, row.installed));
         let good = match self.stage {
-            "download" => downloaded && (installed || !self.installs),
-            "install" => installed,
-            "uninstall" => !installed,
-            "adopt" => row["installed_by"] == "lanspread",
-            "remove" => !downloaded,
-            _ => downloaded,
+            Stage::Download => downloaded && (installed || !self.installs),
+            Stage::Install => installed,
+            Stage::Uninstall => !installed,
+            Stage::Adopt => row.is_some_and(|row| row.installed_by == Some(InstalledBy::Lanspread)),
+            Stage::Remove => !downloaded,
+            Stage::Verify => downloaded,
         };
         view.clear();
         if good {
-            view.say(&row, || format!("{game}: done\n"))?;
+            let json = serde_json::to_value(row).unwrap_or_default();
+            view.say(&json, || format!("{game}: done\n"))?;
             return Ok(true);
         }
         let message = format!("{} ended otherwise; the daemon's log says why", self.what());
-        Err(ClientError::Refused { code: "io".into(), message })
+        Err(ClientError::Refused { code: word(ErrorCode::Io), message })
     }
 
     fn what(&self) -> String {
-        format!("{} of {}", noun(self.stage), self.game)
+        format!("{} of {}", self.stage.noun(), self.game)
     }
 
     fn goes_on(&self) -> String {
         let (what, game) = (self.what(), self.game);
-        let look = if self.stage == "download" { format!("download {game}") } else { "games".into() };
+        let look = if self.stage == Stage::Download { format!("download {game}") } else { "games".into() };
         format!("{what} goes on in the daemon; `lanspread {look}` shows it, `lanspread cancel {game}` ends it")
     }
 }
 
-fn downloaded(game: &GameId, event: &Value) -> String {
-    let seconds = number(&event["duration_ms"]) as f64 / 1000.0;
-    let rate = event["mib_per_s"].as_f64().unwrap_or_default();
-    let sources = event["sources"].as_array().map_or(0, Vec::len);
-    let bytes = size(number(&event["bytes"]));
-    let aside = kept_aside(event);
-    if sources == 0 {
-        return format!("{aside}{game}: is here, {bytes}\n");
+/// The end of a stage in words; nothing where damage was found.
+fn ending(game: &GameId, event: &PeerEvent) -> String {
+    match event {
+        PeerEvent::DownloadFinished { bytes, duration_ms, mib_per_s, sources, kept_aside, .. } => {
+            let aside = aside(kept_aside);
+            format!("{aside}{game}: {}\n", downloaded(*bytes, *duration_ms, *mib_per_s, sources))
+        }
+        PeerEvent::InstallFinished { carried_over: count, kept_aside, kept_in, .. } => {
+            let carried = carried_over(*count as u64).map_or(String::new(), |carried| carried + "\n");
+            format!("{carried}{}{}{game}: installed\n", aside(kept_aside), kept(game, kept_in.as_deref()))
+        }
+        PeerEvent::UninstallFinished { kept_in, .. } => {
+            format!("{}{game}: uninstalled\n", kept(game, kept_in.as_deref()))
+        }
+        PeerEvent::AdoptFinished { .. } => format!("{game}: its installation is lanspread's now\n"),
+        PeerEvent::RemoveFinished { .. } => format!("{game}: the downloaded files are gone\n"),
+        PeerEvent::VerifyFinished { bad_chunks: 0, missing_dirs: 0, chunks, .. } => {
+            format!("{game}: all {chunks} chunks are good\n")
+        }
+        _ => String::new(),
     }
-    format!(
-        "{aside}{game}: downloaded and verified, {bytes} in {seconds:.1} s ({rate:.1} MiB/s, {sources} source(s))\n"
-    )
 }
 
-fn installed(game: &GameId, event: &Value) -> String {
-    let carried = carried_over(number(&event["carried_over"])).map_or(String::new(), |carried| carried + "\n");
-    format!("{carried}{}{}{game}: installed\n", kept_aside(event), kept_in(game, event))
+fn downloaded(bytes: u64, duration_ms: u64, mib_per_s: f64, sources: &[SourceBytes]) -> String {
+    let (bytes, seconds) = (size(bytes), duration_ms as f64 / 1000.0);
+    match sources.len() {
+        0 => format!("is here, {bytes}"),
+        count => {
+            format!("downloaded and verified, {bytes} in {seconds:.1} s ({mib_per_s:.1} MiB/s, {count} source(s))")
+        }
+    }
 }
 
 /// Where files of the user's are that were in an installation: a line.
-fn kept_in(game: &GameId, event: &Value) -> String {
-    match event["kept_in"].as_str() {
-        Some(dir) => format!("your own files of the old installation are kept in {game}/{}\n", printable(dir)),
+fn kept(game: &GameId, dir: Option<&str>) -> String {
+    match dir {
+        Some(dir) => format!("your own files of the old installation are kept in {game}/{}\n", text(dir)),
         None => String::new(),
     }
 }
 
 /// Which files of the user's have other names now: a line for each.
-fn kept_aside(event: &Value) -> String {
-    let files = event["kept_aside"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let line = |kept: &Value| format!("your own {} is now {}\n", text(&kept["file"]), text(&kept["kept_as"]));
+fn aside(files: &[KeptAside]) -> String {
+    let line = |kept: &KeptAside| format!("your own {} is now {}\n", text(&kept.file), text(&kept.kept_as));
     let mut lines: String = files.iter().take(MOST_LINES).map(line).collect();
     if let Some(more @ 1..) = files.len().checked_sub(MOST_LINES) {
         lines += &format!("{more} more files of yours are kept as NAME.mine\n");
@@ -290,25 +385,25 @@ fn listen(mut events: Events, messages: Sender<Message>) -> Result<(), ClientErr
 }
 
 /// What the user sees meanwhile: on stderr, so that stdout has the outcome alone. With `--json` all is on stdout.
-struct View<'a> {
+struct View {
     game: String,
-    out: &'a mut Output,
+    out: Output,
     bar: Option<ProgressBar>,
     /// Percent at which the next line is due.
     next: u64,
 }
 
-impl<'a> View<'a> {
-    fn new(game: &GameId, out: &'a mut Output) -> Self {
+impl View {
+    fn new(game: &GameId, out: Output) -> Self {
         let bar = (!out.json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(4));
             // A mistake in the template would only cost the looks.
             if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:24}] {percent:>3} % {wide_msg}") {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.with_prefix(text(&Value::from(game.as_str())))
+            bar.with_prefix(text(game))
         });
-        Self { game: text(&Value::from(game.as_str())), out, bar, next: 0 }
+        Self { game: text(game), out, bar, next: 0 }
     }
 
     /// The outcome, or the answer to the command.
@@ -343,8 +438,7 @@ impl<'a> View<'a> {
     }
 
     /// What is here already is looked for: on the bar alone, since it is mostly over in a moment.
-    fn checking(&mut self, event: &Value) -> Result<(), ClientError> {
-        let (bytes, total) = (number(&event["bytes"]), number(&event["total"]));
+    fn checking(&mut self, event: &Value, bytes: u64, total: u64) -> Result<(), ClientError> {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(bytes);
@@ -353,23 +447,22 @@ impl<'a> View<'a> {
         self.detail(event, String::new)
     }
 
-    fn begin(&mut self, event: &Value) -> Result<(), ClientError> {
+    fn begin(&mut self, event: &Value, bytes: u64, sources: usize) -> Result<(), ClientError> {
         if let Some(bar) = &self.bar {
-            bar.set_length(number(&event["bytes"]));
+            bar.set_length(bytes);
         }
-        let (bytes, sources) = (size(number(&event["bytes"])), number(&event["sources"]));
-        let line = format!("{}: {bytes} from {sources} source(s)", self.game);
+        let line = format!("{}: {} from {sources} source(s)", self.game, size(bytes));
         self.detail(event, || line)
     }
 
-    fn progress(&mut self, event: &Value) -> Result<(), ClientError> {
+    fn progress(&mut self, event: &Value, progress: &Progress) -> Result<(), ClientError> {
         if self.out.json {
             return self.out.json(event);
         }
-        let (bytes, total) = (number(&event["bytes"]), number(&event["total"]));
+        let Progress { bytes, total, speed } = *progress;
         let percent = bytes.saturating_mul(100).checked_div(total).unwrap_or(0);
-        let words = match event["bytes_per_second"].as_u64() {
-            Some(rate) => progress_words(bytes, total, rate, number(&event["sources"])),
+        let words = match speed {
+            Some((rate, sources)) => progress_words(bytes, total, rate, sources),
             None => format!("{} of {}", size(bytes), size(total)),
         };
         match &self.bar {
@@ -407,7 +500,7 @@ fn to_stderr(line: &str) {
 }
 
 /// Amount, rate, time that is left, sources.
-fn progress_words(bytes: u64, total: u64, rate: u64, sources: u64) -> String {
+fn progress_words(bytes: u64, total: u64, rate: u64, sources: usize) -> String {
     let left = match total.saturating_sub(bytes).checked_div(rate) {
         Some(seconds) => format!("{} left", duration(seconds)),
         None => "waiting".into(),

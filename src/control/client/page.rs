@@ -1,25 +1,28 @@
 //! `lanspread open`: the web page in the browser.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::daemon::Daemon;
+use super::daemon::{Answer, Daemon};
 use super::{ClientError, Output, show};
+use crate::api::PageAddress;
 use crate::sys;
 
 /// A daemon that is starting is waited for so long.
 const STARTING: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(200);
 
-pub(super) fn open(state_dir: PathBuf, wait: bool, print: bool, out: &mut Output) -> Result<(), ClientError> {
+pub(super) fn open(state_dir: &Path, wait: bool, print: bool, out: Output) -> Result<(), ClientError> {
     let address = address(state_dir, wait)?;
-    let url = show::text(&address["url"]);
+    let url = show::text(address.read()?.url);
     let shown = !print && sys::show_on_desktop(OsStr::new(&url)).unwrap_or(false);
-    let answer = if shown { json!({"opened": true}) } else { address };
-    out.show(&answer, |_| match (shown, print) {
+    if out.json {
+        return out.json(&if shown { json!({"opened": true}) } else { address.json });
+    }
+    out.text(&match (shown, print) {
         (true, _) => "the page opens in the browser\n".into(),
         (false, true) => format!("{url}\n"),
         (false, false) => format!("open this address in a browser on this PC within a minute:\n{url}\n"),
@@ -27,10 +30,10 @@ pub(super) fn open(state_dir: PathBuf, wait: bool, print: bool, out: &mut Output
 }
 
 #[expect(clippy::disallowed_methods, reason = "another process is waited for, which tells nobody that it is ready")]
-fn address(state_dir: PathBuf, wait: bool) -> Result<Value, ClientError> {
+fn address(state_dir: &Path, wait: bool) -> Result<Answer<PageAddress>, ClientError> {
     let until = Instant::now() + if wait { STARTING } else { Duration::ZERO };
     loop {
-        match Daemon::find(state_dir.clone()).and_then(|daemon| daemon.new_page()) {
+        match Daemon::find(state_dir.to_owned()).and_then(|daemon| daemon.new_page()) {
             Err(ClientError::NotRunning { .. }) if Instant::now() < until => std::thread::sleep(AGAIN),
             result => return result,
         }

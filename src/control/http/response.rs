@@ -75,7 +75,7 @@ fn status_of(code: ErrorCode) -> u16 {
         ErrorCode::GameDirectoryGone => 503,
         ErrorCode::Timeout => 504,
         ErrorCode::DiskFull => 507,
-        ErrorCode::Io => 500,
+        ErrorCode::Io | ErrorCode::Later => 500,
     }
 }
 

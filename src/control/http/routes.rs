@@ -3,9 +3,11 @@
 use crossbeam_channel::bounded;
 use serde::Serialize;
 
-use crate::api::{CommandData, CommandError, ErrorCode, GameRow, OperationRow, PeerCommand, PeerRow, Status};
+use crate::api::{
+    CommandData, CommandError, ErrorCode, GameRow, OperationRow, PageAddress, PeerCommand, Snapshot, Status,
+};
+use crate::control::Commands;
 use crate::control::parse::json_object;
-use crate::control::{Commands, parse_command};
 
 use super::page::{self, Asset};
 use super::request::Head;
@@ -123,7 +125,7 @@ pub(super) fn call(commands: &impl Commands, command: PeerCommand) -> Result<Com
 pub(super) fn command(commands: &impl Commands, body: &[u8]) -> Result<Response, Refusal> {
     let object = json_object(body)
         .map_err(|why| Refusal::from(CommandError::new(ErrorCode::BadJson, format!("the body {why}"))))?;
-    let command = parse_command(&object).map_err(Refusal::from)?;
+    let command = PeerCommand::parse(&object).map_err(Refusal::from)?;
     Response::json(&call(commands, command)?)
 }
 
@@ -148,12 +150,8 @@ pub(super) fn state(commands: &impl Commands, state: &State) -> Result<Response,
 
 /// The answer to `POST /api/v1/page`: an address of the page that lets one browser in.
 pub(super) fn new_address(sessions: &Sessions, url: &str) -> Result<Response, Refusal> {
-    #[derive(Serialize)]
-    struct Address {
-        url: String,
-    }
     let key = sessions.new_key().map_err(|error| CommandError::new(ErrorCode::Io, error.to_string()))?;
-    Response::json(&Address { url: format!("{url}/?key={key}") })
+    Response::json(&PageAddress { url: format!("{url}/?key={key}") })
 }
 
 /// The answer to `GET /metrics`.
@@ -164,23 +162,13 @@ pub(super) fn metrics(commands: &impl Commands) -> Result<Response, Refusal> {
     }
 }
 
-/// All a user interface needs to begin with, or to begin anew.
-#[derive(Serialize)]
-pub(super) struct Snapshot {
-    event: &'static str,
-    status: Box<Status>,
-    peers: Vec<PeerRow>,
-    games: Vec<GameRow>,
-}
-
-impl Snapshot {
-    pub(super) fn take(commands: &impl Commands) -> Result<Self, Refusal> {
-        let peers = match call(commands, PeerCommand::ListPeers)? {
-            CommandData::Peers(list) => list.peers,
-            _ => return Err(odd()),
-        };
-        Ok(Self { event: "snapshot", status: status(commands)?, peers, games: games(commands)? })
-    }
+/// What an event stream begins with.
+pub(super) fn snapshot(commands: &impl Commands) -> Result<Snapshot, Refusal> {
+    let peers = match call(commands, PeerCommand::ListPeers)? {
+        CommandData::Peers(list) => list.peers,
+        _ => return Err(odd()),
+    };
+    Ok(Snapshot { status: status(commands)?, peers, games: games(commands)? })
 }
 
 fn status(commands: &impl Commands) -> Result<Box<Status>, Refusal> {

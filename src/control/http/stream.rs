@@ -12,7 +12,7 @@ use crate::api::{CommandError, ErrorCode};
 use crate::control::{Commands, Fanout};
 
 use super::response::{Refusal, head};
-use super::routes::Snapshot;
+use super::routes::snapshot;
 
 /// An empty line after so much silence shows whether anybody still listens.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -28,7 +28,7 @@ const SEND_BUFFER: usize = 128 << 10;
 pub(super) fn serve(mut stream: &TcpStream, commands: &impl Commands, fanout: &Fanout) -> Result<(), Refusal> {
     // Before the snapshot: an event in between is told twice rather than not at all.
     let subscription = fanout.subscribe();
-    let first = Snapshot::take(commands)?;
+    let first = snapshot(commands)?;
     let _ = socket2::SockRef::from(stream).set_send_buffer_size(SEND_BUFFER);
     let mut answer = head(200, "text/event-stream");
     answer.push_str("\r\nretry: 2000\n\n");
@@ -41,7 +41,7 @@ pub(super) fn serve(mut stream: &TcpStream, commands: &impl Commands, fanout: &F
     while sent.is_ok() {
         sent = select! {
             recv(subscription.events()) -> event => match event {
-                Ok(_) if subscription.catch_up() => match Snapshot::take(commands) {
+                Ok(_) if subscription.catch_up() => match snapshot(commands) {
                     Ok(snapshot) => send(stream, &snapshot),
                     Err(_) => break,
                 },

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::api::{Done, PeerCommand};
+use crate::api::Done;
 
 /// What was written, line by line.
 #[derive(Clone, Default)]
