@@ -129,6 +129,33 @@ fn completions_and_manual_pages_know_every_command() {
 }
 
 #[test]
+fn open_starts_a_daemon_that_outlives_it_or_says_why_there_is_none() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join(".local/state/lanspread");
+    fs::create_dir_all(&state).unwrap();
+    let run = |exit, args: &[&str]| {
+        let mut command = lanspread(home.path());
+        ends(command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY"), exit, args)
+    };
+    fs::write(state.join("config.toml"), "mdns = false\nlisten = [\"127.0.0.1:0\"]\nlog = 3\n").unwrap();
+    let (_, said) = run(3, &["open", "--start"]);
+    assert!(said.contains("config.toml: log = 3"), "{said}");
+    assert!(!said.contains("lanspread: the daemon did not start: lanspread"), "{said}");
+    fs::write(state.join("config.toml"), "mdns = false\nlisten = [\"127.0.0.1:0\"]\n").unwrap();
+    run(4, &["open"]);
+    assert!(run(0, &["open", "--start"]).0.contains("http://127.0.0.1:"));
+    let (status, _) = run(0, &["status", "--json"]);
+    let (again, _) = run(0, &["open", "--start", "--print"]);
+    assert!(again.starts_with("http://127.0.0.1:"), "{again}");
+    let peer = |status: &str| serde_json::from_str::<Value>(status).unwrap()["peer_id"].clone();
+    assert_eq!(peer(&status), peer(&run(0, &["status", "--json"]).0), "the second one found the first");
+    // Both starts: the failed one is the time before.
+    assert!(fs::read_to_string(state.join("lanspread.log")).unwrap().contains("ready"));
+    assert!(fs::read_to_string(state.join("lanspread.old.log")).unwrap().contains("log = 3"));
+    run(0, &["stop"]);
+}
+
+#[test]
 fn a_service_is_installed_watched_restarted_and_uninstalled() {
     if !available("a_service_is_installed_watched_restarted_and_uninstalled", &["mount", "systemd"]) {
         return;

@@ -6,6 +6,7 @@ mod daemon;
 mod follow;
 mod page;
 mod show;
+mod start;
 mod verbs;
 
 use std::io::{self, Write};
@@ -49,6 +50,9 @@ pub enum ClientError {
         /// What was found instead.
         why: &'static str,
     },
+    /// A daemon that was to run in the background does not.
+    #[error("the daemon did not start: {0}")]
+    NotStarted(String),
     /// `control.json` is there, and is of no use.
     #[error("cannot read {}: {error}; the daemon writes it when it starts, for its own user alone", path.display())]
     Unreadable {
@@ -86,10 +90,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// 1 it failed, 2 wrong usage, 4 no daemon runs, 130 interrupted (128 + SIGINT).
+    /// 1 it failed, 2 wrong usage, 3 the daemon could not start, 4 no daemon runs, 130 interrupted (128 + SIGINT).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoStateDir => 2,
+            Self::NotStarted(_) => 3,
             Self::NotRunning { .. } => 4,
             Self::Interrupted(_) => 130,
             Self::Unreadable { .. }
@@ -105,6 +110,7 @@ impl ClientError {
         match self {
             Self::NoStateDir => "usage",
             Self::NotRunning { .. } => "not-running",
+            Self::NotStarted(_) => "not-started",
             Self::Interrupted(_) => "interrupted",
             Self::Found { .. } => "found",
             Self::Refused { code, .. } => code,

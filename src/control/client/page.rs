@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::daemon::{Answer, Daemon};
+use super::start::Starting;
 use super::{ClientError, Output, show};
 use crate::api::PageAddress;
 use crate::sys;
@@ -15,8 +16,19 @@ use crate::sys;
 const STARTING: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(200);
 
-pub(super) fn open(state_dir: &Path, wait: bool, print: bool, out: Output) -> Result<(), ClientError> {
-    let address = address(state_dir, wait)?;
+/// What to do where no daemon runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Patience {
+    /// Say so.
+    None,
+    /// Wait for one that somebody else starts.
+    Wait,
+    /// Start one.
+    Start,
+}
+
+pub(super) fn open(state_dir: &Path, patience: Patience, print: bool, out: Output) -> Result<(), ClientError> {
+    let address = address(state_dir, patience)?;
     let url = show::text(address.read()?.url);
     let shown = !print && sys::show_on_desktop(OsStr::new(&url)).unwrap_or(false);
     if out.json {
@@ -30,12 +42,19 @@ pub(super) fn open(state_dir: &Path, wait: bool, print: bool, out: Output) -> Re
 }
 
 #[expect(clippy::disallowed_methods, reason = "another process is waited for, which tells nobody that it is ready")]
-fn address(state_dir: &Path, wait: bool) -> Result<Answer<PageAddress>, ClientError> {
-    let until = Instant::now() + if wait { STARTING } else { Duration::ZERO };
+fn address(state_dir: &Path, patience: Patience) -> Result<Answer<PageAddress>, ClientError> {
+    let until = Instant::now() + if patience == Patience::None { Duration::ZERO } else { STARTING };
+    let mut starting: Option<Starting> = None;
     loop {
         match Daemon::find(state_dir.to_owned()).and_then(|daemon| daemon.new_page()) {
-            Err(ClientError::NotRunning { .. }) if Instant::now() < until => std::thread::sleep(AGAIN),
+            Err(ClientError::NotRunning { .. }) if Instant::now() < until => {}
             result => return result,
         }
+        match &mut starting {
+            Some(starting) => starting.check(state_dir)?,
+            None if patience == Patience::Start => starting = Some(Starting::begin(state_dir)?),
+            None => {}
+        }
+        std::thread::sleep(AGAIN);
     }
 }

@@ -3,6 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 
+use super::page::Patience;
 use super::{ClientArgs, ClientError, Session, follow, page, show};
 use crate::api::Accepted;
 use crate::api::commands::{
@@ -56,8 +57,13 @@ const VERBS: &[fn() -> Verb] = &[
     || verb("resume", help::<Resume>(), |NoArgs {}, on| on.show(Resume {}, |_| "transfers go on\n".into())),
     || verb("doctor", help::<Diagnose>(), |NoArgs {}, on| doctor(on)),
     || {
-        verb("open", "Open the web page of the daemon in the browser", |OpenArgs { print, wait }, on| {
-            page::open(&on.state_dir, wait, print, on.out)
+        verb("open", "Open the web page of the daemon in the browser", |args: OpenArgs, on| {
+            let patience = match args {
+                OpenArgs { start: true, .. } => Patience::Start,
+                OpenArgs { wait: true, .. } => Patience::Wait,
+                _ => Patience::None,
+            };
+            page::open(&on.state_dir, patience, args.print, on.out)
         })
     },
     || verb("play", help::<Play>(), play),
@@ -252,6 +258,9 @@ struct OpenArgs {
     /// Wait up to 20 seconds for a daemon that is just starting
     #[arg(long)]
     wait: bool,
+    /// Start the daemon in the background when none runs, as `lanspread run` does
+    #[arg(long)]
+    start: bool,
 }
 
 /// For `play`.
