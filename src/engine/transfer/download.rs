@@ -34,7 +34,8 @@ use super::explain::{Common, seconds};
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
-use super::sources::{self, Ban, Content, Pin, Roster, Trouble, Usable};
+use super::select::content::{self, Content, Pin};
+use super::sources::{Ban, Roster, Trouble, Usable};
 use super::swarm::Swarm;
 use crate::api::{DownloadState, ErrorCode, PeerEvent};
 use crate::config::Timers;
@@ -629,11 +630,11 @@ impl Download {
             let eligible: Vec<_> = all.iter().filter(|source| self.roster.eligible(source)).cloned().collect();
             let pin = match self.only {
                 Some(only) => only.find(&eligible),
-                None => sources::choose(cx, &self.game, &eligible),
+                None => content::choose(cx, &self.game, &eligible),
             };
             if let Some(pin) = pin {
                 tracing::debug!(game = %self.game, version = pin.version, manifest = %pin.manifest_hash, content = ?pin.content, "content chosen");
-                self.supersedes = sources::superseded_by(&all, &pin);
+                self.supersedes = content::superseded_by(&all, &pin);
                 self.roster.repin();
                 // Nothing is asked of anybody here: there are no runs to give up.
                 self.roster.refresh(&all, &pin, cx.now);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::download::Download;
-use super::nearness;
 use super::planner::Planner;
+use super::select::rank;
 use super::sources::{Ban, Hindrance, Usable};
 use super::swarm::Swarm;
 use super::{Place, Transfers};
@@ -41,7 +41,7 @@ impl Download {
     fn explain(&self, cx: &Cx, world: &dyn World, common: Common) -> Explanation {
         let (state, reason) = self.stage(cx, common);
         let mut usable: Vec<_> = self.roster().usable().collect();
-        nearness::presume(&mut usable, |conn| world.way(conn));
+        rank::presume(&mut usable, |conn| world.way(conn));
         let fetching = self.fetching();
         let loads = fetching.map(|(planner, _)| planner.loads()).unwrap_or_default();
         let sources = self.roster().hindrances().map(|(peer_id, hindrance)| {
@@ -50,7 +50,7 @@ impl Download {
             let (state, reason) = match (hindrance, source) {
                 (Some(hindrance), _) => hindered(hindrance, cx),
                 (None, _) if runs > 0 => (SourceState::Delivering, "chunks are on their way".to_owned()),
-                (None, Some(source)) if nearness::waits_for_a_trial(source, &usable, &loads) => {
+                (None, Some(source)) if rank::waits_for_a_trial(source, &usable, &loads) => {
                     (SourceState::Far, "it seems farther than another source, which is tried first".to_owned())
                 }
                 (None, source) => idle(common, fetching, source),

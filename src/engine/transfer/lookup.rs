@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest::{self, Rejection};
-use super::sources;
+use super::select::content;
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
 use crate::engine::core::Cx;
 use crate::engine::io::{CommandId, ConnId, Output, RequestId, RunFailure};
@@ -21,7 +21,7 @@ const MAX_TRIES: usize = 8;
 struct Lookup {
     command: CommandId,
     game: GameId,
-    pin: sources::Pin,
+    pin: content::Pin,
     conn: ConnId,
     asked: BTreeSet<PeerId>,
 }
@@ -116,7 +116,7 @@ impl Lookups {
     ) {
         let mut left = cx.world.sources(&game);
         left.retain(|source| !asked.contains(&source.peer_id));
-        let pin = sources::choose(cx, &game, &left).filter(|_| asked.len() < MAX_TRIES);
+        let pin = content::choose(cx, &game, &left).filter(|_| asked.len() < MAX_TRIES);
         let next =
             pin.and_then(|pin| left.iter().find(|source| pin.matches(source)).map(|source| (pin.clone(), source)));
         let Some((pin, source)) = next else {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::nearness;
 use super::super::planner::{Load, Portion};
+use super::super::select::rank;
 use super::super::sources::Usable;
 use super::super::swarm::Choice;
 use super::{Download, Phase};
@@ -43,7 +43,7 @@ impl Download {
         }
         let loads = planner.loads();
         let mut usable: Vec<_> = self.roster.usable().collect();
-        nearness::presume(&mut usable, |conn| cx.world.way(conn));
+        rank::presume(&mut usable, |conn| cx.world.way(conn));
         swarm.look(planner, &usable, cx.now);
         self.look_at = swarm.patience_ends().filter(|at| *at > cx.now);
         let cap = (share / usable.len().max(1)).max(1);
@@ -60,7 +60,7 @@ impl Download {
             .iter()
             .map(|source| (source, load_of(source)))
             .filter(|(source, load)| load.runs < runs_in_flight(source) && room(*load) > 0)
-            .filter(|(source, _)| !nearness::waits_for_a_trial(source, &usable, &loads))
+            .filter(|(source, _)| !rank::waits_for_a_trial(source, &usable, &loads))
             .collect();
         // Those with least to do first; of them those not tried yet, then the fastest, then those not tried that seem far.
         hungry.sort_by(|(a, load_a), (b, load_b)| {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::download::runs_in_flight;
-use super::super::nearness::waits_for_a_trial;
 use super::super::planner::{Planner, Portion};
+use super::super::select::rank::waits_for_a_trial;
 use super::super::sources::Usable;
 use super::super::swarm::{Choice, Swarm};
 use super::sim::peer_id;

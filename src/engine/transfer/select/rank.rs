@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::planner::Load;
-use super::sources::Usable;
 use crate::engine::io::ConnId;
+use crate::engine::transfer::planner::Load;
+use crate::engine::transfer::sources::Usable;
 use crate::engine::world::Way;
 use crate::types::{InterfaceKind, PeerId};
 
@@ -21,7 +21,7 @@ const FARTHER_BY: Duration = Duration::from_millis(1);
 /// Notes of each source that was not measured yet whether it seems far: by its round trip, or by the kind of interface
 /// that leads to it. All are compared with the best of each, so that the outcome does not depend on their order; what is
 /// unknown of a source counts for nothing.
-pub(super) fn presume(usable: &mut [Usable], way: impl Fn(ConnId) -> Way) {
+pub(in super::super) fn presume(usable: &mut [Usable], way: impl Fn(ConnId) -> Way) {
     let ways: Vec<_> = usable.iter().map(|source| way(source.conn)).collect();
     let tier = |way: &Way| way.interface.map(InterfaceKind::tier);
     let nearest = ways.iter().filter_map(|way| way.round_trip).min();
@@ -36,14 +36,14 @@ pub(super) fn presume(usable: &mut [Usable], way: impl Fn(ConnId) -> Way) {
 
 /// Whether a source must wait because another one that seems far is being tried: they are likely behind the same slow link, and
 /// what comes of the first one says enough to go on.
-pub(super) fn waits_for_a_trial(source: &Usable, usable: &[Usable], loads: &BTreeMap<PeerId, Load>) -> bool {
+pub(in super::super) fn waits_for_a_trial(source: &Usable, usable: &[Usable], loads: &BTreeMap<PeerId, Load>) -> bool {
     let is_tried =
         |other: &Usable| other.seems_far.is_some() && loads.get(&other.peer_id).is_some_and(|load| load.runs > 0);
     source.seems_far.is_some() && usable.iter().any(is_tried)
 }
 
 /// Whether a round trip is markedly longer than another one.
-pub(super) fn is_farther(trip: Duration, than: Duration) -> bool {
+pub(in super::super) fn is_farther(trip: Duration, than: Duration) -> bool {
     trip >= than.saturating_mul(FARTHER_FACTOR) && trip.saturating_sub(than) >= FARTHER_BY
 }
 

@@ -1,0 +1,4 @@
+//! Who is asked for what.
+
+pub(super) mod content;
+pub(super) mod rank;
