@@ -19,8 +19,10 @@
 //! A source that fails is paused, left or banned (see `sources`); the chunks it was asked for are wanted again in the same
 //! step. Every `PrepareDownload` is followed by exactly one successful `CommitDownload` or one `AbandonDownload`.
 
+mod ending;
 mod learning;
 mod runs;
+mod trouble;
 
 #[cfg(test)]
 pub(super) use runs::runs_in_flight;
@@ -28,6 +30,7 @@ pub(super) use runs::runs_in_flight;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::ending::{End, disk_end};
 use self::learning::Learning;
 use super::bans::Banned;
 use super::explain::{Common, seconds};
@@ -35,29 +38,20 @@ use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
 use super::select::content::{self, Content, Pin};
-use super::sources::{Ban, Roster, Trouble, Usable};
+use super::sources::{Ban, Roster, Usable};
 use super::swarm::Swarm;
-use crate::api::{DownloadState, ErrorCode, PeerEvent};
+use crate::api::{DownloadState, PeerEvent};
 use crate::config::Timers;
 use crate::engine::core::Cx;
 use crate::engine::effect::Only;
 use crate::engine::io::{ConnId, Output, RequestId, RunFailure};
 use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
-use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Notification, Request, StreamCode, WireErrorCode};
+use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, ManifestHash,
-    PeerId, PreparedDownload, ScannedGame,
+    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, ManifestHash, PeerId,
+    PreparedDownload, ScannedGame,
 };
-
-/// How a download ends that does not come to its end.
-#[derive(Clone, PartialEq, Debug)]
-struct End {
-    code: ErrorCode,
-    message: String,
-    /// Leave the files, without a sentinel.
-    keep: bool,
-}
 
 /// A question for the manifest.
 #[derive(Clone, Copy, Debug)]
@@ -161,84 +155,6 @@ impl Download {
     /// The libraries of the sources, or the connections to them, have changed.
     pub(super) fn sources_changed(&mut self) {
         self.sources_dirty = true;
-    }
-
-    /// A connection is gone, and with it every request over it.
-    pub(super) fn connection_down(&mut self, conn: ConnId) {
-        if let Phase::Fetching { swarm, .. } = &mut self.phase {
-            swarm.connection_down(conn);
-        }
-        for peer_id in self.roster.connection_down(conn) {
-            // Its answer is not waited for any more.
-            if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
-                self.learning = Learning::NotYet;
-            }
-            match &mut self.phase {
-                Phase::Asking { asked, .. } => asked.retain(|asked| asked.source != peer_id),
-                Phase::Fetching { planner, .. } => {
-                    let runs: Vec<_> = planner.runs_of(peer_id).collect();
-                    for run in runs {
-                        planner.lost(run);
-                    }
-                    planner.forget_source(peer_id);
-                }
-                _ => {}
-            }
-        }
-        self.sources_dirty = true;
-    }
-
-    /// The user ends it. False: too late, it is being committed.
-    pub(super) fn cancel(&mut self, cx: &mut Cx) -> bool {
-        let end = End { code: ErrorCode::Cancelled, message: "cancelled by the user".to_owned(), keep: false };
-        match &mut self.phase {
-            Phase::Committing { .. } | Phase::Abandoning { .. } | Phase::Over(_) => false,
-            // It was ending for another reason, and what it got was to be kept.
-            Phase::Ending { end: other, .. } => {
-                *other = end;
-                true
-            }
-            _ => {
-                self.end(cx, end);
-                true
-            }
-        }
-    }
-
-    /// The catalog is another one. A download of something that it does not want any more ends; what came is kept.
-    pub(super) fn catalog_changed(&mut self, cx: &mut Cx) {
-        let game = &self.game;
-        let pin = match &self.phase {
-            Phase::Seeking => None,
-            Phase::Asking { pin, .. }
-            | Phase::Clearing { pin, .. }
-            | Phase::Preparing { pin, .. }
-            | Phase::Fetching { pin, .. } => Some(pin),
-            _ => return,
-        };
-        let other_version = |pin: &Pin| cx.expected_version(game).is_some_and(|version| version != pin.version);
-        let other_content =
-            |pin: &Pin| cx.expected_content(game).is_some_and(|content| pin.content != Content::Known(content));
-        let (code, message) = if !cx.catalog.admits(game) {
-            (ErrorCode::NotInCatalog, format!("the catalog does not list {game} any more"))
-        } else if pin.is_some_and(|pin| other_version(pin) || other_content(pin)) {
-            (ErrorCode::SourceChanged, format!("the catalog demands {game} in another form now; download it again"))
-        } else {
-            self.sources_dirty = true;
-            return;
-        };
-        self.end(cx, End { code, message, keep: true });
-    }
-
-    /// The daemon stops. What came is kept.
-    pub(super) fn stop(&mut self, cx: &mut Cx, code: ErrorCode, why: &str) {
-        match self.phase {
-            Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_) => {}
-            _ => {
-                let message = format!("{why}; what was fetched stays, without a sentinel");
-                self.end(cx, End { code, message, keep: true });
-            }
-        }
     }
 
     /// Whether this download waits for the answer to a request.
@@ -716,29 +632,6 @@ impl Download {
         }
     }
 
-    /// There is nobody to ask: how it ends, if that was so for long enough or nobody can be hoped for.
-    fn hopeless(&mut self, cx: &Cx, begun: bool) -> Option<End> {
-        let since = *self.starved_since.get_or_insert(cx.now);
-        let banned = self.roster.all_banned();
-        if banned.is_none() && cx.now.saturating_duration_since(since) < cx.config.timers.source_wait {
-            return None;
-        }
-        let game = &self.game;
-        let (code, message) = if banned == Some(Ban::Poison) || self.roster.any_poison() {
-            (
-                ErrorCode::VerificationFailed,
-                format!(
-                    "what the sources of {game} sent does not match its hashes; they were told, and look at their files: try again in some minutes"
-                ),
-            )
-        } else if begun && self.roster.content_changed() {
-            (ErrorCode::SourceChanged, format!("the content of {game} changed at its sources; download it again"))
-        } else {
-            (ErrorCode::NoSources, format!("no connected peer can hand out {game} any more"))
-        };
-        Some(End { code, message, keep: true })
-    }
-
     /// Takes over what the libraries say now.
     fn refresh(&mut self, cx: &mut TransferCx<'_>) {
         if !std::mem::take(&mut self.sources_dirty) {
@@ -768,149 +661,6 @@ impl Download {
         self.ask_for_hashes(cx, &all);
     }
 
-    /// Something went wrong with a source.
-    fn failed(&mut self, cx: &mut Cx, peer_id: PeerId, failure: &RunFailure) {
-        let trouble = match failure {
-            RunFailure::ConnectionLost => {
-                // Its other runs went down with it; they would not be found by their connection any more.
-                tracing::debug!(game = %self.game, source = %peer_id, "source disconnected");
-                self.roster.disconnected(peer_id);
-                self.give_up_runs(cx, peer_id);
-                return self.forget_source(peer_id);
-            }
-            RunFailure::Malformed(why) => {
-                let why = format!("its answer broke the protocol: {why}");
-                return self.ban(cx, peer_id, Ban::Useless, &why, None);
-            }
-            RunFailure::Reset(code) => match StreamCode::from_number(*code) {
-                Some(StreamCode::NotServed) => Trouble::NotServed,
-                Some(StreamCode::Changed) => Trouble::Changed,
-                Some(StreamCode::Busy) => Trouble::Busy,
-                Some(StreamCode::Cancelled | StreamCode::Io) | None => Trouble::Failed,
-            },
-            RunFailure::Refused(error) => match error.code {
-                WireErrorCode::Busy => Trouble::Busy,
-                WireErrorCode::NotServed => Trouble::NotServed,
-                WireErrorCode::Changed => Trouble::Changed,
-                _ => Trouble::Failed,
-            },
-            RunFailure::NoStream => Trouble::Busy,
-            RunFailure::Timeout => Trouble::Failed,
-        };
-        tracing::debug!(game = %self.game, source = %peer_id, ?failure, ?trouble, "request failed");
-        if matches!(trouble, Trouble::NotServed | Trouble::Changed)
-            && let Phase::Fetching { swarm, .. } = &mut self.phase
-            && swarm.knows(peer_id)
-        {
-            // It gave its download up, or it is over and its library will say so. Should it begin anew, it says so, too.
-            swarm.forget(peer_id);
-            if self.roster.part(peer_id) {
-                return self.give_up_runs(cx, peer_id);
-            }
-        }
-        if self.roster.trouble(peer_id, trouble, cx.now) {
-            self.ban(cx, peer_id, Ban::Useless, "it fails again and again without delivering anything", None);
-        }
-    }
-
-    fn ban(&mut self, cx: &mut Cx, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
-        if self.roster.ban(peer_id, ban) {
-            tracing::debug!(game = %self.game, source = %peer_id, ?ban, reason, ?chunk, "source banned");
-            let (game, reason) = (self.game.clone(), reason.to_owned());
-            let url = cx.config.mirror(peer_id).cloned();
-            self.bans.push(Banned { game: game.clone(), peer_id, reason: reason.clone(), chunk, at: cx.now });
-            cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, url, reason, chunk });
-            self.give_up_runs(cx, peer_id);
-            self.forget_source(peer_id);
-        }
-    }
-
-    /// A source that sent bad chunks may not know that its files were changed. It is told once.
-    fn tell_of_bad_chunks(&mut self, cx: &mut Cx, peer_id: PeerId) {
-        let Phase::Fetching { pin, .. } = &self.phase else { return };
-        let (Some(content_hash), Some(conn)) = (pin.content_hash(), self.roster.first_bad_chunks(peer_id)) else {
-            return;
-        };
-        if conn.as_mirror().is_none() {
-            let body = Notification::BadChunks { game_id: self.game.clone(), content_hash };
-            cx.emit(Output::Notify { conn, body: Box::new(body) });
-        }
-    }
-
-    /// Nothing more comes from a source: what it said that it has is void, and others need not keep out of its region.
-    fn forget_source(&mut self, peer_id: PeerId) {
-        if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
-            planner.forget_source(peer_id);
-            swarm.forget(peer_id);
-        }
-    }
-
-    /// Cancels whatever a source was asked for.
-    fn give_up_runs(&mut self, cx: &mut Cx, peer_id: PeerId) {
-        if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
-            self.stop_learning(cx);
-        }
-        match &mut self.phase {
-            Phase::Asking { asked, .. } => {
-                for Asked { request, .. } in asked.extract_if(.., |asked| asked.source == peer_id) {
-                    cx.emit(Output::Cancel { request });
-                }
-            }
-            Phase::Fetching { planner, .. } => {
-                let runs: Vec<_> = planner.runs_of(peer_id).collect();
-                for request in runs {
-                    planner.lost(request);
-                    cx.emit(Output::Cancel { request });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Leaves the road to the finish, from wherever it is.
-    fn end(&mut self, cx: &mut Cx, end: End) {
-        tracing::debug!(game = %self.game, code = ?end.code, message = end.message, keep = end.keep, "download aborted");
-        match std::mem::replace(&mut self.phase, Phase::Seeking) {
-            Phase::Asking { asked, .. } => {
-                asked.iter().for_each(|asked| cx.emit(Output::Cancel { request: asked.request }));
-                self.end_untouched(&end);
-            }
-            Phase::Seeking | Phase::Clearing { .. } => self.end_untouched(&end),
-            Phase::Preparing { .. } => {
-                cx.emit(Output::CancelJob { game: self.game.clone() });
-                self.phase = Phase::Ending { end, preparing: true, planner: None };
-            }
-            Phase::Fetching { mut planner, .. } => {
-                self.stop_learning(cx);
-                cx.emit(Output::StopSending { game: self.game.clone() });
-                let runs: Vec<_> = planner.runs().map(|run| run.request).collect();
-                for request in runs {
-                    planner.lost(request);
-                    cx.emit(Output::Cancel { request });
-                }
-                self.phase = Phase::Ending { end, preparing: false, planner: Some(planner) };
-            }
-            phase @ (Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_)) => {
-                self.phase = phase;
-            }
-        }
-    }
-
-    fn end_untouched(&mut self, end: &End) {
-        self.phase = Phase::Over(Over { disk: Disk::Untouched, event: self.failed_event(end) });
-    }
-
-    fn abandon(&mut self, cx: &mut Cx, end: End) {
-        cx.job(Job::AbandonDownload { download: self.id, keep: end.keep });
-        self.phase = Phase::Abandoning { end };
-    }
-
-    fn failed_event(&self, end: &End) -> PeerEvent {
-        // Else they have their names again.
-        let kept_aside = if end.keep { self.account.kept_aside.clone() } else { Vec::new() };
-        PeerEvent::DownloadFailed { game: self.game.clone(), code: end.code, message: end.message.clone(), kept_aside }
-    }
-
     /// See [`Planner::check_invariants`].
     #[cfg(test)]
     pub(super) fn check_invariants(&self) {
@@ -921,14 +671,4 @@ impl Download {
             swarm.check_invariants();
         }
     }
-}
-
-/// The end that an error of the disk leads to. What is verified stays.
-fn disk_end(error: &JobError) -> End {
-    let code = match error.kind {
-        // The disk is no source, and a download reads no archive.
-        JobErrorKind::Changed | JobErrorKind::BadArchive => ErrorCode::Io,
-        kind => kind.into(),
-    };
-    End { code, message: error.message.clone(), keep: true }
 }
