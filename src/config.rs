@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::{CatalogKey, CatalogSource, MirrorUrl, PeerId};
+use crate::types::{CatalogKey, CatalogSource, MirrorUrl, SourceId};
 
 /// Everything that `Peer::start` needs.
 #[derive(Clone, Debug)]
@@ -63,9 +63,9 @@ impl Config {
     /// Each has threads of its own.
     pub const MAX_MIRRORS: usize = 8;
 
-    /// The mirror that has this id as a source.
-    pub fn mirror(&self, peer_id: PeerId) -> Option<&MirrorUrl> {
-        self.mirrors.iter().find(|url| url.peer_id() == peer_id)
+    /// Where a source is, if it is a mirror.
+    pub fn mirror(&self, source: SourceId) -> Option<&MirrorUrl> {
+        self.mirrors.get(source.mirror()?.place())
     }
 
     /// The defaults for two directories.

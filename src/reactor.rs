@@ -581,12 +581,12 @@ impl Reactor {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));
             }
-            Output::Ask { request, conn, body } if conn.as_mirror().is_some() => {
-                self.ask_mirror(conn.as_mirror().unwrap_or_default(), request, *body);
+            Output::MirrorManifest { request, mirror, game, manifest_hash } => {
+                self.mirrors.manifest(mirror, request.0, game, manifest_hash);
             }
             Output::Ask { request, conn, body } => streams.ask(&mut shell, request, conn, &body),
-            Output::Fetch { request, conn, download, range, .. } if conn.as_mirror().is_some() => {
-                self.fetch_from_mirror(conn.as_mirror().unwrap_or_default(), request, download, range);
+            Output::MirrorFetch { request, mirror, download, range } => {
+                self.fetch_from_mirror(mirror, request, download, range);
             }
             Output::Fetch { request, conn, download, content_hash, range } => {
                 let plan = self.plans.get(&download).map(Arc::clone);

@@ -1,11 +1,11 @@
-//! Between the engine and the mirrors: what is asked over a connection that stands for one, and what comes of it.
+//! Between the engine and the mirrors: what is asked of one, and what comes of it.
 
 use std::collections::BTreeSet;
 
 use super::Reactor;
 use crate::engine::{Input, RequestId, RunFailure};
 use crate::mirror::{Done, FetchFault, ManifestFault, MirrorGame, Run};
-use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
+use crate::proto::{Answer, ManifestAnswer, WireError, WireErrorCode};
 use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, DownloadId, MirrorFault};
 use crate::workers::{Task, WriteBatch};
 
@@ -14,20 +14,6 @@ use crate::workers::{Task, WriteBatch};
 pub(super) struct Outages(BTreeSet<usize>);
 
 impl Reactor {
-    /// Sends a request to a mirror.
-    pub(super) fn ask_mirror(&mut self, mirror: usize, request: RequestId, body: Request) {
-        match body {
-            Request::GetManifest(GetManifest { game_id, manifest_hash, .. }) => {
-                self.mirrors.manifest(mirror, request.0, game_id, manifest_hash);
-            }
-            // Cannot happen: nothing else is asked of a source.
-            other => {
-                let result = Err(RunFailure::Malformed(format!("a mirror cannot be asked {other:?}")));
-                self.inputs.push_back(Input::Answered { request, result });
-            }
-        }
-    }
-
     /// Asks a mirror for a run of chunks.
     pub(super) fn fetch_from_mirror(
         &mut self,

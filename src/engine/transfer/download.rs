@@ -47,17 +47,17 @@ use crate::engine::effect::Only;
 use crate::engine::io::{ConnId, Output, RequestId, RunFailure};
 use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
-use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Request};
+use crate::proto::{Answer, GetChunks, HaveChunks};
 use crate::types::{
     ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, ManifestHash, PeerId,
-    PreparedDownload, ScannedGame,
+    PreparedDownload, ScannedGame, SourceId,
 };
 
 /// A question for the manifest.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     request: RequestId,
-    source: PeerId,
+    source: SourceId,
     at: Instant,
 }
 
@@ -177,7 +177,7 @@ impl Download {
         }
         let Phase::Asking { pin, asked } = &mut self.phase else { return };
         let Some(place) = asked.iter().position(|asked| asked.request == request) else { return };
-        let peer_id = asked.swap_remove(place).source;
+        let source = asked.swap_remove(place).source;
         match manifest::check(&self.game, pin.manifest_hash, pin.content_hash(), result) {
             Ok((manifest, content)) => {
                 for Asked { request, .. } in asked.drain(..) {
@@ -194,8 +194,8 @@ impl Download {
                 self.sources_dirty = true;
                 self.phase = Phase::Clearing { pin, plan: Arc::new(plan) };
             }
-            Err(Rejection::Lie(why)) => self.ban(cx, peer_id, Ban::Poison, &why, None),
-            Err(Rejection::Failed(failure)) => self.failed(cx, peer_id, &failure),
+            Err(Rejection::Lie(why)) => self.ban(cx, source, Ban::Poison, &why, None),
+            Err(Rejection::Failed(failure)) => self.failed(cx, source, &failure),
         }
     }
 
@@ -252,7 +252,7 @@ impl Download {
     pub(super) fn have_chunks(&mut self, cx: &mut Cx, peer: PeerId, conn: ConnId, have: &HaveChunks) {
         let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
         if swarm.hear(cx, planner, peer, conn, have) && !self.roster.join(peer, conn, cx.now) {
-            swarm.forget(peer);
+            swarm.forget(SourceId::Peer(peer));
         }
     }
 
@@ -325,9 +325,9 @@ impl Download {
     /// A run is over.
     pub(super) fn run_done(&mut self, cx: &mut Cx, request: RequestId, result: Result<(), RunFailure>) {
         let Phase::Fetching { planner, .. } = &mut self.phase else { return };
-        let Some(peer_id) = planner.lost(request) else { return };
+        let Some(source) = planner.lost(request) else { return };
         if let Err(failure) = result {
-            self.failed(cx, peer_id, &failure);
+            self.failed(cx, source, &failure);
         }
     }
 
@@ -438,7 +438,7 @@ impl Download {
                     .loads()
                     .iter()
                     .filter(|(_, load)| load.runs > 0)
-                    .filter_map(|(peer_id, _)| self.roster.stalls_at(*peer_id, timers.run_stall))
+                    .filter_map(|(source, _)| self.roster.stalls_at(*source, timers.run_stall))
                     .min();
                 let report = self.account.next_report(planner.have_bytes(), timers.progress_every);
                 let announcement = swarm.next_announcement().filter(|_| swarm.has_news(planner));
@@ -571,16 +571,14 @@ impl Download {
         if asked.iter().any(|asked| cx.now.saturating_duration_since(asked.at) < hedge) {
             return false;
         }
-        let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.peer_id));
+        let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.id));
         // A peer sooner than a mirror: a server may be far away.
-        let order = |source: &Usable| (source.failures, source.conn.as_mirror().is_some(), source.peer_id);
+        let order = |source: &Usable| (source.failures, source.id.mirror().is_some(), source.id);
         if let Some(source) = idle.min_by_key(order) {
             let request = cx.ids.request();
-            tracing::debug!(game = %self.game, source = %source.peer_id, others = asked.len(), "manifest requested");
-            asked.push(Asked { request, source: source.peer_id, at: cx.now });
-            let (game_id, manifest_hash) = (self.game.clone(), pin.manifest_hash);
-            let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
-            cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
+            tracing::debug!(game = %self.game, source = %source.id, others = asked.len(), "manifest requested");
+            asked.push(Asked { request, source: source.id, at: cx.now });
+            cx.emit(source.via.ask_manifest(request, self.game.clone(), pin.manifest_hash));
             return false;
         }
         if self.roster.present() > 0 || !asked.is_empty() {
@@ -616,14 +614,14 @@ impl Download {
             .loads()
             .into_iter()
             .filter(|(_, load)| load.runs > 0)
-            .map(|(peer_id, _)| peer_id)
-            .filter(|peer_id| self.roster.stalls_at(*peer_id, run_stall).is_some_and(|at| at <= cx.now))
+            .map(|(source, _)| source)
+            .filter(|source| self.roster.stalls_at(*source, run_stall).is_some_and(|at| at <= cx.now))
             .collect();
-        for peer_id in stalled {
-            tracing::debug!(game = %self.game, source = %peer_id, "source stalled; its chunks are reassigned");
-            self.give_up_runs(cx, peer_id);
-            self.roster.stalled(peer_id);
-            self.failed(cx, peer_id, &RunFailure::Timeout);
+        for source in stalled {
+            tracing::debug!(game = %self.game, %source, "source stalled; its chunks are reassigned");
+            self.give_up_runs(cx, source);
+            self.roster.stalled(source);
+            self.failed(cx, source, &RunFailure::Timeout);
         }
         if !self.is_starved() {
             self.starved_since = None;
@@ -646,16 +644,16 @@ impl Download {
         };
         let all = cx.world.sources(&self.game);
         let given_up = self.roster.refresh(&all, pin, cx.now);
-        for peer_id in given_up {
-            self.give_up_runs(cx, peer_id);
+        for source in given_up {
+            self.give_up_runs(cx, source);
             if let Phase::Fetching { swarm, .. } = &mut self.phase {
-                swarm.forget(peer_id);
+                swarm.forget(source);
             }
         }
         if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
             // Those that have everything already have nothing to tell.
-            let peers: Vec<_> =
-                cx.world.swarm().into_iter().filter(|(peer_id, _)| !self.roster.is_complete(*peer_id)).collect();
+            let is_complete = |peer: &PeerId| self.roster.is_complete(SourceId::Peer(*peer));
+            let peers: Vec<_> = cx.world.swarm().into_iter().filter(|(peer, _)| !is_complete(peer)).collect();
             swarm.introduce(cx, planner, &peers);
         }
         self.ask_for_hashes(cx, &all);

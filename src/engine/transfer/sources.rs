@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use super::progress::per_second;
 use super::select::content::Pin;
 use crate::engine::io::ConnId;
-use crate::engine::world::Source;
+use crate::engine::world::{Source, Via};
 use crate::faults::{self, Bug};
-use crate::types::{ChunkIndex, GameSummary, PeerId};
+use crate::types::{ChunkIndex, GameSummary, PeerId, SourceId};
 
 /// First pause after `busy`; doubles up to [`BACK_OFF_MAX`].
 const BUSY_BACK_OFF: Duration = Duration::from_millis(100);
@@ -97,7 +97,7 @@ struct Member {
     /// What its library says of the game, once it says that it has it.
     summary: Option<Arc<GameSummary>>,
     /// `None`: not connected.
-    conn: Option<ConnId>,
+    via: Option<Via>,
     /// Its library lists exactly the pinned content.
     listed: bool,
     /// It did so at some time.
@@ -115,10 +115,10 @@ struct Member {
 }
 
 impl Member {
-    fn new(conn: ConnId, now: Instant) -> Self {
+    fn new(via: Via, now: Instant) -> Self {
         Self {
             summary: None,
-            conn: Some(conn),
+            via: Some(via),
             listed: false,
             was_listed: false,
             partial: false,
@@ -132,14 +132,14 @@ impl Member {
         }
     }
 
-    fn usable(&self) -> Option<ConnId> {
-        self.conn.filter(|_| (self.listed || self.partial) && self.standing == Standing::Good)
+    fn usable(&self) -> Option<Via> {
+        self.via.filter(|_| (self.listed || self.partial) && self.standing == Standing::Good)
     }
 
     fn hindrance(&self) -> Option<Hindrance> {
         match self.standing {
             Standing::Banned(why) => Some(Hindrance::Banned(why)),
-            _ if self.conn.is_none() => Some(Hindrance::Disconnected),
+            _ if self.via.is_none() => Some(Hindrance::Disconnected),
             Standing::Left { until } => Some(Hindrance::Left { until }),
             Standing::BackingOff { until } => {
                 Some(Hindrance::BackingOff { until, failures: self.failures, busy: self.busy })
@@ -150,7 +150,7 @@ impl Member {
     }
 
     fn present(&self) -> bool {
-        self.conn.is_some()
+        self.via.is_some()
             && (self.listed || self.partial)
             && matches!(self.standing, Standing::Good | Standing::BackingOff { .. })
     }
@@ -169,8 +169,8 @@ pub(super) enum Hindrance {
 /// A source that can be asked now.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Usable {
-    pub(super) peer_id: PeerId,
-    pub(super) conn: ConnId,
+    pub(super) id: SourceId,
+    pub(super) via: Via,
     /// It has every chunk; otherwise what it said that it has.
     pub(super) complete: bool,
     /// Bytes per second; 0: not known yet.
@@ -188,7 +188,7 @@ pub(super) struct Usable {
 /// Every source that a download has met.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    members: BTreeMap<PeerId, Member>,
+    members: BTreeMap<SourceId, Member>,
     /// A source of the pinned content was seen to have another one.
     content_changed: bool,
 }
@@ -196,7 +196,7 @@ pub(super) struct Roster {
 impl Roster {
     /// Whether a source may be part of a choice.
     pub(super) fn eligible(&self, source: &Source) -> bool {
-        self.members.get(&source.peer_id).is_none_or(|member| match member.standing {
+        self.members.get(&source.id).is_none_or(|member| match member.standing {
             Standing::Good | Standing::BackingOff { .. } => true,
             Standing::Left { .. } => member.summary.as_ref() != Some(&source.summary),
             Standing::Banned(_) => false,
@@ -214,25 +214,25 @@ impl Roster {
 
     /// Takes over what the libraries say now. Answers the sources whose runs must be given up: they have another
     /// connection or other content.
-    pub(super) fn refresh(&mut self, sources: &[Source], pin: &Pin, now: Instant) -> Vec<PeerId> {
+    pub(super) fn refresh(&mut self, sources: &[Source], pin: &Pin, now: Instant) -> Vec<SourceId> {
         let mut given_up = Vec::new();
         for member in self.members.values_mut() {
             member.listed = false;
         }
         for source in sources {
             let matches = pin.matches(source);
-            if !self.members.contains_key(&source.peer_id) {
+            if !self.members.contains_key(&source.id) {
                 if self.members.len() >= MAX_MEMBERS {
-                    self.members.retain(|_, member| member.conn.is_some());
+                    self.members.retain(|_, member| member.via.is_some());
                 }
                 if !matches || self.members.len() >= MAX_MEMBERS {
                     continue;
                 }
             }
-            let member = self.members.entry(source.peer_id).or_insert_with(|| Member::new(source.conn, now));
-            let reconnected = member.conn != Some(source.conn);
+            let member = self.members.entry(source.id).or_insert_with(|| Member::new(source.via, now));
+            let reconnected = member.via != Some(source.via);
             if reconnected || !matches {
-                given_up.push(source.peer_id);
+                given_up.push(source.id);
                 member.partial = false;
             }
             let news = member.summary.as_ref() != Some(&source.summary);
@@ -243,13 +243,13 @@ impl Roster {
             self.content_changed |= !matches && member.was_listed;
             member.was_listed |= matches;
             member.summary = Some(source.summary.clone());
-            member.conn = Some(source.conn);
+            member.via = Some(source.via);
             member.listed = matches;
         }
         // One that is not listed at all comes back with a new word of its library.
-        for (peer_id, member) in &mut self.members {
+        for (id, member) in &mut self.members {
             let left = matches!(member.standing, Standing::Left { .. });
-            if left && !sources.iter().any(|source| source.peer_id == *peer_id) {
+            if left && !sources.iter().any(|source| source.id == *id) {
                 member.standing = Standing::Good;
             }
         }
@@ -257,38 +257,39 @@ impl Roster {
     }
 
     /// A peer that is downloading the pinned content itself says what it has. False: it is no source.
-    pub(super) fn join(&mut self, peer_id: PeerId, conn: ConnId, now: Instant) -> bool {
-        if !self.members.contains_key(&peer_id) && self.members.len() >= MAX_MEMBERS {
+    pub(super) fn join(&mut self, peer: PeerId, conn: ConnId, now: Instant) -> bool {
+        let (id, via) = (SourceId::Peer(peer), Via::Conn(conn));
+        if !self.members.contains_key(&id) && self.members.len() >= MAX_MEMBERS {
             return false;
         }
-        let member = self.members.entry(peer_id).or_insert_with(|| Member::new(conn, now));
-        if matches!(member.standing, Standing::Banned(_)) || (member.listed && member.conn != Some(conn)) {
+        let member = self.members.entry(id).or_insert_with(|| Member::new(via, now));
+        if matches!(member.standing, Standing::Banned(_)) || (member.listed && member.via != Some(via)) {
             return false;
         }
-        if member.conn != Some(conn) || matches!(member.standing, Standing::Left { .. }) {
+        if member.via != Some(via) || matches!(member.standing, Standing::Left { .. }) {
             member.standing = Standing::Good;
         }
-        member.conn = Some(conn);
+        member.via = Some(via);
         member.partial = true;
         true
     }
 
     /// What a peer said that it has is no longer to be had. True: it is no source any more.
-    pub(super) fn part(&mut self, peer_id: PeerId) -> bool {
-        self.members.get_mut(&peer_id).is_some_and(|member| {
+    pub(super) fn part(&mut self, id: SourceId) -> bool {
+        self.members.get_mut(&id).is_some_and(|member| {
             member.partial = false;
             !member.listed
         })
     }
 
     /// Whether a source is there, be it that it is given a pause.
-    pub(super) fn is_present(&self, peer_id: PeerId) -> bool {
-        self.members.get(&peer_id).is_some_and(Member::present)
+    pub(super) fn is_present(&self, id: SourceId) -> bool {
+        self.members.get(&id).is_some_and(Member::present)
     }
 
     /// Whether a source has every chunk.
-    pub(super) fn is_complete(&self, peer_id: PeerId) -> bool {
-        self.members.get(&peer_id).is_some_and(|member| member.listed)
+    pub(super) fn is_complete(&self, id: SourceId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.listed)
     }
 
     /// Whether a source of everything is there, be it that it is given a pause.
@@ -296,14 +297,14 @@ impl Roster {
         self.members.values().any(|member| member.listed && member.present())
     }
 
-    /// The peers that were reached over a connection that is gone.
-    pub(super) fn connection_down(&mut self, conn: ConnId) -> Vec<PeerId> {
+    /// The sources that were reached over a connection that is gone.
+    pub(super) fn connection_down(&mut self, conn: ConnId) -> Vec<SourceId> {
         let mut gone = Vec::new();
-        for (peer_id, member) in &mut self.members {
-            if member.conn == Some(conn) {
-                member.conn = None;
+        for (id, member) in &mut self.members {
+            if member.via == Some(Via::Conn(conn)) {
+                member.via = None;
                 member.partial = false;
-                gone.push(*peer_id);
+                gone.push(*id);
             }
         }
         gone
@@ -342,10 +343,10 @@ impl Roster {
 
     /// The sources that can be asked now, ascending by id.
     pub(super) fn usable(&self) -> impl Iterator<Item = Usable> + '_ {
-        self.members.iter().filter_map(|(peer_id, member)| {
-            member.usable().map(|conn| Usable {
-                peer_id: *peer_id,
-                conn,
+        self.members.iter().filter_map(|(id, member)| {
+            member.usable().map(|via| Usable {
+                id: *id,
+                via,
                 complete: member.listed,
                 rate: member.pace.rate,
                 reach: member.pace.reach,
@@ -357,8 +358,8 @@ impl Roster {
     }
 
     /// Every source that was met, ascending by id, and why it cannot be asked, if so.
-    pub(super) fn hindrances(&self) -> impl Iterator<Item = (PeerId, Option<Hindrance>)> + '_ {
-        self.members.iter().map(|(peer_id, member)| (*peer_id, member.hindrance()))
+    pub(super) fn hindrances(&self) -> impl Iterator<Item = (SourceId, Option<Hindrance>)> + '_ {
+        self.members.iter().map(|(id, member)| (*id, member.hindrance()))
     }
 
     /// How many sources there are, those included that are given a pause.
@@ -368,10 +369,10 @@ impl Roster {
 
     /// Whether a chunk that a source sent wrong can be asked of another one, which did not send it wrong as well; `holds`: of
     /// a source that does not have everything, whether it has the chunk.
-    pub(super) fn another_for(&self, peer_id: PeerId, chunk: ChunkIndex, holds: impl Fn(PeerId) -> bool) -> bool {
+    pub(super) fn another_for(&self, id: SourceId, chunk: ChunkIndex, holds: impl Fn(SourceId) -> bool) -> bool {
         self.members
             .iter()
-            .filter(|(other, member)| **other != peer_id && member.present() && member.bad_chunk != Some(chunk))
+            .filter(|(other, member)| **other != id && member.present() && member.bad_chunk != Some(chunk))
             .any(|(other, member)| member.listed || holds(*other))
     }
 
@@ -400,9 +401,9 @@ impl Roster {
 
     /// Something went wrong with a source. True: that was once too often, ban it.
     #[must_use]
-    pub(super) fn trouble(&mut self, peer_id: PeerId, trouble: Trouble, now: Instant) -> bool {
+    pub(super) fn trouble(&mut self, id: SourceId, trouble: Trouble, now: Instant) -> bool {
         self.content_changed |= trouble == Trouble::Changed;
-        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+        let Some(member) = self.members.get_mut(&id) else { return false };
         // Several runs fail of one cause: that counts once.
         if member.standing != Standing::Good {
             return false;
@@ -433,31 +434,33 @@ impl Roster {
     }
 
     /// The connection of a source turned out to be gone.
-    pub(super) fn disconnected(&mut self, peer_id: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer_id) {
-            member.conn = None;
+    pub(super) fn disconnected(&mut self, id: SourceId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.via = None;
             member.partial = false;
         }
     }
 
-    /// The connection to a source that is known to have everything and has sent no bad chunk before.
-    pub(super) fn first_bad_chunks(&self, peer_id: PeerId) -> Option<ConnId> {
-        let member = self.members.get(&peer_id).filter(|member| member.listed && member.bad_chunks == 0)?;
-        member.conn
+    /// The connection to a peer that is known to have everything and has sent no bad chunk before.
+    pub(super) fn first_bad_chunks(&self, id: SourceId) -> Option<ConnId> {
+        match self.members.get(&id).filter(|member| member.listed && member.bad_chunks == 0)?.via? {
+            Via::Conn(conn) => Some(conn),
+            Via::Mirror(_) => None,
+        }
     }
 
     /// Chunks of a source did not match. True: that was once too often, ban it.
     #[must_use]
-    pub(super) fn bad_chunks(&mut self, peer_id: PeerId, bad: &[ChunkIndex]) -> bool {
-        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+    pub(super) fn bad_chunks(&mut self, id: SourceId, bad: &[ChunkIndex]) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
         member.bad_chunks = member.bad_chunks.saturating_add(u32::try_from(bad.len()).unwrap_or(u32::MAX));
         member.bad_chunk = bad.first().copied().or(member.bad_chunk);
         member.bad_chunks >= MAX_BAD_CHUNKS && !matches!(member.standing, Standing::Banned(_))
     }
 
     /// Bans a source. False: it was banned before.
-    pub(super) fn ban(&mut self, peer_id: PeerId, why: Ban) -> bool {
-        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+    pub(super) fn ban(&mut self, id: SourceId, why: Ban) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
         let news = !matches!(member.standing, Standing::Banned(_));
         if news {
             member.standing = Standing::Banned(why);
@@ -466,8 +469,8 @@ impl Roster {
     }
 
     /// A source is asked for a run; `idle`: it had none.
-    pub(super) fn asked(&mut self, peer_id: PeerId, idle: bool, now: Instant) {
-        if let Some(member) = self.members.get_mut(&peer_id)
+    pub(super) fn asked(&mut self, id: SourceId, idle: bool, now: Instant) {
+        if let Some(member) = self.members.get_mut(&id)
             && idle
         {
             member.pace.since = now;
@@ -477,8 +480,8 @@ impl Roster {
     }
 
     /// Bytes of a source landed.
-    pub(super) fn landed(&mut self, peer_id: PeerId, bytes: u64, now: Instant) {
-        let Some(member) = self.members.get_mut(&peer_id) else { return };
+    pub(super) fn landed(&mut self, id: SourceId, bytes: u64, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
         let pace = &mut member.pace;
         pace.bytes += bytes;
         pace.last_sign = now;
@@ -493,8 +496,8 @@ impl Roster {
     }
 
     /// Bytes of a source were verified: it is of use.
-    pub(super) fn delivered(&mut self, peer_id: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer_id) {
+    pub(super) fn delivered(&mut self, id: SourceId) {
+        if let Some(member) = self.members.get_mut(&id) {
             member.failures = 0;
             member.busy = 0;
         }
@@ -502,8 +505,8 @@ impl Roster {
 
     /// When a source that has runs counts as stalled, if nothing lands until then: the faster it was, the sooner, and after
     /// `run_stall` at the latest.
-    pub(super) fn stalls_at(&self, peer_id: PeerId, run_stall: Duration) -> Option<Instant> {
-        let member = self.members.get(&peer_id)?;
+    pub(super) fn stalls_at(&self, id: SourceId, run_stall: Duration) -> Option<Instant> {
+        let member = self.members.get(&id)?;
         // Bytes that are not yet a whole batch are not seen here. With nobody else to ask, a slow source is better than none.
         let silence = if self.present() <= 1 {
             run_stall.saturating_mul(4)
@@ -517,15 +520,15 @@ impl Roster {
     }
 
     /// A source stalled: next time it is given twice the time, so that a slow one gets something done in the end.
-    pub(super) fn stalled(&mut self, peer_id: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer_id) {
+    pub(super) fn stalled(&mut self, id: SourceId) {
+        if let Some(member) = self.members.get_mut(&id) {
             member.patience = (member.patience * 2).min(MAX_PATIENCE);
         }
     }
 
     /// Bytes per second that a source can be relied on for: less than its rate if nothing landed for a while.
-    pub(super) fn reliable_rate(&self, peer_id: PeerId, now: Instant) -> f64 {
-        let Some(member) = self.members.get(&peer_id) else { return 0.0 };
+    pub(super) fn reliable_rate(&self, id: SourceId, now: Instant) -> f64 {
+        let Some(member) = self.members.get(&id) else { return 0.0 };
         let silence = now.saturating_duration_since(member.pace.last_sign).max(Duration::from_millis(1));
         let bound = per_second(crate::types::CHUNK_SIZE, silence);
         if member.pace.rate > 0.0 { member.pace.rate.min(bound) } else { bound }
@@ -540,16 +543,17 @@ mod tests {
     fn a_few_bytes_say_nothing_about_a_rate() {
         #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
         let now = Instant::now();
-        let peer_id = PeerId::from_spki_sha256(&[1; 32]);
+        let peer = PeerId::from_spki_sha256(&[1; 32]);
+        let id = SourceId::Peer(peer);
         let mut roster = Roster::default();
-        assert!(roster.join(peer_id, ConnId(1), now));
-        roster.asked(peer_id, true, now);
+        assert!(roster.join(peer, ConnId(1), now));
+        roster.asked(id, true, now);
         // A sentinel of two bytes alone.
         let now = now + PACE_SAMPLE;
-        roster.landed(peer_id, 2, now);
+        roster.landed(id, 2, now);
         assert_eq!(roster.usable().next().unwrap().rate, 0.0);
         let now = now + PACE_SAMPLE;
-        roster.landed(peer_id, PACE_SAMPLE_BYTES, now);
+        roster.landed(id, PACE_SAMPLE_BYTES, now);
         assert!(roster.usable().next().unwrap().rate > 1e6);
     }
 }

@@ -20,7 +20,7 @@ use crate::engine::core::Cx;
 use crate::engine::io::{ConnId, Output};
 use crate::faults::{self, Bug};
 use crate::proto::{HaveChunks, Notification};
-use crate::types::{CHUNK_SIZE, ChunkIndex, ChunkRange, ContentHash, GameId, PeerId};
+use crate::types::{CHUNK_SIZE, ChunkIndex, ChunkRange, ContentHash, GameId, PeerId, SourceId};
 
 /// Time between two announcements to one downloader; and so much more for each of them, so that a large party does not
 /// spend its time on announcements.
@@ -145,7 +145,7 @@ impl Swarm {
         }
         let is_new = self.holders.get(&peer).is_none_or(|holder| holder.conn != conn);
         if is_new {
-            self.forget(peer);
+            self.forget(SourceId::Peer(peer));
             if self.holders.len() >= MAX_HOLDERS {
                 return false;
             }
@@ -178,16 +178,18 @@ impl Swarm {
     }
 
     /// What a peer has is no longer to be had.
-    pub(super) fn forget(&mut self, peer: PeerId) {
-        self.discount(peer);
-        self.holders.remove(&peer);
+    pub(super) fn forget(&mut self, source: SourceId) {
+        if let Some(peer) = source.peer() {
+            self.discount(peer);
+            self.holders.remove(&peer);
+        }
     }
 
     /// A connection is gone, and what was said over it.
     pub(super) fn connection_down(&mut self, conn: ConnId) {
         let gone: Vec<_> =
             self.holders.iter().filter(|(_, holder)| holder.conn == conn).map(|(peer, _)| *peer).collect();
-        gone.into_iter().for_each(|peer| self.forget(peer));
+        gone.into_iter().for_each(|peer| self.forget(SourceId::Peer(peer)));
         self.introduced.retain(|_, to| *to != conn);
     }
 
@@ -240,26 +242,26 @@ impl Swarm {
     }
 
     /// Whether the chunks of this source are known one by one.
-    pub(super) fn knows(&self, peer: PeerId) -> bool {
-        self.holders.contains_key(&peer)
+    pub(super) fn knows(&self, source: SourceId) -> bool {
+        self.holder(source).is_some()
     }
 
     /// Whether a downloader said that it has a chunk.
-    pub(super) fn holds(&self, peer: PeerId, chunk: ChunkIndex) -> bool {
-        self.holders.get(&peer).is_some_and(|holder| holder.chunks.has(chunk.0))
+    pub(super) fn holds(&self, source: SourceId, chunk: ChunkIndex) -> bool {
+        self.holder(source).is_some_and(|holder| holder.chunks.has(chunk.0))
     }
 
     /// Whether some downloader has a chunk that is wanted here.
     pub(super) fn has_wanted(&self, planner: &Planner, roster: &Roster) -> bool {
         self.holders.iter().any(|(peer, holder)| {
-            roster.is_present(*peer)
+            roster.is_present(SourceId::Peer(*peer))
                 && planner.wanted().any(|(first, end)| holder.chunks.first_in(first..end).is_some())
         })
     }
 
     /// Whether a source has all of these chunks, as far as is known.
     pub(super) fn has_all(&self, source: &Usable, range: ChunkRange) -> bool {
-        source.complete || self.holders.get(&source.peer_id).is_some_and(|holder| holder.chunks.has_all(range))
+        source.complete || self.holder(source.id).is_some_and(|holder| holder.chunks.has_all(range))
     }
 
     /// Looks at the sources anew before chunks are handed out: who is near, and whether anything is under way.
@@ -271,8 +273,9 @@ impl Swarm {
         let best = best_reach(usable);
         let near: BTreeSet<_> = usable
             .iter()
-            .filter(|source| self.holders.contains_key(&source.peer_id) && !is_far(source, best))
-            .map(|source| source.peer_id)
+            .filter(|source| !is_far(source, best))
+            .filter_map(|source| source.id.peer())
+            .filter(|peer| self.holders.contains_key(peer))
             .collect();
         let gone: Vec<_> = self.near.difference(&near).copied().collect();
         gone.into_iter().for_each(|peer| self.discount(peer));
@@ -310,7 +313,7 @@ impl Swarm {
 
     /// Whether a source is asked only for what cannot be had otherwise.
     pub(super) fn is_scarce(&self, source: &Usable) -> bool {
-        self.is_contested() && !self.near.contains(&source.peer_id)
+        self.is_contested() && !self.is_near(source.id)
     }
 
     /// Where a source's next run may lie.
@@ -322,7 +325,7 @@ impl Swarm {
         source: &Usable,
         portion: &Portion,
     ) -> Choice {
-        if self.near.contains(&source.peer_id) {
+        if self.is_near(source.id) {
             return self.rarest(cx, planner, source, portion);
         }
         if !self.is_contested() {
@@ -334,7 +337,7 @@ impl Swarm {
             return if source.complete { Choice::Any } else { self.rarest(cx, planner, source, portion) };
         }
         let best = best_reach(usable);
-        let other_complete = |other: &Usable| other.peer_id != source.peer_id && other.complete && !is_far(other, best);
+        let other_complete = |other: &Usable| other.id != source.id && other.complete && !is_far(other, best);
         // What only seems far is tried once it has everything: what it lacks now comes sooner from the one that is near.
         let is_farther = is_far(source, best) && (source.reach > 0.0 || !source.complete);
         if is_farther && !self.is_out_of_patience(cx.now) && usable.iter().any(other_complete) {
@@ -362,8 +365,7 @@ impl Swarm {
         if self.is_out_of_patience(now) {
             return true;
         }
-        let rate: f64 =
-            usable.iter().filter(|source| self.near.contains(&source.peer_id)).map(|source| source.rate).sum();
+        let rate: f64 = usable.iter().filter(|source| self.is_near(source.id)).map(|source| source.rate).sum();
         let held = |chunk: &u32| self.held.get(*chunk as usize).is_some_and(|held| *held > 0);
         let enough = (rate * LEAVE_SECONDS / CHUNK_SIZE as f64) as usize;
         // Nothing has been seen of them yet: they get their chance.
@@ -372,7 +374,7 @@ impl Swarm {
 
     /// Chunks of a scarce source that no near downloader has or expects.
     fn fresh(&self, me: PeerId, planner: &Planner, source: &Usable, portion: &Portion) -> Choice {
-        let holder = self.holders.get(&source.peer_id).filter(|_| !source.complete);
+        let holder = self.holder(source.id).filter(|_| !source.complete);
         let avoid = portion.avoid.map(|avoid| avoid.0);
         let is_fresh = |chunk: u32| {
             let at = chunk as usize;
@@ -382,7 +384,7 @@ impl Swarm {
                 && holder.is_none_or(|holder| holder.chunks.has(chunk))
         };
         let until = |first: u32, end: u32| (first..end).find(|&chunk| !is_fresh(chunk)).unwrap_or(end);
-        if let Some((cursor, end)) = planner.wanted_at_cursor(source.peer_id)
+        if let Some((cursor, end)) = planner.wanted_at_cursor(source.id)
             && is_fresh(cursor)
         {
             return Choice::Within(cursor, until(cursor, end));
@@ -415,7 +417,7 @@ impl Swarm {
     /// Of what a downloader has and is wanted here, that which fewest near ones have; of equals the first behind where it
     /// is at work, or else behind a random place.
     fn rarest(&self, cx: &mut Cx, planner: &Planner, source: &Usable, portion: &Portion) -> Choice {
-        let holder = self.holders.get(&source.peer_id);
+        let holder = self.holder(source.id);
         let avoid = portion.avoid.map(|avoid| avoid.0);
         let has = |chunk: u32| {
             avoid != Some(chunk) && (source.complete || holder.is_some_and(|holder| holder.chunks.has(chunk)))
@@ -423,8 +425,8 @@ impl Swarm {
         let held = |chunk: u32| self.held.get(chunk as usize).copied().unwrap_or(0);
         let until = |first: u32, end: u32| (first..end).find(|&chunk| !has(chunk)).unwrap_or(end);
         // It counts itself.
-        let least = u16::from(self.near.contains(&source.peer_id));
-        if let Some((cursor, end)) = planner.wanted_at_cursor(source.peer_id)
+        let least = u16::from(self.is_near(source.id));
+        if let Some((cursor, end)) = planner.wanted_at_cursor(source.id)
             && has(cursor)
             && held(cursor) <= least
         {
@@ -449,7 +451,7 @@ impl Swarm {
     /// What was asked of sources that are not near: others need not ask for it as well.
     fn coming_here(&self, planner: &Planner) -> Vec<ChunkRange> {
         let in_flight = planner.runs().map(|run| (run.source, run.rest));
-        let scarce = in_flight.chain(planner.being_written()).filter(|(source, _)| !self.near.contains(source));
+        let scarce = in_flight.chain(planner.being_written()).filter(|(source, _)| !self.is_near(*source));
         let mut coming = ascending(scarce.map(|(_, range)| range).collect());
         coming.truncate(MAX_RANGES / 2);
         coming
@@ -474,6 +476,14 @@ impl Swarm {
                 return;
             }
         }
+    }
+
+    fn holder(&self, source: SourceId) -> Option<&Holder> {
+        self.holders.get(&source.peer()?)
+    }
+
+    fn is_near(&self, source: SourceId) -> bool {
+        source.peer().is_some_and(|peer| self.near.contains(&peer))
     }
 
     /// A holder is no longer near.

@@ -9,7 +9,6 @@ use super::super::sources::Usable;
 use super::super::swarm::Choice;
 use super::{Download, Phase};
 use crate::engine::core::Cx;
-use crate::engine::io::Output;
 use crate::engine::world::TransferCx;
 use crate::types::CHUNK_SIZE;
 
@@ -43,14 +42,14 @@ impl Download {
         }
         let loads = planner.loads();
         let mut usable: Vec<_> = self.roster.usable().collect();
-        rank::presume(&mut usable, |conn| cx.world.way(conn));
+        rank::presume(&mut usable, |via| cx.world.way(via));
         swarm.look(planner, &usable, cx.now);
         self.look_at = swarm.patience_ends().filter(|at| *at > cx.now);
         let cap = (share / usable.len().max(1)).max(1);
         // Towards the end runs become shorter, so that nobody is left alone with a long one.
         let fair = planner.wanted_bytes_at_most() / (2 * usable.len().max(1) as u64);
         let largest = cx.config.limits.run_bytes.max(CHUNK_SIZE);
-        let load_of = |source: &Usable| loads.get(&source.peer_id).copied().unwrap_or_default();
+        let load_of = |source: &Usable| loads.get(&source.id).copied().unwrap_or_default();
         // Everybody has room up to its part; beyond that only what leaves a buffer for each of the others.
         let room = |load: Load| match cap.saturating_sub(load.buffers) {
             0 => free.saturating_sub(usable.len()),
@@ -68,27 +67,27 @@ impl Download {
                 .then(a.seems_far.cmp(&b.seems_far))
                 .then((a.rate > 0.0).cmp(&(b.rate > 0.0)))
                 .then(b.rate.total_cmp(&a.rate))
-                .then(a.peer_id.cmp(&b.peer_id))
+                .then(a.id.cmp(&b.id))
         });
         for (source, load) in hungry {
             let portion = Portion {
                 bytes: ((source.rate * RUN_SECONDS) as u64).min(fair).clamp(CHUNK_SIZE, largest),
                 buffers: room(load).min(MAX_RUN_BUFFERS).min(free),
-                avoid: source.bad_chunk.filter(|chunk| {
-                    self.roster.another_for(source.peer_id, *chunk, |other| swarm.holds(other, *chunk))
-                }),
+                avoid: source
+                    .bad_chunk
+                    .filter(|chunk| self.roster.another_for(source.id, *chunk, |other| swarm.holds(other, *chunk))),
             };
             let choice = swarm.choose(cx, planner, &usable, source, &portion);
             let request = cx.ids.request();
             let range = match choice {
                 Choice::Nothing => continue,
-                Choice::Any => planner.take(request, source.peer_id, portion),
-                Choice::Within(first, end) => planner.take_within(request, source.peer_id, portion, first, end),
+                Choice::Any => planner.take(request, source.id, portion),
+                Choice::Within(first, end) => planner.take_within(request, source.id, portion, first, end),
             };
             if let Some(range) = range {
-                self.roster.asked(source.peer_id, load.runs == 0, cx.now);
+                self.roster.asked(source.id, load.runs == 0, cx.now);
                 let content_hash = pin.content_hash();
-                cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
+                cx.emit(source.via.fetch(request, self.id, content_hash, range));
                 return Some(planner.plan().manifest.range_bytes(range));
             }
         }
@@ -110,7 +109,7 @@ impl Download {
         let idle: Vec<_> = self
             .roster
             .usable()
-            .filter(|source| loads.get(&source.peer_id).is_none_or(|load| load.runs == 0))
+            .filter(|source| loads.get(&source.id).is_none_or(|load| load.runs == 0))
             // A scarce source has better things to do.
             .filter(|source| !swarm.is_scarce(source))
             .collect();
@@ -150,10 +149,10 @@ impl Download {
                     avoid: source.bad_chunk,
                 };
                 let request = cx.ids.request();
-                if let Some(range) = planner.duplicate(request, source.peer_id, run.request, portion) {
-                    self.roster.asked(source.peer_id, true, cx.now);
+                if let Some(range) = planner.duplicate(request, source.id, run.request, portion) {
+                    self.roster.asked(source.id, true, cx.now);
                     let content_hash = pin.content_hash();
-                    cx.emit(Output::Fetch { request, conn: source.conn, download: self.id, content_hash, range });
+                    cx.emit(source.via.fetch(request, self.id, content_hash, range));
                     return Some(planner.plan().manifest.range_bytes(range));
                 }
             }

@@ -7,7 +7,7 @@ use crate::api::{CommandError, ErrorCode};
 use crate::engine::core::Cx;
 use crate::engine::effect::Only;
 use crate::engine::world::Source;
-use crate::types::{ContentHash, GameId, GameSummary, ManifestHash, PeerId, ScannedGame, superseded};
+use crate::types::{ContentHash, GameId, GameSummary, ManifestHash, ScannedGame, SourceId, superseded};
 
 /// The one content that a download is of.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,7 +23,7 @@ pub(in super::super) enum Content {
     /// By their hash: every source that states it counts.
     Known(ContentHash),
     /// By their owner, who has not hashed them: it counts alone.
-    Unhashed(PeerId),
+    Unhashed(SourceId),
 }
 
 impl Pin {
@@ -39,7 +39,7 @@ impl Pin {
         source.summary.manifest_hash == self.manifest_hash
             && match self.content {
                 Content::Known(hash) => source.summary.content_hash == Some(hash),
-                Content::Unhashed(owner) => source.peer_id == owner && version_of(source) == self.version,
+                Content::Unhashed(owner) => source.id == owner && version_of(source) == self.version,
             }
     }
 }
@@ -80,8 +80,8 @@ pub(in super::super) fn choose(cx: &Cx, game: &GameId, sources: &[Source]) -> Op
     if demanded.is_some() {
         return None;
     }
-    let single = sources.iter().min_by_key(|source| source.peer_id)?;
-    let content = Content::Unhashed(single.peer_id);
+    let single = sources.iter().min_by_key(|source| source.id)?;
+    let content = Content::Unhashed(single.id);
     Some(Pin { version: version.to_owned(), manifest_hash: single.summary.manifest_hash, content })
 }
 

@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::io::ConnId;
 use crate::engine::transfer::planner::Load;
 use crate::engine::transfer::sources::Usable;
-use crate::engine::world::Way;
-use crate::types::{InterfaceKind, PeerId};
+use crate::engine::world::{Via, Way};
+use crate::types::{InterfaceKind, SourceId};
 
 /// A round trip so many times as long as the shortest one counts as farther,
 const FARTHER_FACTOR: u32 = 2;
@@ -21,8 +20,8 @@ const FARTHER_BY: Duration = Duration::from_millis(1);
 /// Notes of each source that was not measured yet whether it seems far: by its round trip, or by the kind of interface
 /// that leads to it. All are compared with the best of each, so that the outcome does not depend on their order; what is
 /// unknown of a source counts for nothing.
-pub(in super::super) fn presume(usable: &mut [Usable], way: impl Fn(ConnId) -> Way) {
-    let ways: Vec<_> = usable.iter().map(|source| way(source.conn)).collect();
+pub(in super::super) fn presume(usable: &mut [Usable], way: impl Fn(Via) -> Way) {
+    let ways: Vec<_> = usable.iter().map(|source| way(source.via)).collect();
     let tier = |way: &Way| way.interface.map(InterfaceKind::tier);
     let nearest = ways.iter().filter_map(|way| way.round_trip).min();
     let best = ways.iter().filter_map(tier).min();
@@ -36,9 +35,12 @@ pub(in super::super) fn presume(usable: &mut [Usable], way: impl Fn(ConnId) -> W
 
 /// Whether a source must wait because another one that seems far is being tried: they are likely behind the same slow link, and
 /// what comes of the first one says enough to go on.
-pub(in super::super) fn waits_for_a_trial(source: &Usable, usable: &[Usable], loads: &BTreeMap<PeerId, Load>) -> bool {
-    let is_tried =
-        |other: &Usable| other.seems_far.is_some() && loads.get(&other.peer_id).is_some_and(|load| load.runs > 0);
+pub(in super::super) fn waits_for_a_trial(
+    source: &Usable,
+    usable: &[Usable],
+    loads: &BTreeMap<SourceId, Load>,
+) -> bool {
+    let is_tried = |other: &Usable| other.seems_far.is_some() && loads.get(&other.id).is_some_and(|load| load.runs > 0);
     source.seems_far.is_some() && usable.iter().any(is_tried)
 }
 
@@ -50,13 +52,15 @@ pub(in super::super) fn is_farther(trip: Duration, than: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::io::ConnId;
+    use crate::types::PeerId;
 
     /// What is presumed of sources that are reached so, with this rate each.
     fn presumed(ways: &[(Option<InterfaceKind>, Option<u64>)], rates: &[f64]) -> Vec<Option<u8>> {
         let mut usable: Vec<_> = (rates.iter().zip(0..))
             .map(|(&rate, n)| Usable {
-                peer_id: PeerId::from_spki_sha256(&[n as u8; 32]),
-                conn: ConnId(n),
+                id: SourceId::Peer(PeerId::from_spki_sha256(&[n as u8; 32])),
+                via: Via::Conn(ConnId(n)),
                 complete: true,
                 rate,
                 reach: rate,
@@ -66,7 +70,10 @@ mod tests {
             })
             .collect();
         let way = |&(interface, ms): &(_, Option<u64>)| Way { interface, round_trip: ms.map(Duration::from_millis) };
-        presume(&mut usable, |conn| way(&ways[conn.0 as usize]));
+        presume(&mut usable, |via| match via {
+            Via::Conn(conn) => way(&ways[conn.0 as usize]),
+            Via::Mirror(_) => Way::default(),
+        });
         usable.iter().map(|source| source.seems_far).collect()
     }
 
