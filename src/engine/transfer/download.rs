@@ -38,7 +38,8 @@ use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
 use super::select::content::{self, Content, Pin};
-use super::sources::{Ban, Roster, Usable};
+use super::select::rank::SourceRank;
+use super::sources::{Ban, Roster};
 use super::swarm::Swarm;
 use crate::api::{DownloadState, PeerEvent};
 use crate::config::Timers;
@@ -572,9 +573,7 @@ impl Download {
             return false;
         }
         let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.id));
-        // A peer sooner than a mirror: a server may be far away.
-        let order = |source: &Usable| (source.failures, source.id.mirror().is_some(), source.id);
-        if let Some(source) = idle.min_by_key(order) {
+        if let Some(source) = idle.min_by_key(SourceRank::for_manifest) {
             let request = cx.ids.request();
             tracing::debug!(game = %self.game, source = %source.id, others = asked.len(), "manifest requested");
             asked.push(Asked { request, source: source.id, at: cx.now });

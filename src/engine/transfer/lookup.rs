@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest::{self, Rejection};
 use super::select::content;
+use super::select::rank::SourceRank;
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
 use crate::engine::core::Cx;
 use crate::engine::io::{CommandId, ConnId, Output, RequestId, RunFailure};
@@ -121,8 +122,10 @@ impl Lookups {
         let mut left = cx.world.sources(&game);
         left.retain(|source| !asked.contains(&source.id));
         let pin = content::choose(cx, &game, &left).filter(|_| asked.len() < MAX_TRIES);
-        let next =
-            pin.and_then(|pin| left.iter().find(|source| pin.matches(source)).map(|source| (pin.clone(), source)));
+        let next = pin.and_then(|pin| {
+            let of_it = left.iter().filter(|source| pin.matches(source));
+            of_it.min_by_key(|source| SourceRank::for_look_up(source.id)).map(|source| (pin.clone(), source))
+        });
         let Some((pin, source)) = next else {
             if faults::is(Bug::NeverAnswered) {
                 return;

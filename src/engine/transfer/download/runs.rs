@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::planner::{Load, Portion};
-use super::super::select::rank;
+use super::super::select::rank::{self, SourceRank};
 use super::super::sources::Usable;
 use super::super::swarm::Choice;
 use super::{Download, Phase};
@@ -61,14 +61,7 @@ impl Download {
             .filter(|(source, load)| load.runs < runs_in_flight(source) && room(*load) > 0)
             .filter(|(source, _)| !rank::waits_for_a_trial(source, &usable, &loads))
             .collect();
-        // Those with least to do first; of them those not tried yet, then the fastest, then those not tried that seem far.
-        hungry.sort_by(|(a, load_a), (b, load_b)| {
-            (load_a.runs.cmp(&load_b.runs))
-                .then(a.seems_far.cmp(&b.seems_far))
-                .then((a.rate > 0.0).cmp(&(b.rate > 0.0)))
-                .then(b.rate.total_cmp(&a.rate))
-                .then(a.id.cmp(&b.id))
-        });
+        hungry.sort_by_key(|(source, load)| SourceRank::for_run(source, load.runs));
         for (source, load) in hungry {
             let portion = Portion {
                 bytes: ((source.rate * RUN_SECONDS) as u64).min(fair).clamp(CHUNK_SIZE, largest),

@@ -1,9 +1,11 @@
-//! Which sources are presumably far away, before anything has been measured of them in a download.
+//! Which source is asked first: [`SourceRank`]. And which are presumably far away, before anything has been measured of them
+//! in a download.
 //!
 //! On a LAN the time to a peer and back says little about its rate, but a peer that is markedly farther than another one is
 //! behind something: a wireless link, another room. One that is reached over Wi-Fi is presumably slower than one at the
 //! end of a cable, and what a tunnel leads to may be anywhere. What was measured always wins over what is presumed.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,6 +18,45 @@ use crate::types::{InterfaceKind, SourceId};
 const FARTHER_FACTOR: u32 = 2;
 /// if it is longer by so much, too: below that it is a matter of how busy the two PCs are.
 const FARTHER_BY: Duration = Duration::from_millis(1);
+
+/// Whose turn it is: the least is asked first. The fields are the criteria, compared from first to last; one that does not
+/// count for what is asked is the same for all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(in super::super) struct SourceRank {
+    /// Fewest failures since it delivered last.
+    failures: u32,
+    /// A peer before a mirror: a server may be far away.
+    is_mirror: bool,
+    /// Fewest runs in flight.
+    runs: usize,
+    /// What is near before what only seems far; of that, cable before Wi-Fi before tunnels ([`InterfaceKind::tier`]).
+    seems_far: Option<u8>,
+    /// What was not tried yet before what was measured.
+    is_measured: bool,
+    /// The fastest; as bits, which are ordered as the rates are.
+    rate: Reverse<u64>,
+    /// The least id, so that no two are equal.
+    id: SourceId,
+}
+
+impl SourceRank {
+    /// For `get-game`: nothing but its library is known of a source.
+    pub(in super::super) fn for_look_up(id: SourceId) -> Self {
+        Self { failures: 0, is_mirror: false, runs: 0, seems_far: None, is_measured: false, rate: Reverse(0), id }
+    }
+
+    /// For the list of files of a download.
+    pub(in super::super) fn for_manifest(source: &Usable) -> Self {
+        let is_mirror = source.id.mirror().is_some();
+        Self { failures: source.failures, is_mirror, ..Self::for_look_up(source.id) }
+    }
+
+    /// For a run of chunks; the source has so many in flight.
+    pub(in super::super) fn for_run(source: &Usable, runs: usize) -> Self {
+        let (seems_far, rate) = (source.seems_far, Reverse(source.rate.to_bits()));
+        Self { runs, seems_far, is_measured: source.rate > 0.0, rate, ..Self::for_look_up(source.id) }
+    }
+}
 
 /// Notes of each source that was not measured yet whether it seems far: by its round trip, or by the kind of interface
 /// that leads to it. All are compared with the best of each, so that the outcome does not depend on their order; what is
@@ -53,7 +94,52 @@ pub(in super::super) fn is_farther(trip: Duration, than: Duration) -> bool {
 mod tests {
     use super::*;
     use crate::engine::io::ConnId;
-    use crate::types::PeerId;
+    use crate::types::{MirrorId, MirrorUrl, PeerId};
+
+    #[test]
+    fn each_criterion_decides_when_those_before_it_are_equal() {
+        let peer = |n: u8| SourceId::Peer(PeerId::from_spki_sha256(&[n; 32]));
+        let url = |n: u8| MirrorUrl::parse(&format!("http://mirror{n}.lan")).unwrap();
+        let mirrors: Vec<_> = (0..20).map(|n| SourceId::Mirror(MirrorId::new(0, &url(n)))).collect();
+        let (low, high) = (*mirrors.iter().min().unwrap(), peer(0xff));
+        assert!(low < high, "ids of mirrors and peers are mixed");
+        let source = |id| Usable {
+            id,
+            via: Via::Conn(ConnId(1)),
+            complete: true,
+            rate: 0.0,
+            reach: 0.0,
+            seems_far: None,
+            bad_chunk: None,
+            failures: 0,
+        };
+        let (a, b) = (source(peer(1)), source(peer(2)));
+        let rated = |rate| Usable { rate, ..b };
+        let [near, cable, wireless, tunnel] =
+            [None, Some(InterfaceKind::Wired), Some(InterfaceKind::Wireless), Some(InterfaceKind::Vpn)]
+                .map(|kind| Usable { seems_far: kind.map(InterfaceKind::tier), ..b });
+        let run = SourceRank::for_run;
+        let list = SourceRank::for_manifest;
+        let rows = [
+            ("fewer failures", list(&source(high)), list(&Usable { failures: 1, ..a })),
+            ("a mirror that never failed", list(&source(low)), list(&Usable { failures: 1, ..a })),
+            ("a peer before a mirror", list(&source(high)), list(&source(low))),
+            ("the least id, for a list", list(&a), list(&b)),
+            ("fewer runs", run(&tunnel, 0), run(&Usable { rate: 9e9, ..a }, 1)),
+            ("near before far", run(&rated(1.0), 1), run(&Usable { seems_far: Some(0), ..a }, 1)),
+            ("cable before Wi-Fi", run(&cable, 0), run(&Usable { id: a.id, ..wireless }, 0)),
+            ("Wi-Fi before a tunnel", run(&wireless, 0), run(&Usable { id: a.id, ..tunnel }, 0)),
+            ("untried before measured", run(&near, 0), run(&Usable { rate: 9e9, ..a }, 0)),
+            ("the faster", run(&rated(2.5e6), 0), run(&Usable { rate: 2.4e6, ..a }, 0)),
+            ("a mirror is as good as a peer for a run", run(&source(low), 0), run(&source(high), 0)),
+            ("failures do not count for a run", run(&Usable { failures: 7, ..a }, 0), run(&b, 0)),
+            ("the least id, for a run", run(&a, 0), run(&b, 0)),
+            ("the least id, for a look-up", SourceRank::for_look_up(low), SourceRank::for_look_up(high)),
+        ];
+        for (why, first, second) in rows {
+            assert!(first < second, "{why}: {first:?} {second:?}");
+        }
+    }
 
     /// What is presumed of sources that are reached so, with this rate each.
     fn presumed(ways: &[(Option<InterfaceKind>, Option<u64>)], rates: &[f64]) -> Vec<Option<u8>> {
