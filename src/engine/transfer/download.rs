@@ -24,9 +24,6 @@ mod learning;
 mod runs;
 mod trouble;
 
-#[cfg(test)]
-pub(super) use runs::runs_in_flight;
-
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +35,7 @@ use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
 use super::select::content::{self, Content, Pin};
+use super::select::endgame::stalls;
 use super::select::rank::SourceRank;
 use super::sources::{Ban, Roster};
 use super::swarm::Swarm;
@@ -435,12 +433,7 @@ impl Download {
                 latest.filter(|_| self.roster.usable().count() > asked.len()).map(|at| at + timers.manifest_hedge)
             }
             Phase::Fetching { planner, swarm, .. } => {
-                let stall = planner
-                    .loads()
-                    .iter()
-                    .filter(|(_, load)| load.runs > 0)
-                    .filter_map(|(source, _)| self.roster.stalls_at(*source, timers.run_stall))
-                    .min();
+                let stall = stalls(planner, &self.roster, timers.run_stall).map(|(_, at)| at).min();
                 let report = self.account.next_report(planner.have_bytes(), timers.progress_every);
                 let announcement = swarm.next_announcement().filter(|_| swarm.has_news(planner));
                 [stall, report, announcement, self.look_at].into_iter().flatten().min()
@@ -609,14 +602,8 @@ impl Download {
         if let Some(report) = self.account.report(&self.game, have, total, present, every, cx.now) {
             cx.event(report);
         }
-        let stalled: Vec<_> = planner
-            .loads()
-            .into_iter()
-            .filter(|(_, load)| load.runs > 0)
-            .map(|(source, _)| source)
-            .filter(|source| self.roster.stalls_at(*source, run_stall).is_some_and(|at| at <= cx.now))
-            .collect();
-        for source in stalled {
+        let stalled: Vec<_> = stalls(planner, &self.roster, run_stall).filter(|(_, at)| *at <= cx.now).collect();
+        for (source, _) in stalled {
             tracing::debug!(game = %self.game, %source, "source stalled; its chunks are reassigned");
             self.give_up_runs(cx, source);
             self.roster.stalled(source);

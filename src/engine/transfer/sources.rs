@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::progress::per_second;
 use super::select::content::Pin;
+use super::select::endgame::silence;
 use crate::engine::io::ConnId;
 use crate::engine::world::{Source, Via};
 use crate::faults::{self, Bug};
@@ -42,10 +43,6 @@ const MAX_MEMBERS: usize = 1024;
 const PACE_SAMPLE: Duration = Duration::from_millis(20);
 /// Fewest bytes of which a rate is measured: those of less took a round trip, whatever the way can carry.
 const PACE_SAMPLE_BYTES: u64 = 64 << 10;
-/// Chunks that a source of known rate would have delivered in the time after which it counts as stalled.
-const STALL_CHUNKS: f64 = 16.0;
-/// But not before this: a disk that wakes up, or a processor that is needed elsewhere, takes about a second.
-const LEAST_STALL: Duration = Duration::from_secs(2);
 /// Longest factor by which a source that stalled before is given more time.
 const MAX_PATIENCE: u32 = 16;
 
@@ -503,19 +500,10 @@ impl Roster {
         }
     }
 
-    /// When a source that has runs counts as stalled, if nothing lands until then: the faster it was, the sooner, and after
-    /// `run_stall` at the latest.
+    /// When a source that has runs counts as stalled, if nothing lands until then.
     pub(super) fn stalls_at(&self, id: SourceId, run_stall: Duration) -> Option<Instant> {
         let member = self.members.get(&id)?;
-        // Bytes that are not yet a whole batch are not seen here. With nobody else to ask, a slow source is better than none.
-        let silence = if self.present() <= 1 {
-            run_stall.saturating_mul(4)
-        } else if member.pace.rate > 0.0 {
-            let own = STALL_CHUNKS * crate::types::CHUNK_SIZE as f64 / member.pace.rate;
-            Duration::try_from_secs_f64(own).unwrap_or(run_stall).max(LEAST_STALL).min(run_stall)
-        } else {
-            run_stall
-        };
+        let silence = silence(member.pace.rate, self.present() <= 1, run_stall);
         Some(member.pace.last_sign + silence.saturating_mul(member.patience))
     }
 

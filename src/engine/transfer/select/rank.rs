@@ -19,6 +19,9 @@ const FARTHER_FACTOR: u32 = 2;
 /// if it is longer by so much, too: below that it is a matter of how busy the two PCs are.
 const FARTHER_BY: Duration = Duration::from_millis(1);
 
+/// A source that is so many times slower than the best one counts as far away.
+const FAR_FACTOR: f64 = 6.0;
+
 /// Whose turn it is: the least is asked first. The fields are the criteria, compared from first to last; one that does not
 /// count for what is asked is the same for all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,6 +91,16 @@ pub(in super::super) fn waits_for_a_trial(
 /// Whether a round trip is markedly longer than another one.
 pub(in super::super) fn is_farther(trip: Duration, than: Duration) -> bool {
     trip >= than.saturating_mul(FARTHER_FACTOR) && trip.saturating_sub(than) >= FARTHER_BY
+}
+
+/// The best rate that any source has shown.
+pub(in super::super) fn best_reach(usable: &[Usable]) -> f64 {
+    usable.iter().map(|source| source.reach).fold(0.0, f64::max)
+}
+
+/// Whether a source is presumably, or was measured to be, far away; `best`: of all.
+pub(in super::super) fn is_far(source: &Usable, best: f64) -> bool {
+    source.seems_far.is_some() || (source.reach > 0.0 && source.reach * FAR_FACTOR < best)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::download::runs_in_flight;
 use super::super::planner::{Planner, Portion};
+use super::super::select::chunks::{Choice, Choosing, runs_in_flight};
 use super::super::select::rank::waits_for_a_trial;
 use super::super::sources::Usable;
-use super::super::swarm::{Choice, Swarm};
+use super::super::swarm::Swarm;
 use super::sim::peer_id;
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -154,7 +154,8 @@ impl Party {
                     }
                     node.swarm.look(&node.planner, &usable, cx.now);
                     let request = cx.ids.request();
-                    let range = match node.swarm.choose(cx, &node.planner, &usable, source, &portion) {
+                    let (planner, swarm, avoid) = (&node.planner, &node.swarm, portion.avoid);
+                    let range = match (Choosing { planner, swarm, usable: &usable, source, avoid }).choose(cx) {
                         Choice::Nothing => None,
                         Choice::Any => node.planner.take(request, source.id, portion),
                         Choice::Within(first, end) => node.planner.take_within(request, source.id, portion, first, end),
@@ -389,8 +390,8 @@ fn a_far_source_of_everything_is_asked_when_the_near_one_is_not_and_nothing_else
     let far = |party: &mut Party| {
         party.with(1, |node, cx| {
             node.swarm.look(&node.planner, &usable, cx.now);
-            let portion = Portion { bytes: CHUNK_SIZE, buffers: 1, avoid: None };
-            node.swarm.choose(cx, &node.planner, &usable, &usable[2], &portion)
+            let (planner, swarm, source) = (&node.planner, &node.swarm, &usable[2]);
+            Choosing { planner, swarm, usable: &usable, source, avoid: None }.choose(cx)
         })
     };
     assert!(matches!(far(&mut party), Choice::Nothing), "the near ones come first");
