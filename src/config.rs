@@ -22,7 +22,7 @@ pub use units::{format_duration, format_rate, format_size, parse_duration, parse
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::types::{CatalogKey, CatalogSource, MirrorUrl, PeerId, Personal};
+use crate::types::{CatalogKey, CatalogSource, MirrorUrl, Personal, SourceId};
 
 /// Where the HTTP door listens when nobody says.
 const DEFAULT_CONTROL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -72,9 +72,9 @@ impl Config {
     /// Each has threads of its own.
     pub const MAX_MIRRORS: usize = 8;
 
-    /// The mirror that has this id as a source.
-    pub fn mirror(&self, peer_id: PeerId) -> Option<&MirrorUrl> {
-        self.mirrors.iter().find(|url| url.peer_id() == peer_id)
+    /// Where a source is, if it is a mirror.
+    pub fn mirror(&self, source: SourceId) -> Option<&MirrorUrl> {
+        self.mirrors.get(source.mirror()?.place())
     }
 
     /// The defaults for two directories.

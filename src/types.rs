@@ -18,6 +18,7 @@ mod mirror;
 mod packing;
 mod path;
 mod program;
+mod source;
 mod text;
 
 pub use catalog::CatalogSource;
@@ -48,4 +49,5 @@ pub use path::{MAX_DEPTH, MAX_PATH_BYTES, PathError, RelPath, is_of_a_desktop, i
 pub use program::{
     Launch, LaunchError, OpenedFolder, Personal, ProgramAnswer, ProgramAsk, ProgramList, RawLaunch, StartedProgram,
 };
+pub use source::{MirrorId, SourceId};
 pub use text::{is_utf16, shortened, without_mark};

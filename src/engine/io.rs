@@ -17,21 +17,6 @@ use crate::types::{
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
 
-impl ConnId {
-    /// The numbers from here on are no connections of the transport.
-    const MIRRORS: u64 = 1 << 63;
-
-    /// What stands for a connection to this mirror, by its place in the configuration.
-    pub fn mirror(place: usize) -> Self {
-        Self(Self::MIRRORS | place as u64)
-    }
-
-    /// The mirror that this stands for; `None`: it is a connection to a peer.
-    pub fn as_mirror(self) -> Option<usize> {
-        (self.0 >= Self::MIRRORS).then_some((self.0 & !Self::MIRRORS) as usize)
-    }
-}
-
 /// A dial that the engine asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DialId(pub u64);
@@ -375,7 +360,29 @@ pub enum Output {
         /// Which chunks. Their batches ([`Manifest::batches`](crate::types::Manifest::batches)) are within the landing pool.
         range: ChunkRange,
     },
-    /// Stop an `Ask` or `Fetch`: no more `BatchLanded`, `RunDone` or `Answered` of it. Batches that have landed still end in
+    /// Ask a mirror for the files and hashes of a game; ends in `Answered` unless cancelled.
+    MirrorManifest {
+        /// Comes back.
+        request: RequestId,
+        /// Which, by its place in the configuration.
+        mirror: usize,
+        /// Of this game.
+        game: GameId,
+        /// Exactly this list of files.
+        manifest_hash: ManifestHash,
+    },
+    /// As `Fetch`, from a mirror.
+    MirrorFetch {
+        /// Comes back.
+        request: RequestId,
+        /// Which, by its place in the configuration.
+        mirror: usize,
+        /// For this download, which was prepared.
+        download: Planned,
+        /// Which chunks.
+        range: ChunkRange,
+    },
+    /// Stop one of these four: no more `BatchLanded`, `RunDone` or `Answered` of it. Batches that have landed still end in
     /// `BatchDone`; buffers of the rest are free at once.
     Cancel {
         /// Which.

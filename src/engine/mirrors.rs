@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::Cx;
-use super::io::{ConnId, Output};
-use super::world::Source;
+use super::io::Output;
+use super::world::{Source, Via};
 use crate::api::{ErrorCode, MirrorRow, PeerEvent};
 use crate::config::Config;
-use crate::types::{GameId, GameSummary, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl, PeerId};
+use crate::types::{GameId, GameSummary, MirrorAsk, MirrorFault, MirrorId, MirrorNews, MirrorUrl, PeerId, SourceId};
 
 /// First pause after a mirror did not answer; doubles up to `mirror_refresh`.
 const RETRY: Duration = Duration::from_secs(5);
@@ -35,8 +35,7 @@ pub(super) struct Mirrors(Vec<Mirror>);
 #[derive(Debug)]
 struct Mirror {
     url: MirrorUrl,
-    peer_id: PeerId,
-    conn: ConnId,
+    id: MirrorId,
     /// By its list.
     listed: BTreeMap<GameId, Arc<GameSummary>>,
     /// What it said of single games since; later than the list.
@@ -101,9 +100,8 @@ impl Mirror {
 impl Mirrors {
     pub(super) fn new(config: &Config) -> Self {
         let mirror = |(place, url): (usize, &MirrorUrl)| Mirror {
-            peer_id: url.peer_id(),
+            id: MirrorId::new(place, url),
             url: url.clone(),
-            conn: ConnId::mirror(place),
             listed: BTreeMap::new(),
             asked: BTreeMap::new(),
             pending: BTreeSet::new(),
@@ -167,24 +165,24 @@ impl Mirrors {
     pub(super) fn sources(&self, game: &GameId) -> impl Iterator<Item = Source> {
         self.0.iter().filter(|mirror| !matches!(mirror.reach, Reach::Down(_))).filter_map(|mirror| {
             let summary = mirror.summary(game)?.clone();
-            Some(Source { peer_id: mirror.peer_id, conn: mirror.conn, summary })
+            Some(Source { id: SourceId::Mirror(mirror.id), via: Via::Mirror(mirror.id), summary })
         })
     }
 
-    /// Every game of every mirror that can be reached, with its id as a source.
-    pub(super) fn games(&self) -> impl Iterator<Item = (PeerId, &Arc<GameSummary>)> {
-        self.0.iter().flat_map(|mirror| mirror.games().map(|game| (mirror.peer_id, game)))
+    /// Every game of every mirror that can be reached.
+    pub(super) fn games(&self) -> impl Iterator<Item = (MirrorId, &Arc<GameSummary>)> {
+        self.0.iter().flat_map(|mirror| mirror.games().map(|game| (mirror.id, game)))
     }
 
-    /// Whether this is the id of a mirror.
-    pub(super) fn has(&self, peer_id: PeerId) -> bool {
-        self.0.iter().any(|mirror| mirror.peer_id == peer_id)
+    /// Whether users are told of a mirror under this id.
+    pub(super) fn has(&self, told_as: PeerId) -> bool {
+        self.0.iter().any(|mirror| mirror.id.told_as() == told_as)
     }
 
     /// For `status`.
     pub(super) fn rows(&self) -> Vec<MirrorRow> {
         let row = |mirror: &Mirror| MirrorRow {
-            peer_id: mirror.peer_id,
+            peer_id: mirror.id.told_as(),
             url: mirror.url.clone(),
             reachable: mirror.reach == Reach::Up,
             games: mirror.games().count(),

@@ -158,7 +158,7 @@ impl Query<'_> {
         }
         for (mirror, game) in self.parts.mirrors.games() {
             let offer = offers.entry(game.id.clone()).or_default();
-            offer.sources.push(mirror);
+            offer.sources.push(mirror.told_as());
             if offer.newest.as_ref().is_none_or(|newest| self.is_newer(game, newest)) {
                 offer.newest = Some(game.clone());
             }

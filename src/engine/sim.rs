@@ -613,7 +613,8 @@ impl World {
                     assert!(!std::mem::replace(cancelled, true), "{game} was cancelled twice");
                 }
             }
-            Output::AskMirror { .. } | Output::CancelHash { .. } | Output::StopSending { .. } => {}
+            Output::AskMirror { .. } | Output::MirrorManifest { .. } | Output::MirrorFetch { .. } => {}
+            Output::CancelHash { .. } | Output::StopSending { .. } => {}
         }
     }
 

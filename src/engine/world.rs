@@ -5,26 +5,67 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Cx;
-use super::io::ConnId;
+use super::io::{ConnId, Output, Planned, RequestId};
 use super::library::Library;
 use super::mirrors::Mirrors;
 use super::operations::Operations;
 use super::peers::Peers;
 use super::scans::Scans;
-use crate::types::{GameId, GameSummary, InterfaceKind, PeerId};
+use crate::proto::{GetManifest, Request};
+use crate::types::{
+    ChunkRange, ContentHash, GameId, GameSummary, InterfaceKind, ManifestHash, MirrorId, PeerId, SourceId,
+};
 
-/// A connected peer whose library is in step and lists a game as ready.
+/// How a source is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Via {
+    /// A peer, over this connection.
+    Conn(ConnId),
+    /// A mirror, by its threads.
+    Mirror(MirrorId),
+}
+
+impl Via {
+    /// Asks for the files and hashes of a game.
+    pub(super) fn ask_manifest(self, request: RequestId, game_id: GameId, manifest_hash: ManifestHash) -> Output {
+        match self {
+            Self::Conn(conn) => {
+                let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
+                Output::Ask { request, conn, body: Box::new(body) }
+            }
+            Self::Mirror(mirror) => {
+                Output::MirrorManifest { request, mirror: mirror.place(), game: game_id, manifest_hash }
+            }
+        }
+    }
+
+    /// Asks for a run of chunks.
+    pub(super) fn fetch(
+        self,
+        request: RequestId,
+        download: Planned,
+        content_hash: Option<ContentHash>,
+        range: ChunkRange,
+    ) -> Output {
+        match self {
+            Self::Conn(conn) => Output::Fetch { request, conn, download, content_hash, range },
+            Self::Mirror(mirror) => Output::MirrorFetch { request, mirror: mirror.place(), download, range },
+        }
+    }
+}
+
+/// A connected peer whose library is in step and lists a game as ready, or a mirror that has it.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Source {
     /// Who.
-    pub(super) peer_id: PeerId,
-    /// Over which connection.
-    pub(super) conn: ConnId,
+    pub(super) id: SourceId,
+    /// How it is reached.
+    pub(super) via: Via,
     /// What it says of the game.
     pub(super) summary: Arc<GameSummary>,
 }
 
-/// The way to a peer, as far as it is known.
+/// The way to a source, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Way {
     /// The shortest time there and back.
@@ -35,10 +76,10 @@ pub(super) struct Way {
 
 /// Who has what, and what else is done to the games here.
 pub(super) trait World {
-    /// Every source of a game, ascending by peer id.
+    /// Every source of a game, ascending by id.
     fn sources(&self, game: &GameId) -> Vec<Source>;
-    /// What is known of the way to the peer of this connection.
-    fn way(&self, conn: ConnId) -> Way;
+    /// What is known of the way to a source.
+    fn way(&self, via: Via) -> Way;
     /// Every connected peer that serves what it is still downloading, ascending by peer id.
     fn swarm(&self) -> Vec<(PeerId, ConnId)>;
     /// Whether any peer's library lists the game, ready or not.
@@ -88,17 +129,20 @@ pub(super) struct Parts {
 impl World for Parts {
     fn sources(&self, game: &GameId) -> Vec<Source> {
         let mut sources = self.peers.sources(game);
-        let mirrors = self.mirrors.sources(game).filter(|mirror| !self.peers.is_blocked(&mirror.peer_id));
+        let mirrors = self.mirrors.sources(game).filter(|mirror| !self.peers.is_blocked(&mirror.id.told_as()));
         let peers = sources.len();
         sources.extend(mirrors);
         if sources.len() > peers {
-            sources.sort_by_key(|source| source.peer_id);
+            sources.sort_by_key(|source| source.id);
         }
         sources
     }
 
-    fn way(&self, conn: ConnId) -> Way {
-        self.peers.way(conn)
+    fn way(&self, via: Via) -> Way {
+        match via {
+            Via::Conn(conn) => self.peers.way(conn),
+            Via::Mirror(_) => Way::default(),
+        }
     }
 
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {

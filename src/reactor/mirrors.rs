@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::config::Config;
-use crate::engine::{Input, Planned, RequestId, RunFailure};
+use crate::engine::{Planned, RequestId, RunFailure};
 use crate::mirror::{Done, FetchFault, ManifestFault, MirrorGame, Mirrors, Run, Wake};
-use crate::proto::{Answer, GetManifest, ManifestAnswer, Request, WireError, WireErrorCode};
-use crate::types::{CHUNK_SIZE, ChunkHash, ChunkRange, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl};
+use crate::proto::{Answer, ManifestAnswer, WireError, WireErrorCode};
+use crate::types::{
+    CHUNK_SIZE, ChunkHash, ChunkRange, GameId, ManifestHash, MirrorAsk, MirrorFault, MirrorNews, MirrorUrl,
+};
 use crate::workers::BufferPool;
 
 /// The mirrors, as the engine sees them.
@@ -30,19 +32,9 @@ impl WebServers {
         self.mirrors.ask(mirror, ask);
     }
 
-    /// Sends a request of peers to a mirror; what comes of it at once.
-    pub(super) fn request(&mut self, mirror: usize, request: RequestId, body: Request) -> Option<Input> {
-        match body {
-            Request::GetManifest(GetManifest { game_id, manifest_hash, .. }) => {
-                self.mirrors.manifest(mirror, request.0, game_id, manifest_hash);
-                None
-            }
-            // Cannot happen: nothing else is asked of a source.
-            other => {
-                let result = Err(RunFailure::Malformed(format!("a mirror cannot be asked {other:?}")));
-                Some(Input::Answered { request, result })
-            }
-        }
+    /// Asks a mirror for the files and hashes of a game.
+    pub(super) fn manifest(&mut self, mirror: usize, request: RequestId, game: GameId, manifest_hash: ManifestHash) {
+        self.mirrors.manifest(mirror, request.0, game, manifest_hash);
     }
 
     /// Asks a mirror for a run of chunks.

@@ -19,14 +19,16 @@ impl Reactor {
                 shell.endpoint.close(Conn(conn.0), code.number(), reason, now);
                 streams.closed(Conn(conn.0));
             }
-            Output::Ask { request, conn, body } => match conn.as_mirror() {
-                Some(mirror) => self.inputs.extend(self.mirrors.request(mirror, request, *body)),
-                None => streams.ask(&mut shell, request, conn, &body),
-            },
-            Output::Fetch { request, conn, download, content_hash, range } => match conn.as_mirror() {
-                Some(mirror) => self.mirrors.fetch(mirror, request, download, range),
-                None => streams.fetch(&mut shell, request, conn, download, content_hash, range),
-            },
+            Output::Ask { request, conn, body } => streams.ask(&mut shell, request, conn, &body),
+            Output::Fetch { request, conn, download, content_hash, range } => {
+                streams.fetch(&mut shell, request, conn, download, content_hash, range);
+            }
+            Output::MirrorManifest { request, mirror, game, manifest_hash } => {
+                self.mirrors.manifest(mirror, request, game, manifest_hash);
+            }
+            Output::MirrorFetch { request, mirror, download, range } => {
+                self.mirrors.fetch(mirror, request, download, range);
+            }
             Output::Cancel { request } => {
                 streams.cancel(&mut shell, request);
                 self.mirrors.cancel(request);

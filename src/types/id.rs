@@ -22,6 +22,11 @@ pub struct PeerIdError(String);
 impl PeerId {
     /// From the SHA-256 of a DER SubjectPublicKeyInfo.
     pub fn from_spki_sha256(digest: &[u8; 32]) -> Self {
+        Self::from_digest(digest)
+    }
+
+    /// The UUID of version 8 that begins with this digest.
+    pub(super) fn from_digest(digest: &[u8; 32]) -> Self {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x80;

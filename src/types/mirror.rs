@@ -34,12 +34,12 @@ impl MirrorUrl {
         }
     }
 
-    /// The id under which the mirror is a source: a UUID of version 8 made of the BLAKE3 of `"lanspread-mirror-1\n"` and the URL.
+    /// The id under which users are told of the mirror, among those of peers: a UUID of version 8 made of the BLAKE3 of `"lanspread-mirror-1\n"` and the URL.
     /// Nobody can prove a key for it, so that no peer can be taken for a mirror.
-    pub fn peer_id(&self) -> PeerId {
+    pub fn told_as(&self) -> PeerId {
         let mut hash = blake3::Hasher::new();
         hash.update(b"lanspread-mirror-1\n").update(self.0.as_bytes());
-        PeerId::from_spki_sha256(hash.finalize().as_bytes())
+        PeerId::from_digest(hash.finalize().as_bytes())
     }
 
     /// As it is written.
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_mirror_is_one_source_however_its_slash_is_written() {
-        let id = |url: &str| MirrorUrl::parse(url).map(|url| url.peer_id());
+        let id = |url: &str| MirrorUrl::parse(url).map(|url| url.told_as());
         assert_eq!(id("http://m.lan"), id("http://m.lan//"));
         assert_ne!(id("http://m.lan"), id("http://m.lan/x"));
         assert!(id("http://m.lan").unwrap().to_string().parse::<PeerId>().is_ok());

@@ -34,12 +34,14 @@ use super::effect::{Announcement, Effect};
 use super::io::{ConnId, DialId, InboundId, Output, RequestId, RunFailure};
 use super::remote::{Interner, RemoteLibrary};
 use super::timers::TimerSet;
-use super::world::{Source, Way};
+use super::world::{Source, Via, Way};
 use crate::api::{IncompatiblePeer, PeerEvent, PeerRow};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::proto::{Answer, CloseCode, Hello, Notification};
-use crate::types::{Availability, ChunkHash, GameId, GameSummary, LibraryStamp, PartyProof, PartyProofs, PeerId};
+use crate::types::{
+    Availability, ChunkHash, GameId, GameSummary, LibraryStamp, PartyProof, PartyProofs, PeerId, SourceId,
+};
 
 /// Peers of another protocol version that are remembered for `status`.
 const MAX_INCOMPATIBLE: usize = 256;
@@ -706,7 +708,7 @@ impl Peers {
         self.libraries()
             .filter_map(|(peer_id, conn, library)| {
                 let summary = library.get(game).filter(ready)?.clone();
-                Some(Source { peer_id, conn, summary })
+                Some(Source { id: SourceId::Peer(peer_id), via: Via::Conn(conn), summary })
             })
             .collect()
     }

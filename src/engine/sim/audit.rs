@@ -354,8 +354,8 @@ impl Audit {
         engine.parts.peers.sources(&plan.game).iter().any(|source| {
             let is_same =
                 source.summary.manifest_hash == plan.manifest_hash && source.summary.content_hash == Some(content.hash);
-            let is_honest = !self.liars.values().any(|liar| *liar == source.peer_id);
-            is_same && is_honest && !self.banned.contains(&(n, plan.game.clone(), source.peer_id))
+            let is_honest = !self.liars.values().any(|liar| *liar == source.id.told_as());
+            is_same && is_honest && !self.banned.contains(&(n, plan.game.clone(), source.id.told_as()))
         })
     }
 

@@ -70,14 +70,8 @@ fn a_command_waits_for_a_mirror_when_nobody_else_has_the_game_but_not_for_ever()
     let news = Ok(MirrorNews::Game(Some(summary("doom", "1"))));
     let outputs = says(&mut solo, MirrorAsk::Game(id("doom")), news);
     assert!(matches!(replies(&outputs)[..], [Ok(CommandData::Accepted(_))]), "{outputs:?}");
-    let to: Vec<_> = outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Ask { conn, .. } => Some(*conn),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(to, [ConnId::mirror(0); 2], "both ask the mirror for the files");
+    let for_files = |output: &&Output| matches!(output, Output::MirrorManifest { mirror: 0, .. });
+    assert_eq!(outputs.iter().filter(for_files).count(), 2, "both ask the mirror for the files");
 
     // What it does not have is remembered for a while.
     assert_eq!(asks(&solo.command(download("quake"))).len(), 1);
@@ -130,7 +124,7 @@ fn a_mirror_that_is_down_is_no_source_is_asked_less_and_less_often_and_named_onc
 fn a_blocked_mirror_is_left_out() {
     let mut solo = solo();
     says(&mut solo, MirrorAsk::Index, Ok(MirrorNews::Index(Some(vec![summary("doom", "1")]))));
-    let peer_id = MirrorUrl::parse(URL).unwrap().peer_id();
+    let peer_id = MirrorUrl::parse(URL).unwrap().told_as();
     solo.command(PeerCommand::BlockPeer { peer_id });
     solo.command(download("doom"));
     let outputs = says(&mut solo, MirrorAsk::Game(id("doom")), Ok(MirrorNews::Game(Some(summary("doom", "1")))));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::planner::{Planner, Portion};
 use crate::engine::io::RequestId;
-use crate::types::{CHUNK_SIZE, ChunkRange, DownloadPlan, FileEntry, GameId, Manifest, PeerId, RelPath};
+use crate::types::{CHUNK_SIZE, ChunkRange, DownloadPlan, FileEntry, GameId, Manifest, PeerId, RelPath, SourceId};
 
 /// A planner and the sources it is asked for.
 #[derive(Debug)]
 pub struct PlannerBench {
     planner: Planner,
-    sources: Vec<PeerId>,
+    sources: Vec<SourceId>,
     next_request: u64,
 }
 
@@ -23,7 +23,7 @@ impl PlannerBench {
         let manifest = Manifest::new(vec![file]).ok()?;
         let game: GameId = "game".parse().ok()?;
         let plan = DownloadPlan { game, manifest_hash: manifest.hash(), manifest, content: None };
-        let sources = (0..sources).map(|n| PeerId::from_spki_sha256(&[n; 32])).collect();
+        let sources = (0..sources).map(|n| SourceId::Peer(PeerId::from_spki_sha256(&[n; 32]))).collect();
         Some(Self { planner: Planner::new(Arc::new(plan), &[]), sources, next_request: 0 })
     }
 

@@ -19,50 +19,44 @@
 //! A source that fails is paused, left or banned (see `sources`); the chunks it was asked for are wanted again in the same
 //! step. Every `PrepareDownload` is followed by exactly one successful `CommitDownload` or one `AbandonDownload`.
 
+mod ending;
 mod learning;
 mod runs;
-
-#[cfg(test)]
-pub(super) use runs::runs_in_flight;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::ending::{End, disk_end};
 use self::learning::Learning;
 use super::bans::Banned;
 use super::explain::{Common, seconds};
 use super::manifest::{self, Rejection};
 use super::planner::Planner;
 use super::progress::Account;
-use super::sources::{self, Ban, Content, Pin, Roster, Trouble, Usable};
+use super::select::content::{self, Content, Pin};
+use super::select::endgame::stalls;
+use super::select::rank::SourceRank;
+use super::sources::{Ban, Roster};
 use super::swarm::Swarm;
-use crate::api::{DownloadState, ErrorCode, PeerEvent};
+use crate::api::{DownloadState, PeerEvent};
 use crate::config::Timers;
 use crate::engine::core::Cx;
 use crate::engine::effect::Only;
 use crate::engine::io::{ConnId, Output, RequestId, RunFailure};
 use crate::engine::world::TransferCx;
 use crate::faults::{self, Bug};
-use crate::proto::{Answer, GetChunks, GetManifest, HaveChunks, Notification, Request, StreamCode, WireErrorCode};
+use crate::proto::{Answer, GetChunks, HaveChunks};
 use crate::types::{
-    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, JobErrorKind, ManifestHash,
-    PeerId, PreparedDownload, ScannedGame,
+    ChunkHash, ChunkIndex, ChunkRange, DownloadId, DownloadPlan, GameId, Job, JobError, ManifestHash, PeerId,
+    PreparedDownload, ScannedGame, SourceId,
 };
-
-/// How a download ends that does not come to its end.
-#[derive(Clone, PartialEq, Debug)]
-struct End {
-    code: ErrorCode,
-    message: String,
-    /// Leave the files, without a sentinel.
-    keep: bool,
-}
 
 /// A question for the manifest.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     request: RequestId,
-    source: PeerId,
+    source: SourceId,
     at: Instant,
 }
 
@@ -162,84 +156,6 @@ impl Download {
         self.sources_dirty = true;
     }
 
-    /// A connection is gone, and with it every request over it.
-    pub(super) fn connection_down(&mut self, conn: ConnId) {
-        if let Phase::Fetching { swarm, .. } = &mut self.phase {
-            swarm.connection_down(conn);
-        }
-        for peer_id in self.roster.connection_down(conn) {
-            // Its answer is not waited for any more.
-            if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
-                self.learning = Learning::NotYet;
-            }
-            match &mut self.phase {
-                Phase::Asking { asked, .. } => asked.retain(|asked| asked.source != peer_id),
-                Phase::Fetching { planner, .. } => {
-                    let runs: Vec<_> = planner.runs_of(peer_id).collect();
-                    for run in runs {
-                        planner.lost(run);
-                    }
-                    planner.forget_source(peer_id);
-                }
-                _ => {}
-            }
-        }
-        self.sources_dirty = true;
-    }
-
-    /// The user ends it. False: too late, it is being committed.
-    pub(super) fn cancel(&mut self, cx: &mut Cx) -> bool {
-        let end = End { code: ErrorCode::Cancelled, message: "cancelled by the user".to_owned(), keep: false };
-        match &mut self.phase {
-            Phase::Committing { .. } | Phase::Abandoning { .. } | Phase::Over(_) => false,
-            // It was ending for another reason, and what it got was to be kept.
-            Phase::Ending { end: other, .. } => {
-                *other = end;
-                true
-            }
-            _ => {
-                self.end(cx, end);
-                true
-            }
-        }
-    }
-
-    /// The catalog is another one. A download of something that it does not want any more ends; what came is kept.
-    pub(super) fn catalog_changed(&mut self, cx: &mut Cx) {
-        let game = &self.game;
-        let pin = match &self.phase {
-            Phase::Seeking => None,
-            Phase::Asking { pin, .. }
-            | Phase::Clearing { pin, .. }
-            | Phase::Preparing { pin, .. }
-            | Phase::Fetching { pin, .. } => Some(pin),
-            _ => return,
-        };
-        let other_version = |pin: &Pin| cx.expected_version(game).is_some_and(|version| version != pin.version);
-        let other_content =
-            |pin: &Pin| cx.expected_content(game).is_some_and(|content| pin.content != Content::Known(content));
-        let (code, message) = if !cx.catalog.admits(game) {
-            (ErrorCode::NotInCatalog, format!("the catalog does not list {game} any more"))
-        } else if pin.is_some_and(|pin| other_version(pin) || other_content(pin)) {
-            (ErrorCode::SourceChanged, format!("the catalog demands {game} in another form now; download it again"))
-        } else {
-            self.sources_dirty = true;
-            return;
-        };
-        self.end(cx, End { code, message, keep: true });
-    }
-
-    /// The daemon stops. What came is kept.
-    pub(super) fn stop(&mut self, cx: &mut Cx, code: ErrorCode, why: &str) {
-        match self.phase {
-            Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_) => {}
-            _ => {
-                let message = format!("{why}; what was fetched stays, without a sentinel");
-                self.end(cx, End { code, message, keep: true });
-            }
-        }
-    }
-
     /// Whether this download waits for the answer to a request.
     pub(super) fn awaits_answer(&self, request: RequestId) -> bool {
         matches!(&self.phase, Phase::Asking { asked, .. } if asked.iter().any(|asked| asked.request == request))
@@ -260,7 +176,7 @@ impl Download {
         }
         let Phase::Asking { pin, asked } = &mut self.phase else { return };
         let Some(place) = asked.iter().position(|asked| asked.request == request) else { return };
-        let peer_id = asked.swap_remove(place).source;
+        let source = asked.swap_remove(place).source;
         match manifest::check(&self.game, pin.manifest_hash, pin.content_hash(), result) {
             Ok((manifest, content)) => {
                 for Asked { request, .. } in asked.drain(..) {
@@ -277,8 +193,8 @@ impl Download {
                 self.sources_dirty = true;
                 self.phase = Phase::Clearing { pin, plan: Arc::new(plan) };
             }
-            Err(Rejection::Lie(why)) => self.ban(cx, peer_id, Ban::Poison, &why, None),
-            Err(Rejection::Failed(failure)) => self.failed(cx, peer_id, &failure),
+            Err(Rejection::Lie(why)) => self.ban(cx, source, Ban::Poison, &why, None),
+            Err(Rejection::Failed(failure)) => self.failed(cx, source, &failure),
         }
     }
 
@@ -335,7 +251,7 @@ impl Download {
     pub(super) fn have_chunks(&mut self, cx: &mut Cx, peer: PeerId, conn: ConnId, have: &HaveChunks) {
         let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return };
         if swarm.hear(cx, planner, peer, conn, have) && !self.roster.join(peer, conn, cx.now) {
-            swarm.forget(peer);
+            swarm.forget(SourceId::Peer(peer));
         }
     }
 
@@ -408,9 +324,9 @@ impl Download {
     /// A run is over.
     pub(super) fn run_done(&mut self, cx: &mut Cx, request: RequestId, result: Result<(), RunFailure>) {
         let Phase::Fetching { planner, .. } = &mut self.phase else { return };
-        let Some(peer_id) = planner.lost(request) else { return };
+        let Some(source) = planner.lost(request) else { return };
         if let Err(failure) = result {
-            self.failed(cx, peer_id, &failure);
+            self.failed(cx, source, &failure);
         }
     }
 
@@ -517,12 +433,7 @@ impl Download {
                 latest.filter(|_| self.roster.usable().count() > asked.len()).map(|at| at + timers.manifest_hedge)
             }
             Phase::Fetching { planner, swarm, .. } => {
-                let stall = planner
-                    .loads()
-                    .iter()
-                    .filter(|(_, load)| load.runs > 0)
-                    .filter_map(|(peer_id, _)| self.roster.stalls_at(*peer_id, timers.run_stall))
-                    .min();
+                let stall = stalls(planner, &self.roster, timers.run_stall).map(|(_, at)| at).min();
                 let report = self.account.next_report(planner.have_bytes(), timers.progress_every);
                 let announcement = swarm.next_announcement().filter(|_| swarm.has_news(planner));
                 [stall, report, announcement, self.look_at].into_iter().flatten().min()
@@ -629,11 +540,11 @@ impl Download {
             let eligible: Vec<_> = all.iter().filter(|source| self.roster.eligible(source)).cloned().collect();
             let pin = match self.only {
                 Some(only) => only.find(&eligible),
-                None => sources::choose(cx, &self.game, &eligible),
+                None => content::choose(cx, &self.game, &eligible),
             };
             if let Some(pin) = pin {
                 tracing::debug!(game = %self.game, version = pin.version, manifest = %pin.manifest_hash, content = ?pin.content, "content chosen");
-                self.supersedes = sources::superseded_by(&all, &pin);
+                self.supersedes = content::superseded_by(&all, &pin);
                 self.roster.repin();
                 // Nothing is asked of anybody here: there are no runs to give up.
                 self.roster.refresh(&all, &pin, cx.now);
@@ -654,16 +565,12 @@ impl Download {
         if asked.iter().any(|asked| cx.now.saturating_duration_since(asked.at) < hedge) {
             return false;
         }
-        let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.peer_id));
-        // A peer sooner than a mirror: a server may be far away.
-        let order = |source: &Usable| (source.failures, source.conn.as_mirror().is_some(), source.peer_id);
-        if let Some(source) = idle.min_by_key(order) {
+        let idle = self.roster.usable().filter(|source| asked.iter().all(|asked| asked.source != source.id));
+        if let Some(source) = idle.min_by_key(SourceRank::for_manifest) {
             let request = cx.ids.request();
-            tracing::debug!(game = %self.game, source = %source.peer_id, others = asked.len(), "manifest requested");
-            asked.push(Asked { request, source: source.peer_id, at: cx.now });
-            let (game_id, manifest_hash) = (self.game.clone(), pin.manifest_hash);
-            let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
-            cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
+            tracing::debug!(game = %self.game, source = %source.id, others = asked.len(), "manifest requested");
+            asked.push(Asked { request, source: source.id, at: cx.now });
+            cx.emit(source.via.ask_manifest(request, self.game.clone(), pin.manifest_hash));
             return false;
         }
         if self.roster.present() > 0 || !asked.is_empty() {
@@ -695,47 +602,18 @@ impl Download {
         if let Some(report) = self.account.report(&self.game, have, total, present, every, cx.now) {
             cx.event(report);
         }
-        let stalled: Vec<_> = planner
-            .loads()
-            .into_iter()
-            .filter(|(_, load)| load.runs > 0)
-            .map(|(peer_id, _)| peer_id)
-            .filter(|peer_id| self.roster.stalls_at(*peer_id, run_stall).is_some_and(|at| at <= cx.now))
-            .collect();
-        for peer_id in stalled {
-            tracing::debug!(game = %self.game, source = %peer_id, "source stalled; its chunks are reassigned");
-            self.give_up_runs(cx, peer_id);
-            self.roster.stalled(peer_id);
-            self.failed(cx, peer_id, &RunFailure::Timeout);
+        let stalled: Vec<_> = stalls(planner, &self.roster, run_stall).filter(|(_, at)| *at <= cx.now).collect();
+        for (source, _) in stalled {
+            tracing::debug!(game = %self.game, %source, "source stalled; its chunks are reassigned");
+            self.give_up_runs(cx, source);
+            self.roster.stalled(source);
+            self.failed(cx, source, &RunFailure::Timeout);
         }
         if !self.is_starved() {
             self.starved_since = None;
         } else if let Some(end) = self.hopeless(cx, true) {
             self.end(cx, end);
         }
-    }
-
-    /// There is nobody to ask: how it ends, if that was so for long enough or nobody can be hoped for.
-    fn hopeless(&mut self, cx: &Cx, begun: bool) -> Option<End> {
-        let since = *self.starved_since.get_or_insert(cx.now);
-        let banned = self.roster.all_banned();
-        if banned.is_none() && cx.now.saturating_duration_since(since) < cx.config.timers.source_wait {
-            return None;
-        }
-        let game = &self.game;
-        let (code, message) = if banned == Some(Ban::Poison) || self.roster.any_poison() {
-            (
-                ErrorCode::VerificationFailed,
-                format!(
-                    "what the sources of {game} sent does not match its hashes; they were told, and look at their files: try again in some minutes"
-                ),
-            )
-        } else if begun && self.roster.content_changed() {
-            (ErrorCode::SourceChanged, format!("the content of {game} changed at its sources; download it again"))
-        } else {
-            (ErrorCode::NoSources, format!("no connected peer can hand out {game} any more"))
-        };
-        Some(End { code, message, keep: true })
     }
 
     /// Takes over what the libraries say now.
@@ -752,162 +630,19 @@ impl Download {
         };
         let all = cx.world.sources(&self.game);
         let given_up = self.roster.refresh(&all, pin, cx.now);
-        for peer_id in given_up {
-            self.give_up_runs(cx, peer_id);
+        for source in given_up {
+            self.give_up_runs(cx, source);
             if let Phase::Fetching { swarm, .. } = &mut self.phase {
-                swarm.forget(peer_id);
+                swarm.forget(source);
             }
         }
         if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
             // Those that have everything already have nothing to tell.
-            let peers: Vec<_> =
-                cx.world.swarm().into_iter().filter(|(peer_id, _)| !self.roster.is_complete(*peer_id)).collect();
+            let is_complete = |peer: &PeerId| self.roster.is_complete(SourceId::Peer(*peer));
+            let peers: Vec<_> = cx.world.swarm().into_iter().filter(|(peer, _)| !is_complete(peer)).collect();
             swarm.introduce(cx, planner, &peers);
         }
         self.ask_for_hashes(cx, &all);
-    }
-
-    /// Something went wrong with a source.
-    fn failed(&mut self, cx: &mut Cx, peer_id: PeerId, failure: &RunFailure) {
-        let trouble = match failure {
-            RunFailure::ConnectionLost => {
-                // Its other runs went down with it; they would not be found by their connection any more.
-                tracing::debug!(game = %self.game, source = %peer_id, "source disconnected");
-                self.roster.disconnected(peer_id);
-                self.give_up_runs(cx, peer_id);
-                return self.forget_source(peer_id);
-            }
-            RunFailure::Malformed(why) => {
-                let why = format!("its answer broke the protocol: {why}");
-                return self.ban(cx, peer_id, Ban::Useless, &why, None);
-            }
-            RunFailure::Reset(code) => match StreamCode::from_number(*code) {
-                Some(StreamCode::NotServed) => Trouble::NotServed,
-                Some(StreamCode::Changed) => Trouble::Changed,
-                Some(StreamCode::Busy) => Trouble::Busy,
-                Some(StreamCode::Cancelled | StreamCode::Io) | None => Trouble::Failed,
-            },
-            RunFailure::Refused(error) => match error.code {
-                WireErrorCode::Busy => Trouble::Busy,
-                WireErrorCode::NotServed => Trouble::NotServed,
-                WireErrorCode::Changed => Trouble::Changed,
-                _ => Trouble::Failed,
-            },
-            RunFailure::NoStream => Trouble::Busy,
-            RunFailure::Timeout => Trouble::Failed,
-        };
-        tracing::debug!(game = %self.game, source = %peer_id, ?failure, ?trouble, "request failed");
-        if matches!(trouble, Trouble::NotServed | Trouble::Changed)
-            && let Phase::Fetching { swarm, .. } = &mut self.phase
-            && swarm.knows(peer_id)
-        {
-            // It gave its download up, or it is over and its library will say so. Should it begin anew, it says so, too.
-            swarm.forget(peer_id);
-            if self.roster.part(peer_id) {
-                return self.give_up_runs(cx, peer_id);
-            }
-        }
-        if self.roster.trouble(peer_id, trouble, cx.now) {
-            self.ban(cx, peer_id, Ban::Useless, "it fails again and again without delivering anything", None);
-        }
-    }
-
-    fn ban(&mut self, cx: &mut Cx, peer_id: PeerId, ban: Ban, reason: &str, chunk: Option<ChunkIndex>) {
-        if self.roster.ban(peer_id, ban) {
-            tracing::debug!(game = %self.game, source = %peer_id, ?ban, reason, ?chunk, "source banned");
-            let (game, reason) = (self.game.clone(), reason.to_owned());
-            let url = cx.config.mirror(peer_id).cloned();
-            self.bans.push(Banned { game: game.clone(), peer_id, reason: reason.clone(), chunk, at: cx.now });
-            cx.event(PeerEvent::DownloadSourceBanned { game, peer_id, url, reason, chunk });
-            self.give_up_runs(cx, peer_id);
-            self.forget_source(peer_id);
-        }
-    }
-
-    /// A source that sent bad chunks may not know that its files were changed. It is told once.
-    fn tell_of_bad_chunks(&mut self, cx: &mut Cx, peer_id: PeerId) {
-        let Phase::Fetching { pin, .. } = &self.phase else { return };
-        let (Some(content_hash), Some(conn)) = (pin.content_hash(), self.roster.first_bad_chunks(peer_id)) else {
-            return;
-        };
-        if conn.as_mirror().is_none() {
-            let body = Notification::BadChunks { game_id: self.game.clone(), content_hash };
-            cx.emit(Output::Notify { conn, body: Box::new(body) });
-        }
-    }
-
-    /// Nothing more comes from a source: what it said that it has is void, and others need not keep out of its region.
-    fn forget_source(&mut self, peer_id: PeerId) {
-        if let Phase::Fetching { planner, swarm, .. } = &mut self.phase {
-            planner.forget_source(peer_id);
-            swarm.forget(peer_id);
-        }
-    }
-
-    /// Cancels whatever a source was asked for.
-    fn give_up_runs(&mut self, cx: &mut Cx, peer_id: PeerId) {
-        if matches!(self.learning, Learning::Asked { owner, .. } if owner == peer_id) {
-            self.stop_learning(cx);
-        }
-        match &mut self.phase {
-            Phase::Asking { asked, .. } => {
-                for Asked { request, .. } in asked.extract_if(.., |asked| asked.source == peer_id) {
-                    cx.emit(Output::Cancel { request });
-                }
-            }
-            Phase::Fetching { planner, .. } => {
-                let runs: Vec<_> = planner.runs_of(peer_id).collect();
-                for request in runs {
-                    planner.lost(request);
-                    cx.emit(Output::Cancel { request });
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Leaves the road to the finish, from wherever it is.
-    fn end(&mut self, cx: &mut Cx, end: End) {
-        tracing::debug!(game = %self.game, code = ?end.code, message = end.message, keep = end.keep, "download aborted");
-        match std::mem::replace(&mut self.phase, Phase::Seeking) {
-            Phase::Asking { asked, .. } => {
-                asked.iter().for_each(|asked| cx.emit(Output::Cancel { request: asked.request }));
-                self.end_untouched(&end);
-            }
-            Phase::Seeking | Phase::Clearing { .. } => self.end_untouched(&end),
-            Phase::Preparing { .. } => {
-                cx.emit(Output::CancelJob { game: self.game.clone() });
-                self.phase = Phase::Ending { end, preparing: true, planner: None };
-            }
-            Phase::Fetching { mut planner, .. } => {
-                self.stop_learning(cx);
-                cx.emit(Output::StopSending { game: self.game.clone() });
-                let runs: Vec<_> = planner.runs().map(|run| run.request).collect();
-                for request in runs {
-                    planner.lost(request);
-                    cx.emit(Output::Cancel { request });
-                }
-                self.phase = Phase::Ending { end, preparing: false, planner: Some(planner) };
-            }
-            phase @ (Phase::Committing { .. } | Phase::Ending { .. } | Phase::Abandoning { .. } | Phase::Over(_)) => {
-                self.phase = phase;
-            }
-        }
-    }
-
-    fn end_untouched(&mut self, end: &End) {
-        self.phase = Phase::Over(Over { disk: Disk::Untouched, event: self.failed_event(end) });
-    }
-
-    fn abandon(&mut self, cx: &mut Cx, end: End) {
-        cx.job(Job::AbandonDownload { download: self.id, keep: end.keep });
-        self.phase = Phase::Abandoning { end };
-    }
-
-    fn failed_event(&self, end: &End) -> PeerEvent {
-        // Else they have their names again.
-        let kept_aside = if end.keep { self.account.kept_aside.clone() } else { Vec::new() };
-        PeerEvent::DownloadFailed { game: self.game.clone(), code: end.code, message: end.message.clone(), kept_aside }
     }
 
     /// See [`Planner::check_invariants`].
@@ -920,14 +655,4 @@ impl Download {
             swarm.check_invariants();
         }
     }
-}
-
-/// The end that an error of the disk leads to. What is verified stays.
-fn disk_end(error: &JobError) -> End {
-    let code = match error.kind {
-        // The disk is no source, and a download reads no archive.
-        JobErrorKind::Changed | JobErrorKind::BadArchive => ErrorCode::Io,
-        kind => kind.into(),
-    };
-    End { code, message: error.message.clone(), keep: true }
 }

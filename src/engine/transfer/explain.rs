@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::download::Download;
-use super::nearness;
 use super::planner::Planner;
+use super::select::rank;
 use super::sources::{Ban, Hindrance, Usable};
 use super::swarm::Swarm;
 use super::{Place, Transfers};
@@ -41,23 +41,23 @@ impl Download {
     fn explain(&self, cx: &Cx, world: &dyn World, common: Common) -> Explanation {
         let (state, reason) = self.stage(cx, common);
         let mut usable: Vec<_> = self.roster().usable().collect();
-        nearness::presume(&mut usable, |conn| world.way(conn));
+        rank::presume(&mut usable, |via| world.way(via));
         let fetching = self.fetching();
         let loads = fetching.map(|(planner, _)| planner.loads()).unwrap_or_default();
-        let sources = self.roster().hindrances().map(|(peer_id, hindrance)| {
-            let source = usable.iter().find(|source| source.peer_id == peer_id);
-            let runs = loads.get(&peer_id).map_or(0, |load| load.runs);
+        let sources = self.roster().hindrances().map(|(id, hindrance)| {
+            let source = usable.iter().find(|source| source.id == id);
+            let runs = loads.get(&id).map_or(0, |load| load.runs);
             let (state, reason) = match (hindrance, source) {
                 (Some(hindrance), _) => hindered(hindrance, cx),
                 (None, _) if runs > 0 => (SourceState::Delivering, "chunks are on their way".to_owned()),
-                (None, Some(source)) if nearness::waits_for_a_trial(source, &usable, &loads) => {
+                (None, Some(source)) if rank::waits_for_a_trial(source, &usable, &loads) => {
                     (SourceState::Far, "it seems farther than another source, which is tried first".to_owned())
                 }
                 (None, source) => idle(common, fetching, source),
             };
             let bytes_per_second = source.map_or(0, |source| source.rate as u64);
-            let url = cx.config.mirror(peer_id).cloned();
-            SourceExplanation { peer_id, hostname: None, url, state, reason, runs, bytes_per_second }
+            let url = cx.config.mirror(id).cloned();
+            SourceExplanation { peer_id: id.told_as(), hostname: None, url, state, reason, runs, bytes_per_second }
         });
         Explanation { game: self.game().clone(), state, reason, sources: sources.collect() }
     }
@@ -70,7 +70,7 @@ fn idle(common: Common, fetching: Option<(&Planner, &Swarm)>, source: Option<&Us
     };
     let is_fresh = |source: &Usable| {
         let mut wanted = planner.wanted().flat_map(|(first, end)| first..end);
-        source.complete || wanted.any(|chunk| swarm.holds(source.peer_id, crate::types::ChunkIndex(chunk)))
+        source.complete || wanted.any(|chunk| swarm.holds(source.id, crate::types::ChunkIndex(chunk)))
     };
     let (state, reason) = if !planner.has_wanted() {
         (
@@ -138,7 +138,7 @@ mod tests {
     use crate::config::Config;
     use crate::engine::io::ConnId;
     use crate::proto::LibraryState;
-    use crate::types::{Epoch, LibraryDigest, PeerId, Revision};
+    use crate::types::{Epoch, LibraryDigest, PeerId, Revision, SourceId};
 
     #[test]
     fn each_standing_of_a_source_has_its_words() {
@@ -153,12 +153,12 @@ mod tests {
         let peer = |n: u8| PeerId::from_spki_sha256(&[n; 32]);
         (1..=6).for_each(|n| assert!(roster.join(peer(n), ConnId(u64::from(n)), now)));
         for (n, trouble) in [(2, Trouble::Busy), (3, Trouble::Failed), (4, Trouble::NotServed)] {
-            assert!(!roster.trouble(peer(n), trouble, now));
+            assert!(!roster.trouble(SourceId::Peer(peer(n)), trouble, now));
         }
-        roster.disconnected(peer(5));
-        assert!(roster.ban(peer(6), Ban::Poison));
+        roster.disconnected(SourceId::Peer(peer(5)));
+        assert!(roster.ban(SourceId::Peer(peer(6)), Ban::Poison));
         let said = |n: u8| {
-            let (_, hindrance) = roster.hindrances().find(|(id, _)| *id == peer(n)).unwrap();
+            let (_, hindrance) = roster.hindrances().find(|(id, _)| *id == SourceId::Peer(peer(n))).unwrap();
             hindrance.map(|hindrance| hindered(hindrance, &cx))
         };
         assert_eq!(said(1), None);

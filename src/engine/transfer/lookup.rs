@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifest::{self, Rejection};
-use super::sources;
+use super::select::content;
+use super::select::rank::SourceRank;
 use crate::api::{CommandData, CommandError, ErrorCode, GameFile, GameFiles, PeerEvent};
 use crate::engine::core::Cx;
 use crate::engine::io::{CommandId, ConnId, Output, RequestId, RunFailure};
-use crate::engine::world::TransferCx;
+use crate::engine::world::{TransferCx, Via};
 use crate::faults::{self, Bug};
-use crate::proto::{Answer, GetManifest, Request};
-use crate::types::{ChunkHash, GameId, Packing, PeerId};
+use crate::proto::Answer;
+use crate::types::{ChunkHash, GameId, Packing, SourceId};
 
 /// Look-ups under way at once; each holds at most one manifest.
 const MAX_LOOKUPS: usize = 64;
@@ -21,9 +22,9 @@ const MAX_TRIES: usize = 8;
 struct Lookup {
     command: CommandId,
     game: GameId,
-    pin: sources::Pin,
-    conn: ConnId,
-    asked: BTreeSet<PeerId>,
+    pin: content::Pin,
+    via: Via,
+    asked: BTreeSet<SourceId>,
 }
 
 /// Every `get-game` under way.
@@ -69,7 +70,7 @@ impl Lookups {
                         .collect(),
                     dirs: manifest.dirs().to_vec(),
                     leaves_out: cx.disk.get(&game).and_then(|here| here.leaves_out.clone()),
-                    sources: holders.map(|source| source.peer_id).collect(),
+                    sources: holders.map(|source| source.id.told_as()).collect(),
                 };
                 cx.reply(command, Ok(CommandData::GameFiles(data)));
                 cx.event(PeerEvent::GotGameFiles { game, files, bytes });
@@ -91,8 +92,12 @@ impl Lookups {
 
     /// Requests over a closed connection are not answered any more.
     pub(super) fn connection_down(&mut self, cx: &mut TransferCx<'_>, conn: ConnId) {
-        let gone: Vec<_> =
-            self.running.iter().filter(|(_, lookup)| lookup.conn == conn).map(|(request, _)| *request).collect();
+        let gone: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(_, lookup)| lookup.via == Via::Conn(conn))
+            .map(|(request, _)| *request)
+            .collect();
         for request in gone {
             self.answered(cx, request, Err(RunFailure::ConnectionLost));
         }
@@ -111,14 +116,16 @@ impl Lookups {
         cx: &mut TransferCx<'_>,
         command: CommandId,
         game: GameId,
-        mut asked: BTreeSet<PeerId>,
+        mut asked: BTreeSet<SourceId>,
         last_error: Option<CommandError>,
     ) {
         let mut left = cx.world.sources(&game);
-        left.retain(|source| !asked.contains(&source.peer_id));
-        let pin = sources::choose(cx, &game, &left).filter(|_| asked.len() < MAX_TRIES);
-        let next =
-            pin.and_then(|pin| left.iter().find(|source| pin.matches(source)).map(|source| (pin.clone(), source)));
+        left.retain(|source| !asked.contains(&source.id));
+        let pin = content::choose(cx, &game, &left).filter(|_| asked.len() < MAX_TRIES);
+        let next = pin.and_then(|pin| {
+            let of_it = left.iter().filter(|source| pin.matches(source));
+            of_it.min_by_key(|source| SourceRank::for_look_up(source.id)).map(|source| (pin.clone(), source))
+        });
         let Some((pin, source)) = next else {
             if faults::is(Bug::NeverAnswered) {
                 return;
@@ -126,12 +133,10 @@ impl Lookups {
             let error = last_error.unwrap_or_else(|| no_sources(cx, &game));
             return cx.reply(command, Err(error));
         };
-        asked.insert(source.peer_id);
+        asked.insert(source.id);
         let request = cx.ids.request();
-        let (game_id, manifest_hash) = (game.clone(), pin.manifest_hash);
-        let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
-        cx.emit(Output::Ask { request, conn: source.conn, body: Box::new(body) });
-        self.running.insert(request, Lookup { command, game, pin, conn: source.conn, asked });
+        cx.emit(source.via.ask_manifest(request, game.clone(), pin.manifest_hash));
+        self.running.insert(request, Lookup { command, game, pin, via: source.via, asked });
     }
 }
 

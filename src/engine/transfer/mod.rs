@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! command ──▶ queue (FIFO) ──slot──▶ Download ──────────▶ PrepareDownload, Fetch …, CommitDownload
-//!                                      │   ├ Roster   (sources.rs):  choice of one content, standing of its sources
+//!                                      │   ├ Roster   (sources.rs):  standing of its sources, and their rates
 //!                                      │   ├ Planner  (planner.rs):  Wanted → InFlight → Writing → Have
-//!                                      │   └ Account  (progress.rs): figures of the events
+//!                                      │   ├ Account  (progress.rs): figures of the events
+//!                                      │   └ the rule of who is asked for what: select/
 //! get-game ─▶ Lookups (lookup.rs)      └ the state machine: download.rs
 //! requests of peers ─▶ Serving (serving.rs)
 //! ```
@@ -23,11 +24,11 @@ mod download;
 mod explain;
 mod lookup;
 mod manifest;
-mod nearness;
 mod planner;
 mod progress;
 mod repair;
 mod schedule;
+mod select;
 mod serving;
 mod slots;
 mod sources;
@@ -43,8 +44,9 @@ use self::bans::Bans;
 use self::download::Download;
 use self::lookup::Lookups;
 use self::progress::Account;
+use self::select::content;
+pub(super) use self::select::content::is_other_content;
 use self::serving::Serving;
-pub(super) use self::sources::is_other_content;
 use crate::api::{BannedSource, CommandData, CommandError, Done, ErrorCode, Operation, OperationRow, PeerEvent};
 use crate::config::{Config, Timers};
 use crate::engine::core::Cx;
@@ -543,9 +545,9 @@ impl Transfers {
             );
             return Err(CommandError::new(ErrorCode::UnsafePath, message));
         }
-        let pin = sources::choose(cx, game, &cx.world.sources(game));
-        let is_later = pin.as_ref().is_some_and(|pin| !wish.again && sources::is_later(cx, game, pin));
-        if is_later || sources::is_here(cx, game, pin.as_ref()) {
+        let pin = content::choose(cx, game, &cx.world.sources(game));
+        let is_later = pin.as_ref().is_some_and(|pin| !wish.again && content::is_later(cx, game, pin));
+        if is_later || content::is_here(cx, game, pin.as_ref()) {
             let size = cx.disk.get(game).map_or(0, |scanned| scanned.size);
             // Its files were never listed here: the number of its chunks is not known, and none was fetched.
             let event = Account::new(cx.now, cx.now).finished(game, size, 0, size, cx.now);
@@ -564,7 +566,7 @@ impl Transfers {
             } + &cx.world.why_not(game);
             return Err(CommandError::new(ErrorCode::NoSources, message));
         };
-        sources::may_replace(cx, game, &pin, wish.again)?;
+        content::may_replace(cx, game, &pin, wish.again)?;
         self.places.insert(game.clone(), Place::Queued);
         let (game, commanded, install) = (game.clone(), cx.now, wish.install);
         self.queue.push_back(Waiting { game, commanded, install, only: None, held: false });
@@ -593,7 +595,7 @@ impl Place {
 
 /// Whether somebody can hand the game out as it is wanted.
 pub(super) fn can_be_had(cx: &TransferCx<'_>, game: &GameId) -> bool {
-    sources::choose(cx, game, &cx.world.sources(game)).is_some()
+    content::choose(cx, game, &cx.world.sources(game)).is_some()
 }
 
 fn is_known(cx: &TransferCx<'_>, game: &GameId) -> bool {

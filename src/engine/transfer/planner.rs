@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::engine::io::RequestId;
 use crate::faults::{self, Bug};
-use crate::types::{Batch, ChunkIndex, ChunkRange, DownloadPlan, Manifest, PeerId};
+use crate::types::{Batch, ChunkIndex, ChunkRange, DownloadPlan, Manifest, SourceId};
 
 /// Extents that are looked at to find a region for a source: bounds the work when a game is in tatters.
 const EXTENTS_CONSIDERED: usize = 64;
@@ -45,7 +45,7 @@ enum ChunkState {
 /// A run that a source was asked for.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    source: PeerId,
+    source: SourceId,
     /// The next chunk to land; everything in front has landed.
     next: u32,
     /// One behind the last chunk.
@@ -68,7 +68,7 @@ impl Run {
 /// A batch that a worker holds.
 #[derive(Clone, Copy, Debug)]
 struct Landed {
-    source: PeerId,
+    source: SourceId,
     count: u32,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Portion {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct LandedBatch {
     /// From whom.
-    pub(super) source: PeerId,
+    pub(super) source: SourceId,
     /// How many bytes.
     pub(super) bytes: u64,
     /// Runs that were after the same chunks: cancel them. Their other chunks are wanted again.
@@ -98,7 +98,7 @@ pub(super) struct LandedBatch {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct WrittenBatch {
     /// From whom.
-    pub(super) source: PeerId,
+    pub(super) source: SourceId,
     /// Bytes that are on disk now.
     pub(super) good_bytes: u64,
     /// Bytes of chunks that did not match.
@@ -122,7 +122,7 @@ pub(super) struct RunView {
     /// Its request.
     pub(super) request: RequestId,
     /// From whom.
-    pub(super) source: PeerId,
+    pub(super) source: SourceId,
     /// What has not landed.
     pub(super) rest: ChunkRange,
 }
@@ -144,7 +144,7 @@ pub(super) struct Planner {
     /// Landing buffers reserved for what is in flight.
     in_flight_buffers: usize,
     /// Where each source goes on: behind its last run, for the sake of the disks at both ends.
-    cursors: BTreeMap<PeerId, u32>,
+    cursors: BTreeMap<SourceId, u32>,
     /// Chunks of which a worker will still say that they are good, and which are not.
     doubted: BTreeSet<u32>,
 }
@@ -191,7 +191,7 @@ impl Planner {
     }
 
     /// Gives a source its next run, under the number `request`. `None`: there is nothing for it.
-    pub(super) fn take(&mut self, request: RequestId, source: PeerId, portion: Portion) -> Option<ChunkRange> {
+    pub(super) fn take(&mut self, request: RequestId, source: SourceId, portion: Portion) -> Option<ChunkRange> {
         let (first, end) = self.region_for(source, portion)?;
         let (range, buffers) = cut(&self.plan.manifest, first, end, portion)?;
         self.claim(range);
@@ -203,7 +203,7 @@ impl Planner {
     pub(super) fn take_within(
         &mut self,
         request: RequestId,
-        source: PeerId,
+        source: SourceId,
         portion: Portion,
         first: u32,
         end: u32,
@@ -220,7 +220,7 @@ impl Planner {
     pub(super) fn duplicate(
         &mut self,
         request: RequestId,
-        source: PeerId,
+        source: SourceId,
         slow: RequestId,
         portion: Portion,
     ) -> Option<ChunkRange> {
@@ -317,7 +317,7 @@ impl Planner {
 
     /// A run failed, was cancelled or went down with its connection: what did not land is wanted again, unless another
     /// run is after it as well. `None`: all of it had landed, or it was given up before.
-    pub(super) fn lost(&mut self, request: RequestId) -> Option<PeerId> {
+    pub(super) fn lost(&mut self, request: RequestId) -> Option<SourceId> {
         let run = self.runs.remove(&request)?;
         self.in_flight_buffers -= if faults::is(Bug::BuffersStay) { 0 } else { run.buffers };
         let others: Vec<_> = self.runs.values().filter(|other| other.overlaps(run.rest())).copied().collect();
@@ -342,7 +342,7 @@ impl Planner {
     }
 
     /// A source is gone: others need not keep out of the region it was working on.
-    pub(super) fn forget_source(&mut self, source: PeerId) {
+    pub(super) fn forget_source(&mut self, source: SourceId) {
         self.cursors.remove(&source);
     }
 
@@ -352,7 +352,7 @@ impl Planner {
     }
 
     /// The runs in flight at a source, in the order in which they were asked.
-    pub(super) fn runs_of(&self, source: PeerId) -> impl Iterator<Item = RequestId> + '_ {
+    pub(super) fn runs_of(&self, source: SourceId) -> impl Iterator<Item = RequestId> + '_ {
         self.runs.iter().filter(move |(_, run)| run.source == source).map(|(request, _)| *request)
     }
 
@@ -362,8 +362,8 @@ impl Planner {
     }
 
     /// What every source that has anything to do holds.
-    pub(super) fn loads(&self) -> BTreeMap<PeerId, Load> {
-        let mut loads: BTreeMap<PeerId, Load> = BTreeMap::new();
+    pub(super) fn loads(&self) -> BTreeMap<SourceId, Load> {
+        let mut loads: BTreeMap<SourceId, Load> = BTreeMap::new();
         for run in self.runs.values() {
             let load = loads.entry(run.source).or_default();
             load.runs += 1;
@@ -376,7 +376,7 @@ impl Planner {
     }
 
     /// What workers verify and write: from whom it came, and which chunks.
-    pub(super) fn being_written(&self) -> impl Iterator<Item = (PeerId, ChunkRange)> + '_ {
+    pub(super) fn being_written(&self) -> impl Iterator<Item = (SourceId, ChunkRange)> + '_ {
         self.writing.iter().map(|(&(_, first), landed)| (landed.source, ChunkRange { first, count: landed.count }))
     }
 
@@ -418,7 +418,7 @@ impl Planner {
     }
 
     /// Where a source's last run ended, if what comes behind is wanted: there, and the end of that extent.
-    pub(super) fn wanted_at_cursor(&self, source: PeerId) -> Option<(u32, u32)> {
+    pub(super) fn wanted_at_cursor(&self, source: SourceId) -> Option<(u32, u32)> {
         let cursor = *self.cursors.get(&source)?;
         let (_, &end) = self.wanted.range(..=cursor).next_back()?;
         (cursor < end).then_some((cursor, end))
@@ -465,7 +465,7 @@ impl Planner {
 
     /// A region of wanted chunks for a source: on from where it was; else the largest one, from its middle if another
     /// source is working its way into it.
-    fn region_for(&self, source: PeerId, portion: Portion) -> Option<(u32, u32)> {
+    fn region_for(&self, source: SourceId, portion: Portion) -> Option<(u32, u32)> {
         let avoid = portion.avoid.map(|avoid| avoid.0);
         if let Some(&cursor) = self.cursors.get(&source)
             && let Some((&first, &end)) = self.wanted.range(..=cursor).next_back()
@@ -492,7 +492,7 @@ impl Planner {
             .min_by_key(|(first, end)| (std::cmp::Reverse(end - first), *first))
     }
 
-    fn start(&mut self, request: RequestId, source: PeerId, range: ChunkRange, buffers: usize) {
+    fn start(&mut self, request: RequestId, source: SourceId, range: ChunkRange, buffers: usize) {
         let end = range.first + range.count;
         self.runs.insert(request, Run { source, next: range.first, end, buffers });
         self.in_flight_buffers += buffers;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::api::{PeerEvent, SourceBytes};
-use crate::types::{GameId, KeptAside, PeerId};
+use crate::types::{GameId, KeptAside, SourceId};
 
 /// The rate that users see is the mean of this time.
 const WINDOW: Duration = Duration::from_secs(2);
@@ -56,7 +56,7 @@ pub(super) struct Account {
     /// When the command came.
     pub(super) commanded: Instant,
     /// Verified bytes from each source.
-    pub(super) verified: BTreeMap<PeerId, u64>,
+    pub(super) verified: BTreeMap<SourceId, u64>,
     /// Bytes that came and were not kept.
     pub(super) refetched: u64,
     /// Files of the user's that had to make way.
@@ -80,7 +80,7 @@ impl Account {
     }
 
     /// Bytes of a source were verified and written.
-    pub(super) fn verified(&mut self, source: PeerId, bytes: u64, now: Instant) {
+    pub(super) fn verified(&mut self, source: SourceId, bytes: u64, now: Instant) {
         if bytes > 0 {
             *self.verified.entry(source).or_default() += bytes;
             self.rate.add(bytes, now);
@@ -88,7 +88,7 @@ impl Account {
     }
 
     /// Bytes of a source that counted turned out to be others than those that are wanted.
-    pub(super) fn taken_back(&mut self, source: PeerId, bytes: u64) {
+    pub(super) fn taken_back(&mut self, source: SourceId, bytes: u64) {
         if let Some(verified) = self.verified.get_mut(&source) {
             *verified = verified.saturating_sub(bytes);
         }
@@ -138,7 +138,7 @@ impl Account {
             mbit_per_s: rate * 8.0 / 1e6,
             refetched_bytes: self.refetched,
             resumed_bytes: resumed,
-            sources: self.verified.iter().map(|(&peer_id, &bytes)| SourceBytes { peer_id, bytes }).collect(),
+            sources: self.verified.iter().map(|(id, &bytes)| SourceBytes { peer_id: id.told_as(), bytes }).collect(),
             kept_aside: self.kept_aside.clone(),
         }
     }

@@ -1,4 +1,4 @@
-//! Who to fetch from: the choice of one content, and the standing of each source of it.
+//! The standing of each source of a download, and what was measured of it.
 //!
 //! ```text
 //!             busy, failed                refused: not served, changed
@@ -9,19 +9,17 @@
 //!   any ──two bad chunks, a lie, nothing but failures──▶ Banned (for this download)
 //! ```
 
-use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::progress::per_second;
-use crate::api::{CommandError, ErrorCode};
-use crate::engine::core::Cx;
-use crate::engine::effect::Only;
+use super::select::content::Pin;
+use super::select::endgame::silence;
 use crate::engine::io::ConnId;
-use crate::engine::world::Source;
+use crate::engine::world::{Source, Via};
 use crate::faults::{self, Bug};
-use crate::types::{ChunkIndex, ContentHash, GameId, GameSummary, ManifestHash, PeerId, ScannedGame, superseded};
+use crate::types::{ChunkIndex, GameSummary, PeerId, SourceId};
 
 /// First pause after `busy`; doubles up to [`BACK_OFF_MAX`].
 const BUSY_BACK_OFF: Duration = Duration::from_millis(100);
@@ -45,185 +43,8 @@ const MAX_MEMBERS: usize = 1024;
 const PACE_SAMPLE: Duration = Duration::from_millis(20);
 /// Fewest bytes of which a rate is measured: those of less took a round trip, whatever the way can carry.
 const PACE_SAMPLE_BYTES: u64 = 64 << 10;
-/// Chunks that a source of known rate would have delivered in the time after which it counts as stalled.
-const STALL_CHUNKS: f64 = 16.0;
-/// But not before this: a disk that wakes up, or a processor that is needed elsewhere, takes about a second.
-const LEAST_STALL: Duration = Duration::from_secs(2);
 /// Longest factor by which a source that stalled before is given more time.
 const MAX_PATIENCE: u32 = 16;
-
-/// The one content that a download is of.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Pin {
-    pub(super) version: String,
-    pub(super) manifest_hash: ManifestHash,
-    pub(super) content: Content,
-}
-
-/// How the bytes are told from other bytes in files of the same names and sizes.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Content {
-    /// By their hash: every source that states it counts.
-    Known(ContentHash),
-    /// By their owner, who has not hashed them: it counts alone.
-    Unhashed(PeerId),
-}
-
-impl Pin {
-    /// The hash to ask for.
-    pub(super) fn content_hash(&self) -> Option<ContentHash> {
-        match self.content {
-            Content::Known(hash) => Some(hash),
-            Content::Unhashed(_) => None,
-        }
-    }
-
-    pub(super) fn matches(&self, source: &Source) -> bool {
-        source.summary.manifest_hash == self.manifest_hash
-            && match self.content {
-                Content::Known(hash) => source.summary.content_hash == Some(hash),
-                Content::Unhashed(owner) => source.peer_id == owner && version_of(source) == self.version,
-            }
-    }
-}
-
-impl Only {
-    /// What to ask for, if anybody has it.
-    pub(super) fn find(self, sources: &[Source]) -> Option<Pin> {
-        let pin = |source: &Source| Pin {
-            version: version_of(source).to_owned(),
-            manifest_hash: self.manifest_hash,
-            content: Content::Known(self.content_hash),
-        };
-        sources.iter().map(|source| (source, pin(source))).find(|(source, pin)| pin.matches(source)).map(|(_, pin)| pin)
-    }
-}
-
-/// Chooses what to fetch among the sources of a game: the catalog's version, else the newest; of that version the content
-/// that the catalog demands, else the one that most sources are known to have, else what a single source has. What one source says
-/// that it had before does not count at the others, unless what that one has now is said to be old likewise.
-pub(super) fn choose(cx: &Cx, game: &GameId, sources: &[Source]) -> Option<Pin> {
-    let version = cx.expected_version(game).or_else(|| {
-        let versions = sources.iter().map(version_of);
-        versions.max_by(|a, b| cx.catalog.compare_versions(game, a, b).then_with(|| a.cmp(b)))
-    })?;
-    let sources: Vec<_> = sources.iter().filter(|source| version_of(source) == version).collect();
-    let demanded = cx.expected_content(game);
-    let sources = if demanded.is_some() { sources } else { current(sources) };
-    let mut groups: BTreeMap<(ContentHash, ManifestHash), usize> = BTreeMap::new();
-    for source in &sources {
-        let content = source.summary.content_hash.filter(|hash| demanded.is_none_or(|demanded| demanded == *hash));
-        if let Some(content) = content {
-            *groups.entry((content, source.summary.manifest_hash)).or_default() += 1;
-        }
-    }
-    if let Some((&(hash, manifest_hash), _)) = groups.iter().min_by_key(|(key, count)| (Reverse(**count), **key)) {
-        return Some(Pin { version: version.to_owned(), manifest_hash, content: Content::Known(hash) });
-    }
-    if demanded.is_some() {
-        return None;
-    }
-    let single = sources.iter().min_by_key(|source| source.peer_id)?;
-    let content = Content::Unhashed(single.peer_id);
-    Some(Pin { version: version.to_owned(), manifest_hash: single.summary.manifest_hash, content })
-}
-
-/// Without the sources whose list of files another one has superseded.
-fn current(sources: Vec<&Source>) -> Vec<&Source> {
-    let supersedes = |newer: &Source, older: &Source| newer.summary.supersedes.contains(&older.summary.manifest_hash);
-    let is_old = |older: &&Source| {
-        sources.iter().any(|newer| {
-            let taken_back = || sources.iter().any(|other| is_same(other, older) && supersedes(other, newer));
-            supersedes(newer, older) && !taken_back()
-        })
-    };
-    let (old, current): (Vec<_>, Vec<_>) = sources.iter().copied().partition(is_old);
-    // Statements in a circle say nothing.
-    if current.is_empty() { old } else { current }
-}
-
-fn is_same(a: &Source, b: &Source) -> bool {
-    a.summary.manifest_hash == b.summary.manifest_hash
-}
-
-/// What the sources of the pinned content had before, for whoever fetches it from them to tell it on.
-pub(super) fn superseded_by(sources: &[Source], pin: &Pin) -> Vec<ManifestHash> {
-    let of_it = sources.iter().filter(|source| pin.matches(source));
-    superseded(of_it.flat_map(|source| source.summary.supersedes.iter().copied()))
-}
-
-/// Whether the copy here is a later state of the pinned content, as whoever it came from has said.
-pub(super) fn is_later(cx: &Cx, game: &GameId, pin: &Pin) -> bool {
-    cx.expected_content(game).is_none()
-        && cx.disk.get(game).is_some_and(|here| {
-            here.downloaded
-                && here.eti_version.as_deref().unwrap_or_default() == pin.version
-                && here.supersedes.contains(&pin.manifest_hash)
-        })
-}
-
-/// Whether nothing better than what lies here can be fetched: the same version without a known difference, or a newer one.
-pub(super) fn is_here(cx: &Cx, game: &GameId, pin: Option<&Pin>) -> bool {
-    let Some(here) = cx.disk.get(game).filter(|scanned| scanned.downloaded) else { return false };
-    let version = here.eti_version.as_deref().unwrap_or_default();
-    if let Some(demanded) = cx.expected_content(game)
-        && here.content_hash != Some(demanded)
-    {
-        return false;
-    }
-    match (cx.expected_version(game), pin) {
-        (Some(expected), _) if expected != version => return false,
-        (_, None) => return true,
-        (None, Some(pin)) if cx.catalog.compare_versions(game, version, &pin.version) == Ordering::Greater => {
-            return true;
-        }
-        (_, Some(pin)) if pin.version != version => return false,
-        (_, Some(_)) => {}
-    }
-    pin.is_some_and(|pin| {
-        let differs = match (here.content_hash, pin.content) {
-            (Some(here), Content::Known(there)) => here != there,
-            _ => false,
-        };
-        here.manifest_hash == pin.manifest_hash && !differs
-    })
-}
-
-/// Whether a peer's ready game is another content than the complete one here, in the same version.
-pub(in crate::engine) fn is_other_content(here: &ScannedGame, there: &GameSummary) -> bool {
-    let known_to_differ = matches!((here.content_hash, there.content_hash), (Some(a), Some(b)) if a != b);
-    here.downloaded
-        && here.eti_version == there.eti_version
-        && (here.manifest_hash != there.manifest_hash || known_to_differ)
-}
-
-/// Whether what lies here may be replaced by the pinned content, which is another one. A copy that a download brought is what its
-/// source had then: whoever asks for the game gets what the sources have now. Anything else is the user's own, and of the same
-/// version there is no telling which is the better one; unless the catalog does. Nothing is ever replaced without a command.
-pub(super) fn may_replace(cx: &Cx, game: &GameId, pin: &Pin, again: bool) -> Result<(), CommandError> {
-    let here = cx.disk.get(game).filter(|here| here.downloaded);
-    let Some(here) = here.filter(|here| here.eti_version.as_deref().unwrap_or_default() == pin.version) else {
-        return Ok(());
-    };
-    if here.arriving {
-        let message =
-            format!("the files of {game} are still changing here; try again when they have kept still for a while");
-        return Err(CommandError::new(ErrorCode::InUse, message));
-    }
-    if here.brought.is_some() || again || cx.expected_content(game).is_some() {
-        return Ok(());
-    }
-    let message = format!(
-        "{game} is here in version {:?} with another content than the other PCs have, and no download brought it; \
-         download it with --again to have it replaced by theirs",
-        pin.version
-    );
-    Err(CommandError::new(ErrorCode::OwnContent, message))
-}
-
-fn version_of(source: &Source) -> &str {
-    source.summary.eti_version.as_deref().unwrap_or_default()
-}
 
 /// Why a source is not asked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -273,7 +94,7 @@ struct Member {
     /// What its library says of the game, once it says that it has it.
     summary: Option<Arc<GameSummary>>,
     /// `None`: not connected.
-    conn: Option<ConnId>,
+    via: Option<Via>,
     /// Its library lists exactly the pinned content.
     listed: bool,
     /// It did so at some time.
@@ -291,10 +112,10 @@ struct Member {
 }
 
 impl Member {
-    fn new(conn: ConnId, now: Instant) -> Self {
+    fn new(via: Via, now: Instant) -> Self {
         Self {
             summary: None,
-            conn: Some(conn),
+            via: Some(via),
             listed: false,
             was_listed: false,
             partial: false,
@@ -308,14 +129,14 @@ impl Member {
         }
     }
 
-    fn usable(&self) -> Option<ConnId> {
-        self.conn.filter(|_| (self.listed || self.partial) && self.standing == Standing::Good)
+    fn usable(&self) -> Option<Via> {
+        self.via.filter(|_| (self.listed || self.partial) && self.standing == Standing::Good)
     }
 
     fn hindrance(&self) -> Option<Hindrance> {
         match self.standing {
             Standing::Banned(why) => Some(Hindrance::Banned(why)),
-            _ if self.conn.is_none() => Some(Hindrance::Disconnected),
+            _ if self.via.is_none() => Some(Hindrance::Disconnected),
             Standing::Left { until } => Some(Hindrance::Left { until }),
             Standing::BackingOff { until } => {
                 Some(Hindrance::BackingOff { until, failures: self.failures, busy: self.busy })
@@ -326,7 +147,7 @@ impl Member {
     }
 
     fn present(&self) -> bool {
-        self.conn.is_some()
+        self.via.is_some()
             && (self.listed || self.partial)
             && matches!(self.standing, Standing::Good | Standing::BackingOff { .. })
     }
@@ -345,8 +166,8 @@ pub(super) enum Hindrance {
 /// A source that can be asked now.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Usable {
-    pub(super) peer_id: PeerId,
-    pub(super) conn: ConnId,
+    pub(super) id: SourceId,
+    pub(super) via: Via,
     /// It has every chunk; otherwise what it said that it has.
     pub(super) complete: bool,
     /// Bytes per second; 0: not known yet.
@@ -364,7 +185,7 @@ pub(super) struct Usable {
 /// Every source that a download has met.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    members: BTreeMap<PeerId, Member>,
+    members: BTreeMap<SourceId, Member>,
     /// A source of the pinned content was seen to have another one.
     content_changed: bool,
 }
@@ -372,7 +193,7 @@ pub(super) struct Roster {
 impl Roster {
     /// Whether a source may be part of a choice.
     pub(super) fn eligible(&self, source: &Source) -> bool {
-        self.members.get(&source.peer_id).is_none_or(|member| match member.standing {
+        self.members.get(&source.id).is_none_or(|member| match member.standing {
             Standing::Good | Standing::BackingOff { .. } => true,
             Standing::Left { .. } => member.summary.as_ref() != Some(&source.summary),
             Standing::Banned(_) => false,
@@ -390,25 +211,25 @@ impl Roster {
 
     /// Takes over what the libraries say now. Answers the sources whose runs must be given up: they have another
     /// connection or other content.
-    pub(super) fn refresh(&mut self, sources: &[Source], pin: &Pin, now: Instant) -> Vec<PeerId> {
+    pub(super) fn refresh(&mut self, sources: &[Source], pin: &Pin, now: Instant) -> Vec<SourceId> {
         let mut given_up = Vec::new();
         for member in self.members.values_mut() {
             member.listed = false;
         }
         for source in sources {
             let matches = pin.matches(source);
-            if !self.members.contains_key(&source.peer_id) {
+            if !self.members.contains_key(&source.id) {
                 if self.members.len() >= MAX_MEMBERS {
-                    self.members.retain(|_, member| member.conn.is_some());
+                    self.members.retain(|_, member| member.via.is_some());
                 }
                 if !matches || self.members.len() >= MAX_MEMBERS {
                     continue;
                 }
             }
-            let member = self.members.entry(source.peer_id).or_insert_with(|| Member::new(source.conn, now));
-            let reconnected = member.conn != Some(source.conn);
+            let member = self.members.entry(source.id).or_insert_with(|| Member::new(source.via, now));
+            let reconnected = member.via != Some(source.via);
             if reconnected || !matches {
-                given_up.push(source.peer_id);
+                given_up.push(source.id);
                 member.partial = false;
             }
             let news = member.summary.as_ref() != Some(&source.summary);
@@ -419,13 +240,13 @@ impl Roster {
             self.content_changed |= !matches && member.was_listed;
             member.was_listed |= matches;
             member.summary = Some(source.summary.clone());
-            member.conn = Some(source.conn);
+            member.via = Some(source.via);
             member.listed = matches;
         }
         // One that is not listed at all comes back with a new word of its library.
-        for (peer_id, member) in &mut self.members {
+        for (id, member) in &mut self.members {
             let left = matches!(member.standing, Standing::Left { .. });
-            if left && !sources.iter().any(|source| source.peer_id == *peer_id) {
+            if left && !sources.iter().any(|source| source.id == *id) {
                 member.standing = Standing::Good;
             }
         }
@@ -433,38 +254,39 @@ impl Roster {
     }
 
     /// A peer that is downloading the pinned content itself says what it has. False: it is no source.
-    pub(super) fn join(&mut self, peer_id: PeerId, conn: ConnId, now: Instant) -> bool {
-        if !self.members.contains_key(&peer_id) && self.members.len() >= MAX_MEMBERS {
+    pub(super) fn join(&mut self, peer: PeerId, conn: ConnId, now: Instant) -> bool {
+        let (id, via) = (SourceId::Peer(peer), Via::Conn(conn));
+        if !self.members.contains_key(&id) && self.members.len() >= MAX_MEMBERS {
             return false;
         }
-        let member = self.members.entry(peer_id).or_insert_with(|| Member::new(conn, now));
-        if matches!(member.standing, Standing::Banned(_)) || (member.listed && member.conn != Some(conn)) {
+        let member = self.members.entry(id).or_insert_with(|| Member::new(via, now));
+        if matches!(member.standing, Standing::Banned(_)) || (member.listed && member.via != Some(via)) {
             return false;
         }
-        if member.conn != Some(conn) || matches!(member.standing, Standing::Left { .. }) {
+        if member.via != Some(via) || matches!(member.standing, Standing::Left { .. }) {
             member.standing = Standing::Good;
         }
-        member.conn = Some(conn);
+        member.via = Some(via);
         member.partial = true;
         true
     }
 
     /// What a peer said that it has is no longer to be had. True: it is no source any more.
-    pub(super) fn part(&mut self, peer_id: PeerId) -> bool {
-        self.members.get_mut(&peer_id).is_some_and(|member| {
+    pub(super) fn part(&mut self, id: SourceId) -> bool {
+        self.members.get_mut(&id).is_some_and(|member| {
             member.partial = false;
             !member.listed
         })
     }
 
     /// Whether a source is there, be it that it is given a pause.
-    pub(super) fn is_present(&self, peer_id: PeerId) -> bool {
-        self.members.get(&peer_id).is_some_and(Member::present)
+    pub(super) fn is_present(&self, id: SourceId) -> bool {
+        self.members.get(&id).is_some_and(Member::present)
     }
 
     /// Whether a source has every chunk.
-    pub(super) fn is_complete(&self, peer_id: PeerId) -> bool {
-        self.members.get(&peer_id).is_some_and(|member| member.listed)
+    pub(super) fn is_complete(&self, id: SourceId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.listed)
     }
 
     /// Whether a source of everything is there, be it that it is given a pause.
@@ -472,14 +294,14 @@ impl Roster {
         self.members.values().any(|member| member.listed && member.present())
     }
 
-    /// The peers that were reached over a connection that is gone.
-    pub(super) fn connection_down(&mut self, conn: ConnId) -> Vec<PeerId> {
+    /// The sources that were reached over a connection that is gone.
+    pub(super) fn connection_down(&mut self, conn: ConnId) -> Vec<SourceId> {
         let mut gone = Vec::new();
-        for (peer_id, member) in &mut self.members {
-            if member.conn == Some(conn) {
-                member.conn = None;
+        for (id, member) in &mut self.members {
+            if member.via == Some(Via::Conn(conn)) {
+                member.via = None;
                 member.partial = false;
-                gone.push(*peer_id);
+                gone.push(*id);
             }
         }
         gone
@@ -518,10 +340,10 @@ impl Roster {
 
     /// The sources that can be asked now, ascending by id.
     pub(super) fn usable(&self) -> impl Iterator<Item = Usable> + '_ {
-        self.members.iter().filter_map(|(peer_id, member)| {
-            member.usable().map(|conn| Usable {
-                peer_id: *peer_id,
-                conn,
+        self.members.iter().filter_map(|(id, member)| {
+            member.usable().map(|via| Usable {
+                id: *id,
+                via,
                 complete: member.listed,
                 rate: member.pace.rate,
                 reach: member.pace.reach,
@@ -533,8 +355,8 @@ impl Roster {
     }
 
     /// Every source that was met, ascending by id, and why it cannot be asked, if so.
-    pub(super) fn hindrances(&self) -> impl Iterator<Item = (PeerId, Option<Hindrance>)> + '_ {
-        self.members.iter().map(|(peer_id, member)| (*peer_id, member.hindrance()))
+    pub(super) fn hindrances(&self) -> impl Iterator<Item = (SourceId, Option<Hindrance>)> + '_ {
+        self.members.iter().map(|(id, member)| (*id, member.hindrance()))
     }
 
     /// How many sources there are, those included that are given a pause.
@@ -544,10 +366,10 @@ impl Roster {
 
     /// Whether a chunk that a source sent wrong can be asked of another one, which did not send it wrong as well; `holds`: of
     /// a source that does not have everything, whether it has the chunk.
-    pub(super) fn another_for(&self, peer_id: PeerId, chunk: ChunkIndex, holds: impl Fn(PeerId) -> bool) -> bool {
+    pub(super) fn another_for(&self, id: SourceId, chunk: ChunkIndex, holds: impl Fn(SourceId) -> bool) -> bool {
         self.members
             .iter()
-            .filter(|(other, member)| **other != peer_id && member.present() && member.bad_chunk != Some(chunk))
+            .filter(|(other, member)| **other != id && member.present() && member.bad_chunk != Some(chunk))
             .any(|(other, member)| member.listed || holds(*other))
     }
 
@@ -576,9 +398,9 @@ impl Roster {
 
     /// Something went wrong with a source. True: that was once too often, ban it.
     #[must_use]
-    pub(super) fn trouble(&mut self, peer_id: PeerId, trouble: Trouble, now: Instant) -> bool {
+    pub(super) fn trouble(&mut self, id: SourceId, trouble: Trouble, now: Instant) -> bool {
         self.content_changed |= trouble == Trouble::Changed;
-        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+        let Some(member) = self.members.get_mut(&id) else { return false };
         // Several runs fail of one cause: that counts once.
         if member.standing != Standing::Good {
             return false;
@@ -609,31 +431,33 @@ impl Roster {
     }
 
     /// The connection of a source turned out to be gone.
-    pub(super) fn disconnected(&mut self, peer_id: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer_id) {
-            member.conn = None;
+    pub(super) fn disconnected(&mut self, id: SourceId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.via = None;
             member.partial = false;
         }
     }
 
-    /// The connection to a source that is known to have everything and has sent no bad chunk before.
-    pub(super) fn first_bad_chunks(&self, peer_id: PeerId) -> Option<ConnId> {
-        let member = self.members.get(&peer_id).filter(|member| member.listed && member.bad_chunks == 0)?;
-        member.conn
+    /// The connection to a peer that is known to have everything and has sent no bad chunk before.
+    pub(super) fn first_bad_chunks(&self, id: SourceId) -> Option<ConnId> {
+        match self.members.get(&id).filter(|member| member.listed && member.bad_chunks == 0)?.via? {
+            Via::Conn(conn) => Some(conn),
+            Via::Mirror(_) => None,
+        }
     }
 
     /// Chunks of a source did not match. True: that was once too often, ban it.
     #[must_use]
-    pub(super) fn bad_chunks(&mut self, peer_id: PeerId, bad: &[ChunkIndex]) -> bool {
-        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+    pub(super) fn bad_chunks(&mut self, id: SourceId, bad: &[ChunkIndex]) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
         member.bad_chunks = member.bad_chunks.saturating_add(u32::try_from(bad.len()).unwrap_or(u32::MAX));
         member.bad_chunk = bad.first().copied().or(member.bad_chunk);
         member.bad_chunks >= MAX_BAD_CHUNKS && !matches!(member.standing, Standing::Banned(_))
     }
 
     /// Bans a source. False: it was banned before.
-    pub(super) fn ban(&mut self, peer_id: PeerId, why: Ban) -> bool {
-        let Some(member) = self.members.get_mut(&peer_id) else { return false };
+    pub(super) fn ban(&mut self, id: SourceId, why: Ban) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
         let news = !matches!(member.standing, Standing::Banned(_));
         if news {
             member.standing = Standing::Banned(why);
@@ -642,8 +466,8 @@ impl Roster {
     }
 
     /// A source is asked for a run; `idle`: it had none.
-    pub(super) fn asked(&mut self, peer_id: PeerId, idle: bool, now: Instant) {
-        if let Some(member) = self.members.get_mut(&peer_id)
+    pub(super) fn asked(&mut self, id: SourceId, idle: bool, now: Instant) {
+        if let Some(member) = self.members.get_mut(&id)
             && idle
         {
             member.pace.since = now;
@@ -653,8 +477,8 @@ impl Roster {
     }
 
     /// Bytes of a source landed.
-    pub(super) fn landed(&mut self, peer_id: PeerId, bytes: u64, now: Instant) {
-        let Some(member) = self.members.get_mut(&peer_id) else { return };
+    pub(super) fn landed(&mut self, id: SourceId, bytes: u64, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
         let pace = &mut member.pace;
         pace.bytes += bytes;
         pace.last_sign = now;
@@ -669,39 +493,30 @@ impl Roster {
     }
 
     /// Bytes of a source were verified: it is of use.
-    pub(super) fn delivered(&mut self, peer_id: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer_id) {
+    pub(super) fn delivered(&mut self, id: SourceId) {
+        if let Some(member) = self.members.get_mut(&id) {
             member.failures = 0;
             member.busy = 0;
         }
     }
 
-    /// When a source that has runs counts as stalled, if nothing lands until then: the faster it was, the sooner, and after
-    /// `run_stall` at the latest.
-    pub(super) fn stalls_at(&self, peer_id: PeerId, run_stall: Duration) -> Option<Instant> {
-        let member = self.members.get(&peer_id)?;
-        // Bytes that are not yet a whole batch are not seen here. With nobody else to ask, a slow source is better than none.
-        let silence = if self.present() <= 1 {
-            run_stall.saturating_mul(4)
-        } else if member.pace.rate > 0.0 {
-            let own = STALL_CHUNKS * crate::types::CHUNK_SIZE as f64 / member.pace.rate;
-            Duration::try_from_secs_f64(own).unwrap_or(run_stall).max(LEAST_STALL).min(run_stall)
-        } else {
-            run_stall
-        };
+    /// When a source that has runs counts as stalled, if nothing lands until then.
+    pub(super) fn stalls_at(&self, id: SourceId, run_stall: Duration) -> Option<Instant> {
+        let member = self.members.get(&id)?;
+        let silence = silence(member.pace.rate, self.present() <= 1, run_stall);
         Some(member.pace.last_sign + silence.saturating_mul(member.patience))
     }
 
     /// A source stalled: next time it is given twice the time, so that a slow one gets something done in the end.
-    pub(super) fn stalled(&mut self, peer_id: PeerId) {
-        if let Some(member) = self.members.get_mut(&peer_id) {
+    pub(super) fn stalled(&mut self, id: SourceId) {
+        if let Some(member) = self.members.get_mut(&id) {
             member.patience = (member.patience * 2).min(MAX_PATIENCE);
         }
     }
 
     /// Bytes per second that a source can be relied on for: less than its rate if nothing landed for a while.
-    pub(super) fn reliable_rate(&self, peer_id: PeerId, now: Instant) -> f64 {
-        let Some(member) = self.members.get(&peer_id) else { return 0.0 };
+    pub(super) fn reliable_rate(&self, id: SourceId, now: Instant) -> f64 {
+        let Some(member) = self.members.get(&id) else { return 0.0 };
         let silence = now.saturating_duration_since(member.pace.last_sign).max(Duration::from_millis(1));
         let bound = per_second(crate::types::CHUNK_SIZE, silence);
         if member.pace.rate > 0.0 { member.pace.rate.min(bound) } else { bound }
@@ -716,16 +531,17 @@ mod tests {
     fn a_few_bytes_say_nothing_about_a_rate() {
         #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
         let now = Instant::now();
-        let peer_id = PeerId::from_spki_sha256(&[1; 32]);
+        let peer = PeerId::from_spki_sha256(&[1; 32]);
+        let id = SourceId::Peer(peer);
         let mut roster = Roster::default();
-        assert!(roster.join(peer_id, ConnId(1), now));
-        roster.asked(peer_id, true, now);
+        assert!(roster.join(peer, ConnId(1), now));
+        roster.asked(id, true, now);
         // A sentinel of two bytes alone.
         let now = now + PACE_SAMPLE;
-        roster.landed(peer_id, 2, now);
+        roster.landed(id, 2, now);
         assert_eq!(roster.usable().next().unwrap().rate, 0.0);
         let now = now + PACE_SAMPLE;
-        roster.landed(peer_id, PACE_SAMPLE_BYTES, now);
+        roster.landed(id, PACE_SAMPLE_BYTES, now);
         assert!(roster.usable().next().unwrap().rate > 1e6);
     }
 }

@@ -1,26 +1,24 @@
-//! The other downloaders of the same content: what each has, and which chunk to ask where.
+//! The other downloaders of the same content: who is near, and what each has and expects.
 //!
 //! A source that has everything is scarce as soon as others download the same: each byte should leave it once, and the
-//! rest be passed on among the downloaders. A source behind a slow link is scarce for all on this side of it. So
-//!
-//! - of a scarce source only *fresh* chunks are asked: those that no near downloader has or is about to get. Every
-//!   downloader begins in a slice of its own, so that no two ask for the same one;
-//! - of a near downloader what fewest of the others have, beginning at a random place;
-//! - of a scarce source anything, when the near ones would take long, or bring nothing at all.
+//! rest be passed on among the downloaders. A source behind a slow link is scarce for all on this side of it. What is asked
+//! where for that reason says `select`.
 //!
 //! What was verified, and what is on its way from a scarce source, is told to the other downloaders a few times a second.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::chunk_set::ChunkSet;
-use super::planner::{Planner, Portion};
+use super::planner::Planner;
+use super::select::rank::{best_reach, is_far};
 use super::sources::{Roster, Usable};
 use crate::engine::core::Cx;
 use crate::engine::io::{ConnId, Output};
 use crate::faults::{self, Bug};
 use crate::proto::{HaveChunks, Notification};
-use crate::types::{CHUNK_SIZE, ChunkIndex, ChunkRange, ContentHash, GameId, PeerId};
+use crate::types::{ChunkIndex, ChunkRange, ContentHash, GameId, PeerId, SourceId};
 
 /// Time between two announcements to one downloader; and so much more for each of them, so that a large party does not
 /// spend its time on announcements.
@@ -30,10 +28,6 @@ const ANNOUNCE_EVERY_PER_PEER: Duration = Duration::from_millis(5);
 const MAX_RANGES: usize = 1_000;
 /// Downloaders of one content that are listened to.
 const MAX_HOLDERS: usize = 256;
-/// A source that is so many times slower than the best one counts as far away.
-const FAR_FACTOR: f64 = 6.0;
-/// What the near downloaders have is left to them if it takes them no longer than this, in seconds.
-const LEAVE_SECONDS: f64 = 2.0;
 /// When nothing at all is under way for so long, what is promised to come is no longer waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -46,17 +40,6 @@ struct Holder {
     coming: Vec<ChunkRange>,
 }
 
-/// What a source may be asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Choice {
-    /// Anything: the planner knows best.
-    Any,
-    /// A run that begins here and ends before the second.
-    Within(u32, u32),
-    /// Nothing for now.
-    Nothing,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Swarm {
@@ -65,7 +48,7 @@ pub(super) struct Swarm {
     content: Option<ContentHash>,
     chunks: u32,
     /// Chunks that are not on disk before the commit: those of the sentinel.
-    withheld: std::ops::Range<u32>,
+    withheld: Range<u32>,
     holders: BTreeMap<PeerId, Holder>,
     /// Holders whose chunks are counted in `held` and `coming`.
     near: BTreeSet<PeerId>,
@@ -145,7 +128,7 @@ impl Swarm {
         }
         let is_new = self.holders.get(&peer).is_none_or(|holder| holder.conn != conn);
         if is_new {
-            self.forget(peer);
+            self.forget(SourceId::Peer(peer));
             if self.holders.len() >= MAX_HOLDERS {
                 return false;
             }
@@ -178,16 +161,18 @@ impl Swarm {
     }
 
     /// What a peer has is no longer to be had.
-    pub(super) fn forget(&mut self, peer: PeerId) {
-        self.discount(peer);
-        self.holders.remove(&peer);
+    pub(super) fn forget(&mut self, source: SourceId) {
+        if let Some(peer) = source.peer() {
+            self.discount(peer);
+            self.holders.remove(&peer);
+        }
     }
 
     /// A connection is gone, and what was said over it.
     pub(super) fn connection_down(&mut self, conn: ConnId) {
         let gone: Vec<_> =
             self.holders.iter().filter(|(_, holder)| holder.conn == conn).map(|(peer, _)| *peer).collect();
-        gone.into_iter().for_each(|peer| self.forget(peer));
+        gone.into_iter().for_each(|peer| self.forget(SourceId::Peer(peer)));
         self.introduced.retain(|_, to| *to != conn);
     }
 
@@ -240,26 +225,26 @@ impl Swarm {
     }
 
     /// Whether the chunks of this source are known one by one.
-    pub(super) fn knows(&self, peer: PeerId) -> bool {
-        self.holders.contains_key(&peer)
+    pub(super) fn knows(&self, source: SourceId) -> bool {
+        self.chunks_of(source).is_some()
     }
 
     /// Whether a downloader said that it has a chunk.
-    pub(super) fn holds(&self, peer: PeerId, chunk: ChunkIndex) -> bool {
-        self.holders.get(&peer).is_some_and(|holder| holder.chunks.has(chunk.0))
+    pub(super) fn holds(&self, source: SourceId, chunk: ChunkIndex) -> bool {
+        self.chunks_of(source).is_some_and(|chunks| chunks.has(chunk.0))
     }
 
     /// Whether some downloader has a chunk that is wanted here.
     pub(super) fn has_wanted(&self, planner: &Planner, roster: &Roster) -> bool {
         self.holders.iter().any(|(peer, holder)| {
-            roster.is_present(*peer)
+            roster.is_present(SourceId::Peer(*peer))
                 && planner.wanted().any(|(first, end)| holder.chunks.first_in(first..end).is_some())
         })
     }
 
     /// Whether a source has all of these chunks, as far as is known.
     pub(super) fn has_all(&self, source: &Usable, range: ChunkRange) -> bool {
-        source.complete || self.holders.get(&source.peer_id).is_some_and(|holder| holder.chunks.has_all(range))
+        source.complete || self.chunks_of(source.id).is_some_and(|chunks| chunks.has_all(range))
     }
 
     /// Looks at the sources anew before chunks are handed out: who is near, and whether anything is under way.
@@ -271,8 +256,9 @@ impl Swarm {
         let best = best_reach(usable);
         let near: BTreeSet<_> = usable
             .iter()
-            .filter(|source| self.holders.contains_key(&source.peer_id) && !is_far(source, best))
-            .map(|source| source.peer_id)
+            .filter(|source| !is_far(source, best))
+            .filter_map(|source| source.id.peer())
+            .filter(|peer| self.holders.contains_key(peer))
             .collect();
         let gone: Vec<_> = self.near.difference(&near).copied().collect();
         gone.into_iter().for_each(|peer| self.discount(peer));
@@ -297,10 +283,45 @@ impl Swarm {
 
     /// Where a source's first run is best taken, when nobody has said yet what he has: those who begin at the same moment
     /// begin at different places.
-    fn beginning(&self, me: PeerId) -> u32 {
-        let members = self.introduced.len() as u64 + 1;
-        let rank = self.introduced.range(..me).count() as u64;
-        (u64::from(self.chunks) * rank / members) as u32
+    pub(super) fn beginning(&self, me: PeerId) -> u32 {
+        self.part(self.introduced.range(..me).count(), self.introduced.len())
+    }
+
+    /// The own part of the game: with those of the near downloaders, it is all of it.
+    pub(super) fn slice(&self, me: PeerId) -> Range<u32> {
+        let (rank, others) = (self.near.range(..me).count(), self.near.len());
+        self.part(rank, others)..self.part(rank + 1, others)
+    }
+
+    /// Where a part of the game begins if it is divided by one and so many others.
+    fn part(&self, rank: usize, others: usize) -> u32 {
+        (u64::from(self.chunks) * rank as u64 / (others as u64 + 1)) as u32
+    }
+
+    /// How many chunks the game has.
+    pub(super) fn chunks(&self) -> u32 {
+        self.chunks
+    }
+
+    /// Near downloaders that have a chunk.
+    pub(super) fn held(&self, chunk: u32) -> u16 {
+        self.held.get(chunk as usize).copied().unwrap_or(0)
+    }
+
+    /// Whether no near downloader has a chunk or expects it.
+    pub(super) fn is_unclaimed(&self, chunk: u32) -> bool {
+        let at = chunk as usize;
+        self.held.get(at) == Some(&0) && self.coming.get(at) == Some(&0)
+    }
+
+    /// What a downloader said that it has.
+    pub(super) fn chunks_of(&self, source: SourceId) -> Option<&ChunkSet> {
+        self.holders.get(&source.peer()?).map(|holder| &holder.chunks)
+    }
+
+    /// Whether a source is a near downloader.
+    pub(super) fn is_near(&self, source: SourceId) -> bool {
+        source.peer().is_some_and(|peer| self.near.contains(&peer))
     }
 
     /// Whether other downloaders share the sources.
@@ -310,146 +331,18 @@ impl Swarm {
 
     /// Whether a source is asked only for what cannot be had otherwise.
     pub(super) fn is_scarce(&self, source: &Usable) -> bool {
-        self.is_contested() && !self.near.contains(&source.peer_id)
-    }
-
-    /// Where a source's next run may lie.
-    pub(super) fn choose(
-        &self,
-        cx: &mut Cx,
-        planner: &Planner,
-        usable: &[Usable],
-        source: &Usable,
-        portion: &Portion,
-    ) -> Choice {
-        if self.near.contains(&source.peer_id) {
-            return self.rarest(cx, planner, source, portion);
-        }
-        if !self.is_contested() {
-            if !planner.is_begun() && source.complete && portion.avoid.is_none() {
-                let first = self.beginning(cx.me);
-                let behind = planner.wanted_in(first..self.chunks).next();
-                return behind.map_or(Choice::Any, |(first, end)| Choice::Within(first, end));
-            }
-            return if source.complete { Choice::Any } else { self.rarest(cx, planner, source, portion) };
-        }
-        let best = best_reach(usable);
-        let other_complete = |other: &Usable| other.peer_id != source.peer_id && other.complete && !is_far(other, best);
-        // What only seems far is tried once it has everything: what it lacks now comes sooner from the one that is near.
-        let is_farther = is_far(source, best) && (source.reach > 0.0 || !source.complete);
-        if is_farther && !self.is_out_of_patience(cx.now) && usable.iter().any(other_complete) {
-            return Choice::Nothing;
-        }
-        match self.fresh(cx.me, planner, source, portion) {
-            Choice::Nothing if self.is_urgent(planner, usable, cx.now) => {
-                if source.complete {
-                    Choice::Any
-                } else {
-                    self.rarest(cx, planner, source, portion)
-                }
-            }
-            choice => choice,
-        }
+        self.is_contested() && !self.is_near(source.id)
     }
 
     /// Nothing has been under way for so long that whoever can bring something is asked.
-    fn is_out_of_patience(&self, now: Instant) -> bool {
+    pub(super) fn is_out_of_patience(&self, now: Instant) -> bool {
         self.patience_ends().is_some_and(|end| end <= now)
-    }
-
-    /// Whether the near downloaders cannot be left alone with what they have or expect.
-    fn is_urgent(&self, planner: &Planner, usable: &[Usable], now: Instant) -> bool {
-        if self.is_out_of_patience(now) {
-            return true;
-        }
-        let rate: f64 =
-            usable.iter().filter(|source| self.near.contains(&source.peer_id)).map(|source| source.rate).sum();
-        let held = |chunk: &u32| self.held.get(*chunk as usize).is_some_and(|held| *held > 0);
-        let enough = (rate * LEAVE_SECONDS / CHUNK_SIZE as f64) as usize;
-        // Nothing has been seen of them yet: they get their chance.
-        rate > 0.0 && planner.wanted().flat_map(|(first, end)| first..end).filter(held).nth(enough).is_some()
-    }
-
-    /// Chunks of a scarce source that no near downloader has or expects.
-    fn fresh(&self, me: PeerId, planner: &Planner, source: &Usable, portion: &Portion) -> Choice {
-        let holder = self.holders.get(&source.peer_id).filter(|_| !source.complete);
-        let avoid = portion.avoid.map(|avoid| avoid.0);
-        let is_fresh = |chunk: u32| {
-            let at = chunk as usize;
-            self.held.get(at) == Some(&0)
-                && self.coming.get(at) == Some(&0)
-                && avoid != Some(chunk)
-                && holder.is_none_or(|holder| holder.chunks.has(chunk))
-        };
-        let until = |first: u32, end: u32| (first..end).find(|&chunk| !is_fresh(chunk)).unwrap_or(end);
-        if let Some((cursor, end)) = planner.wanted_at_cursor(source.peer_id)
-            && is_fresh(cursor)
-        {
-            return Choice::Within(cursor, until(cursor, end));
-        }
-        // The own slice from its beginning on; those of others from the middle of what is left, because they are at work
-        // on its beginning.
-        let members = self.near.len() as u64 + 1;
-        let rank = self.near.range(..me).count() as u64;
-        let slice = |rank: u64| (u64::from(self.chunks) * rank / members) as u32;
-        let (own_first, own_end) = (slice(rank), slice(rank + 1));
-        let own = planner.wanted_in(own_first..own_end).find_map(|(first, end)| {
-            let first = (first..end).find(|&chunk| is_fresh(chunk))?;
-            Some((first, until(first, end)))
-        });
-        if let Some((first, end)) = own {
-            return Choice::Within(first, end);
-        }
-        let mut largest: Option<(u32, u32)> = None;
-        for (mut at, end) in planner.wanted() {
-            while let Some(first) = (at..end).find(|&chunk| is_fresh(chunk)) {
-                at = until(first, end);
-                if largest.is_none_or(|(from, to)| at - first > to - from) {
-                    largest = Some((first, at));
-                }
-            }
-        }
-        largest.map_or(Choice::Nothing, |(first, end)| Choice::Within(first + (end - first) / 2, end))
-    }
-
-    /// Of what a downloader has and is wanted here, that which fewest near ones have; of equals the first behind where it
-    /// is at work, or else behind a random place.
-    fn rarest(&self, cx: &mut Cx, planner: &Planner, source: &Usable, portion: &Portion) -> Choice {
-        let holder = self.holders.get(&source.peer_id);
-        let avoid = portion.avoid.map(|avoid| avoid.0);
-        let has = |chunk: u32| {
-            avoid != Some(chunk) && (source.complete || holder.is_some_and(|holder| holder.chunks.has(chunk)))
-        };
-        let held = |chunk: u32| self.held.get(chunk as usize).copied().unwrap_or(0);
-        let until = |first: u32, end: u32| (first..end).find(|&chunk| !has(chunk)).unwrap_or(end);
-        // It counts itself.
-        let least = u16::from(self.near.contains(&source.peer_id));
-        if let Some((cursor, end)) = planner.wanted_at_cursor(source.peer_id)
-            && has(cursor)
-            && held(cursor) <= least
-        {
-            return Choice::Within(cursor, until(cursor, end));
-        }
-        let start = (cx.ids.random() % u64::from(self.chunks.max(1))) as u32;
-        let mut best: Option<(u16, u32, u32)> = None;
-        for (first, end) in planner.wanted_in(start..self.chunks).chain(planner.wanted_in(0..start)) {
-            for chunk in (first..end).filter(|&chunk| has(chunk)) {
-                let count = held(chunk);
-                if best.is_none_or(|(least, ..)| count < least) {
-                    best = Some((count, chunk, end));
-                }
-                if count <= least {
-                    return Choice::Within(chunk, until(chunk, end));
-                }
-            }
-        }
-        best.map_or(Choice::Nothing, |(_, first, end)| Choice::Within(first, until(first, end)))
     }
 
     /// What was asked of sources that are not near: others need not ask for it as well.
     fn coming_here(&self, planner: &Planner) -> Vec<ChunkRange> {
         let in_flight = planner.runs().map(|run| (run.source, run.rest));
-        let scarce = in_flight.chain(planner.being_written()).filter(|(source, _)| !self.near.contains(source));
+        let scarce = in_flight.chain(planner.being_written()).filter(|(source, _)| !self.is_near(*source));
         let mut coming = ascending(scarce.map(|(_, range)| range).collect());
         coming.truncate(MAX_RANGES / 2);
         coming
@@ -502,14 +395,6 @@ impl Swarm {
             assert_eq!(usize::from(self.coming[chunk as usize]), coming, "chunk {chunk} on its way");
         }
     }
-}
-
-fn best_reach(usable: &[Usable]) -> f64 {
-    usable.iter().map(|source| source.reach).fold(0.0, f64::max)
-}
-
-fn is_far(source: &Usable, best: f64) -> bool {
-    source.seems_far.is_some() || (source.reach > 0.0 && source.reach * FAR_FACTOR < best)
 }
 
 /// Ascending, apart from each other and within the game: so that a message costs no more than one pass over it.

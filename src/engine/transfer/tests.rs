@@ -2,6 +2,7 @@
 
 mod commands;
 mod contents;
+mod planner;
 mod resume;
 mod sim;
 mod swarm;

@@ -15,11 +15,12 @@ use super::{Download, Phase};
 use crate::engine::core::Cx;
 use crate::engine::io::{Output, RequestId, RunFailure};
 use crate::engine::transfer::manifest::{self, Rejection};
-use crate::engine::transfer::sources::{Ban, Content};
+use crate::engine::transfer::select::content::Content;
+use crate::engine::transfer::sources::Ban;
 use crate::engine::transfer::swarm::Swarm;
 use crate::engine::world::Source;
-use crate::proto::{Answer, GetManifest, Request};
-use crate::types::{ChunkHash, ChunkIndex, ContentHash, Job, JobError, PeerId};
+use crate::proto::Answer;
+use crate::types::{ChunkHash, ChunkIndex, ContentHash, Job, JobError, SourceId};
 
 /// The way from a content that only its owner can tell to one that is known. Chunks come meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +28,9 @@ pub(super) enum Learning {
     /// Nothing to learn, or nobody to learn it from yet.
     NotYet,
     /// Its owner has hashed it, and is asked for the hashes.
-    Asked { request: RequestId, owner: PeerId, hash: ContentHash },
+    Asked { request: RequestId, owner: SourceId, hash: ContentHash },
     /// What was written is held against them.
-    Checking { owner: PeerId, hash: ContentHash },
+    Checking { owner: SourceId, hash: ContentHash },
 }
 
 impl Download {
@@ -37,15 +38,13 @@ impl Download {
     pub(super) fn ask_for_hashes(&mut self, cx: &mut Cx, sources: &[Source]) {
         let (Phase::Fetching { pin, .. }, Learning::NotYet) = (&self.phase, self.learning) else { return };
         let Content::Unhashed(owner) = pin.content else { return };
-        if self.roster.usable().all(|usable| usable.peer_id != owner) {
+        if self.roster.usable().all(|usable| usable.id != owner) {
             return;
         }
-        let hashed = sources.iter().find(|source| source.peer_id == owner && pin.matches(source));
-        if let Some((conn, hash)) = hashed.and_then(|source| Some((source.conn, source.summary.content_hash?))) {
+        let hashed = sources.iter().find(|source| source.id == owner && pin.matches(source));
+        if let Some((via, hash)) = hashed.and_then(|source| Some((source.via, source.summary.content_hash?))) {
             let request = cx.ids.request();
-            let (game_id, manifest_hash) = (self.game.clone(), pin.manifest_hash);
-            let body = Request::GetManifest(GetManifest { game_id, manifest_hash, dirs: true });
-            cx.emit(Output::Ask { request, conn, body: Box::new(body) });
+            cx.emit(via.ask_manifest(request, self.game.clone(), pin.manifest_hash));
             self.learning = Learning::Asked { request, owner, hash };
         }
     }
@@ -54,7 +53,7 @@ impl Download {
     pub(super) fn hashes_answered(
         &mut self,
         cx: &mut Cx,
-        owner: PeerId,
+        owner: SourceId,
         hash: ContentHash,
         result: Result<(Answer, Vec<ChunkHash>), RunFailure>,
     ) {

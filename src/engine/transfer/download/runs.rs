@@ -1,36 +1,16 @@
-//! Which source is asked for which run, and how long it is.
+//! Asks for the runs that were chosen.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::super::nearness;
-use super::super::planner::{Load, Portion};
-use super::super::sources::Usable;
-use super::super::swarm::Choice;
 use super::{Download, Phase};
 use crate::engine::core::Cx;
-use crate::engine::io::{Output, Planned};
+use crate::engine::io::Planned;
+use crate::engine::transfer::select::chunks::{self, Run};
+use crate::engine::transfer::select::endgame::{self, ENDGAME_EVERY};
 use crate::engine::world::TransferCx;
-use crate::types::CHUNK_SIZE;
-
-/// A run is so much of what its source brings, in seconds.
-const RUN_SECONDS: f64 = 0.25;
-/// Most landing buffers of one run: many small files fill few bytes of each.
-const MAX_RUN_BUFFERS: usize = 8;
-/// Runs in flight at a source: one lands while the next one is on its way.
-const RUNS_IN_FLIGHT: usize = 2;
-/// The same for a source that fills a whole chunk in [`RUN_SECONDS`]: there the answer to the next request must be queued.
-const RUNS_IN_FLIGHT_FAST: usize = 3;
-/// How often an idle source looks for a run that it would bring sooner.
-const ENDGAME_EVERY: Duration = Duration::from_millis(200);
-/// What a second request must gain at least, in seconds.
-const ENDGAME_GAIN_SECONDS: f64 = 0.1;
-/// Taken as the rate of a source that has not shown one, in bytes per second.
-const ASSUMED_RATE: f64 = 10e6;
 
 impl Download {
-    /// Asks the source that has least to do for one run. `free`: landing buffers that nobody holds; `share`: what this
+    /// Asks the source whose turn it is for one run. `free`: landing buffers that nobody holds; `share`: what this
     /// download may hold. Answers its bytes; `None`: nobody can take one.
     pub(in crate::engine::transfer) fn assign(
         &mut self,
@@ -38,63 +18,13 @@ impl Download {
         free: usize,
         share: usize,
     ) -> Option<u64> {
-        let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
+        let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return None };
         if free == 0 || !planner.has_wanted() {
             return None;
         }
-        let loads = planner.loads();
-        let mut usable: Vec<_> = self.roster.usable().collect();
-        nearness::presume(&mut usable, |conn| cx.world.way(conn));
-        swarm.look(planner, &usable, cx.now);
+        let run = chunks::next_run(cx, &self.roster, planner, swarm, free, share);
         self.look_at = swarm.patience_ends().filter(|at| *at > cx.now);
-        let cap = (share / usable.len().max(1)).max(1);
-        // Towards the end runs become shorter, so that nobody is left alone with a long one.
-        let fair = planner.wanted_bytes_at_most() / (2 * usable.len().max(1) as u64);
-        let largest = cx.config.limits.run_bytes.max(CHUNK_SIZE);
-        let load_of = |source: &Usable| loads.get(&source.peer_id).copied().unwrap_or_default();
-        // Everybody has room up to its part; beyond that only what leaves a buffer for each of the others.
-        let room = |load: Load| match cap.saturating_sub(load.buffers) {
-            0 => free.saturating_sub(usable.len()),
-            below_cap => below_cap.min((cap / 2).max(1)),
-        };
-        let mut hungry: Vec<_> = usable
-            .iter()
-            .map(|source| (source, load_of(source)))
-            .filter(|(source, load)| load.runs < runs_in_flight(source) && room(*load) > 0)
-            .filter(|(source, _)| !nearness::waits_for_a_trial(source, &usable, &loads))
-            .collect();
-        // Those with least to do first; of them those not tried yet, then the fastest, then those not tried that seem far.
-        hungry.sort_by(|(a, load_a), (b, load_b)| {
-            (load_a.runs.cmp(&load_b.runs))
-                .then(a.seems_far.cmp(&b.seems_far))
-                .then((a.rate > 0.0).cmp(&(b.rate > 0.0)))
-                .then(b.rate.total_cmp(&a.rate))
-                .then(a.peer_id.cmp(&b.peer_id))
-        });
-        for (source, load) in hungry {
-            let portion = Portion {
-                bytes: ((source.rate * RUN_SECONDS) as u64).min(fair).clamp(CHUNK_SIZE, largest),
-                buffers: room(load).min(MAX_RUN_BUFFERS).min(free),
-                avoid: source.bad_chunk.filter(|chunk| {
-                    self.roster.another_for(source.peer_id, *chunk, |other| swarm.holds(other, *chunk))
-                }),
-            };
-            let choice = swarm.choose(cx, planner, &usable, source, &portion);
-            let request = cx.ids.request();
-            let range = match choice {
-                Choice::Nothing => continue,
-                Choice::Any => planner.take(request, source.peer_id, portion),
-                Choice::Within(first, end) => planner.take_within(request, source.peer_id, portion, first, end),
-            };
-            if let Some(range) = range {
-                self.roster.asked(source.peer_id, load.runs == 0, cx.now);
-                let content_hash = pin.content_hash();
-                let download = Planned { id: self.id, plan: Arc::clone(planner.plan()) };
-                cx.emit(Output::Fetch { request, conn: source.conn, download, content_hash, range });
-                return Some(planner.plan().manifest.range_bytes(range));
-            }
-        }
-        None
+        self.fetch(cx, run?)
     }
 
     /// The next look at the sources is not due by itself.
@@ -104,72 +34,24 @@ impl Download {
 
     /// Endgame: when every chunk is asked for, lets an idle source fetch too what another one would bring much later.
     pub(in crate::engine::transfer) fn assist(&mut self, cx: &mut Cx, free: usize) -> Option<u64> {
-        let Phase::Fetching { pin, planner, swarm } = &mut self.phase else { return None };
+        let Phase::Fetching { planner, swarm, .. } = &mut self.phase else { return None };
         if planner.has_wanted() || !planner.is_fetching() {
             return None;
         }
-        let loads = planner.loads();
-        let idle: Vec<_> = self
-            .roster
-            .usable()
-            .filter(|source| loads.get(&source.peer_id).is_none_or(|load| load.runs == 0))
-            // A scarce source has better things to do.
-            .filter(|source| !swarm.is_scarce(source))
-            .collect();
-        if idle.is_empty() {
-            self.look_at = None;
-            return None;
-        }
-        self.look_at = Some(cx.now + ENDGAME_EVERY);
+        let idle = endgame::idle(planner, &self.roster, swarm);
+        self.look_at = (!idle.is_empty()).then(|| cx.now + ENDGAME_EVERY);
         if free == 0 {
             return None;
         }
-        // When each run will have landed: a source works off its runs in the order of their requests.
-        let manifest = &planner.plan().manifest;
-        let mut ahead = BTreeMap::new();
-        let mut runs: Vec<_> = planner
-            .runs()
-            .map(|run| {
-                let bytes = manifest.range_bytes(run.rest);
-                let queued: &mut u64 = ahead.entry(run.source).or_default();
-                *queued += bytes;
-                (run, bytes, *queued as f64 / self.roster.reliable_rate(run.source, cx.now).max(1.0))
-            })
-            .collect();
-        runs.sort_by(|(a, _, wait_a), (b, _, wait_b)| wait_b.total_cmp(wait_a).then(a.request.cmp(&b.request)));
-        for source in &idle {
-            let rate = if source.rate > 0.0 { source.rate } else { ASSUMED_RATE };
-            for (run, bytes, wait) in &runs {
-                if !swarm.has_all(source, run.rest) {
-                    continue;
-                }
-                if *wait <= 2.0 * *bytes as f64 / rate + ENDGAME_GAIN_SECONDS {
-                    continue;
-                }
-                let portion = Portion {
-                    bytes: cx.config.limits.run_bytes.max(CHUNK_SIZE),
-                    buffers: free.min(MAX_RUN_BUFFERS),
-                    avoid: source.bad_chunk,
-                };
-                let request = cx.ids.request();
-                if let Some(range) = planner.duplicate(request, source.peer_id, run.request, portion) {
-                    self.roster.asked(source.peer_id, true, cx.now);
-                    let content_hash = pin.content_hash();
-                    let download = Planned { id: self.id, plan: Arc::clone(planner.plan()) };
-                    cx.emit(Output::Fetch { request, conn: source.conn, download, content_hash, range });
-                    return Some(planner.plan().manifest.range_bytes(range));
-                }
-            }
-        }
-        None
+        let run = endgame::hedge(cx, &self.roster, planner, swarm, &idle, free)?;
+        self.fetch(cx, run)
     }
-}
 
-/// Runs that a source may have at once.
-pub(in crate::engine::transfer) fn runs_in_flight(source: &Usable) -> usize {
-    if source.seems_far.is_some() || (!source.complete && source.rate == 0.0) {
-        // One that seems far, or another downloader of which nothing is known yet, may be behind a slow link that all share.
-        return 1;
+    fn fetch(&mut self, cx: &mut Cx, run: Run) -> Option<u64> {
+        let Phase::Fetching { pin, planner, .. } = &self.phase else { return None };
+        self.roster.asked(run.source.id, run.is_first, cx.now);
+        let download = Planned { id: self.id, plan: Arc::clone(planner.plan()) };
+        cx.emit(run.source.via.fetch(run.request, download, pin.content_hash(), run.range));
+        Some(planner.plan().manifest.range_bytes(run.range))
     }
-    if source.rate * RUN_SECONDS >= CHUNK_SIZE as f64 { RUNS_IN_FLIGHT_FAST } else { RUNS_IN_FLIGHT }
 }

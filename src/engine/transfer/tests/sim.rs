@@ -13,13 +13,13 @@ use crate::config::Config;
 use crate::engine::core::Cx;
 use crate::engine::effect::Effect;
 use crate::engine::library::Library;
-use crate::engine::world::{Source, TransferCx, Way, World};
+use crate::engine::world::{Source, TransferCx, Via, Way, World};
 use crate::engine::{CommandId, ConnId, InboundId, Output, Planned, RequestId, RunFailure};
 use crate::proto::{Answer, GetManifest, ManifestAnswer, Notification, Request, WireError, WireErrorCode};
 use crate::types::{
     Availability, CHUNK_SIZE, ChunkHash, ChunkIndex, ChunkRange, ContentHash, DownloadId, DownloadPlan, FileEntry,
     Fingerprint, GameId, GameSummary, Job, JobDone, JobError, JobErrorKind, Manifest, PeerId, PreparedDownload,
-    RelPath, ScannedGame, Seen, content_hash,
+    RelPath, ScannedGame, Seen, SourceId, content_hash,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -211,12 +211,15 @@ impl World for Around<'_> {
     fn sources(&self, game: &GameId) -> Vec<Source> {
         let source = |(peer_id, peer): (&PeerId, &Peer)| {
             let summary = peer.offers.get(game)?.summary.clone();
-            Some(Source { peer_id: *peer_id, conn: peer.conn?, summary })
+            Some(Source { id: SourceId::Peer(*peer_id), via: Via::Conn(peer.conn?), summary })
         };
         self.peers.iter().filter_map(source).collect()
     }
-    fn way(&self, conn: ConnId) -> Way {
-        self.peers.values().find(|peer| peer.conn == Some(conn)).map_or_else(Way::default, |peer| peer.way)
+    fn way(&self, via: Via) -> Way {
+        self.peers
+            .values()
+            .find(|peer| peer.conn.map(Via::Conn) == Some(via))
+            .map_or_else(Way::default, |peer| peer.way)
     }
     fn swarm(&self) -> Vec<(PeerId, ConnId)> {
         Vec::new()

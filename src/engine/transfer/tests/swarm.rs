@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::download::runs_in_flight;
-use super::super::nearness::waits_for_a_trial;
 use super::super::planner::{Planner, Portion};
+use super::super::select::chunks::{Choice, Choosing, runs_in_flight};
+use super::super::select::rank::waits_for_a_trial;
 use super::super::sources::Usable;
-use super::super::swarm::{Choice, Swarm};
+use super::super::swarm::Swarm;
 use super::sim::peer_id;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::engine::core::{Cx, Ids};
 use crate::engine::library::Library;
+use crate::engine::world::Via;
 use crate::engine::{ConnId, Output, RequestId};
 use crate::proto::{HaveChunks, Notification};
 use crate::types::{
-    CHUNK_SIZE, ChunkHash, ChunkRange, DownloadPlan, FileEntry, KnownContent, Manifest, PeerId, RelPath, content_hash,
+    CHUNK_SIZE, ChunkHash, ChunkRange, DownloadPlan, FileEntry, KnownContent, Manifest, PeerId, RelPath, SourceId,
+    content_hash,
 };
 
 /// A chunk takes so long over a link.
@@ -97,6 +99,10 @@ impl Party {
         peer_id(n as u8)
     }
 
+    fn source(n: usize) -> SourceId {
+        SourceId::Peer(Self::id(n))
+    }
+
     fn with<T>(&mut self, n: usize, f: impl FnOnce(&mut Node, &mut Cx) -> T) -> T {
         (self.cx.me, self.cx.now) = (Self::id(n), self.now);
         let result = f(&mut self.nodes[n], &mut self.cx);
@@ -111,14 +117,14 @@ impl Party {
     fn usable(&self, n: usize) -> Vec<Usable> {
         let far = |other: usize| self.site.is_some_and(|(from, _)| (other >= from) != (n >= from));
         let all = (0..self.nodes.len()).filter(|other| *other != n && !self.nodes[*other].gone);
-        let known = all.filter(|other| *other == 0 || self.nodes[n].swarm.knows(Self::id(*other)));
+        let known = all.filter(|other| *other == 0 || self.nodes[n].swarm.knows(Self::source(*other)));
         known
             .map(|other| {
                 let slow = if far(other) { self.site.map_or(1.0, |(_, every)| f64::from(every)) } else { 1.0 };
                 let reach = if self.nodes[n].seen.contains(&other) { LINK / slow } else { 0.0 };
                 Usable {
-                    peer_id: Self::id(other),
-                    conn: ConnId(other as u64),
+                    id: Self::source(other),
+                    via: Via::Conn(ConnId(other as u64)),
                     complete: other == 0 || self.nodes[other].done_at.is_some(),
                     rate: reach / 4.0,
                     reach,
@@ -137,7 +143,8 @@ impl Party {
             let mut asked = Vec::new();
             for limit in 1..=2 {
                 for source in &usable {
-                    let from = source.conn.0 as usize;
+                    let Via::Conn(ConnId(from)) = source.via else { panic!("{source:?}") };
+                    let from = from as usize;
                     let limit = runs_in_flight(source).min(limit);
                     if node.runs.values().filter(|to| **to == from).count() >= limit || !node.planner.has_wanted() {
                         continue;
@@ -147,12 +154,11 @@ impl Party {
                     }
                     node.swarm.look(&node.planner, &usable, cx.now);
                     let request = cx.ids.request();
-                    let range = match node.swarm.choose(cx, &node.planner, &usable, source, &portion) {
+                    let (planner, swarm, avoid) = (&node.planner, &node.swarm, portion.avoid);
+                    let range = match (Choosing { planner, swarm, usable: &usable, source, avoid }).choose(cx) {
                         Choice::Nothing => None,
-                        Choice::Any => node.planner.take(request, source.peer_id, portion),
-                        Choice::Within(first, end) => {
-                            node.planner.take_within(request, source.peer_id, portion, first, end)
-                        }
+                        Choice::Any => node.planner.take(request, source.id, portion),
+                        Choice::Within(first, end) => node.planner.take_within(request, source.id, portion, first, end),
                     };
                     if let Some(range) = range {
                         node.runs.insert(request, from);
@@ -237,8 +243,8 @@ impl Party {
                 node.planner.lost(run);
             }
             if other != 0 {
-                node.planner.forget_source(Self::id(n));
-                node.swarm.forget(Self::id(n));
+                node.planner.forget_source(Self::source(n));
+                node.swarm.forget(Self::source(n));
             }
         }
     }
@@ -370,8 +376,8 @@ fn a_far_source_of_everything_is_asked_when_the_near_one_is_not_and_nothing_else
     };
     assert!(party.with(1, |node, cx| node.swarm.hear(cx, &node.planner, peer_id(2), ConnId(2), &empty)));
     let source = |n: u8, reach: f64, complete| Usable {
-        peer_id: peer_id(n),
-        conn: ConnId(u64::from(n)),
+        id: SourceId::Peer(peer_id(n)),
+        via: Via::Conn(ConnId(u64::from(n))),
         complete,
         rate: reach,
         reach,
@@ -384,8 +390,8 @@ fn a_far_source_of_everything_is_asked_when_the_near_one_is_not_and_nothing_else
     let far = |party: &mut Party| {
         party.with(1, |node, cx| {
             node.swarm.look(&node.planner, &usable, cx.now);
-            let portion = Portion { bytes: CHUNK_SIZE, buffers: 1, avoid: None };
-            node.swarm.choose(cx, &node.planner, &usable, &usable[2], &portion)
+            let (planner, swarm, source) = (&node.planner, &node.swarm, &usable[2]);
+            Choosing { planner, swarm, usable: &usable, source, avoid: None }.choose(cx)
         })
     };
     assert!(matches!(far(&mut party), Choice::Nothing), "the near ones come first");
