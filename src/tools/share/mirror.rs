@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
-use super::say;
 use crate::fs::{Dir, FsError};
 use crate::index::GameDir;
 use crate::mirror::{
     DocumentError, INDEX_MARKER, MAX_MANIFEST_BYTES, MirrorGame, read_manifest, write_index, write_manifest,
 };
+use crate::tools::say;
 use crate::types::{
     GameId, JobError, JobErrorKind, KnownContent, MIRROR_MANIFEST, MIRROR_MARKER, RelPath, ScannedGame,
 };
