@@ -349,6 +349,9 @@ fn a_folder_of_games_is_checked_game_by_game() {
     let output = games.share("", &["--version", "1"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("a version of its own"), "{output:?}");
     assert_eq!(games.share("nowhere", &[]).status.code(), Some(1));
+    let empty = Games::new();
+    empty.put(".lanspread/index.json", b"{}");
+    assert_eq!(empty.share("", &[]).status.code(), Some(1));
 }
 
 #[test]

@@ -148,6 +148,8 @@ fn put_names_right(
         };
         rename_all(&look.root, inner, &mut done)?;
         if let (Some(folder), Some(games)) = (folder, &place.games) {
+            // Where open directories cannot be renamed.
+            look.root = games.clone();
             games.rename_child(&folder.from, &folder.to)?;
             games.sync()?;
             place.path.set_file_name(&folder.to);

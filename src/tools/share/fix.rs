@@ -11,8 +11,8 @@ use super::walk::{Rename, open};
 use crate::control::human::printable;
 use crate::fs::Dir;
 
-/// So many names are shown to whoever is asked.
-const MOST_SHOWN: usize = 20;
+/// So many of one kind are shown to people.
+pub(super) const MOST_SHOWN: usize = 20;
 
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

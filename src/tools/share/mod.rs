@@ -99,6 +99,9 @@ fn check_all(dir: &Path, args: &ShareArgs) -> Result<(), ShareError> {
     }
     let path = absolute(dir).map_err(FsError::at("open directory", dir))?;
     let places = places(&path)?;
+    if places.is_empty() {
+        return Err(ShareError::NoGame(path));
+    }
     if args.version.is_some() && places.len() > 1 {
         return Err(ShareError::ManyGames(path));
     }

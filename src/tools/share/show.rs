@@ -10,13 +10,11 @@ use serde_json::json;
 use super::ShareError;
 use super::check::Checked;
 use super::finding::{Code, Finding};
-use super::fix::Renamed;
+use super::fix::{MOST_SHOWN, Renamed};
 use crate::control::human::{printable, size};
 use crate::tools::say;
 use crate::types::Packing;
 
-/// So many findings of one kind are shown to people.
-const MOST_SHOWN: usize = 20;
 /// How often the bar is drawn.
 const STEADY: Duration = Duration::from_millis(250);
 
