@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(next("README.TXT"), "README-3.TXT");
         assert_eq!(next("Data"), "Data-2");
         let taken = HashSet::from([SENTINEL.to_owned()]);
-        assert_eq!(propose("", OsStr::new("Version.ini"), false, &taken).unwrap(), "Version-2.ini");
+        assert_eq!(propose("", OsStr::new("Version.ini"), false, &taken).unwrap(), "_Version.ini");
     }
 
     #[test]
