@@ -51,7 +51,7 @@ enum Command {
     /// Make, sign and look at catalogs
     #[command(subcommand)]
     Catalog(CatalogCommand),
-    /// Make a folder of games into a mirror for any web server
+    /// Check a game before it is shared; or make a folder of games into a mirror for any web server
     Share(ShareArgs),
     /// Show it at work: two daemons on this PC, sample games, downloads, an installation
     Demo(DemoArgs),

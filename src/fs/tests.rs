@@ -369,3 +369,18 @@ fn a_tree_into_which_somebody_still_writes_is_removed_but_not_fought_over_for_ev
         assert_eq!(plain.exists("tree").unwrap(), !gone);
     }
 }
+
+#[test]
+fn a_child_of_any_name_is_entered_and_renamed_but_never_over_another() {
+    let (_temp, dir) = temp();
+    let odd = std::ffi::OsStr::new(if cfg!(windows) { "odd" } else { "odd: \\ name" });
+    std::fs::create_dir(dir.path().join(odd)).unwrap();
+    dir.child(odd).unwrap().write_new("inner", b"x").unwrap();
+    dir.write_new("other", b"y").unwrap();
+    assert_eq!(dir.rename_child(odd, "other").unwrap_err().source.kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(dir.rename_child("other".as_ref(), "a/b").unwrap_err().kind(), JobErrorKind::UnsafePath);
+    dir.rename_child(odd, "plain").unwrap();
+    assert!(dir.subdir("plain").unwrap().exists("inner").unwrap());
+    assert_eq!(dir.read_small("other", 9).unwrap().unwrap(), b"y");
+    assert!(dir.child("other".as_ref()).is_err());
+}

@@ -4,10 +4,11 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::unsafe_path;
 use super::syncs::timed;
-use super::{Dir, EntryKind, File, FsError, Op, Synced, sys};
+use super::{Dir, EntryKind, File, FsError, Inner, Op, Synced, sys};
 
 /// Deepest tree: each level takes a handle. More than what a path of the system can name has no use.
 const MAX_DEPTH: usize = 256;
@@ -33,6 +34,26 @@ impl Dir {
         };
         self.remove_open(&self.0.handle, OsStr::new(name), tree, &path, 0)?;
         Ok(true)
+    }
+
+    /// Opens a directory that lies directly in this one, whatever its name.
+    pub fn child(&self, name: &OsStr) -> Result<Self, FsError> {
+        let path = self.path().join(name);
+        let handle = self.0.handle.open_child(name).map_err(FsError::at("open directory", &path))?;
+        Ok(Self(Arc::new(Inner { handle, path, hooks: self.0.hooks.clone() })))
+    }
+
+    /// Renames what lies directly in this directory, whatever its name, to `to` (one component), and nothing that is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] when something has the new name.
+    pub fn rename_child(&self, from: &OsStr, to: &str) -> Result<(), FsError> {
+        self.checked("rename", to)?;
+        let (path, hooks) = (self.path().join(from), &self.0.hooks);
+        let renamed = hooks.patiently_rename(|| {
+            hooks.before(Op::Rename(&path, &self.path().join(to))).and_then(|()| self.0.handle.rename_child(from, to))
+        });
+        renamed.map_err(FsError::at("rename", path))
     }
 
     /// Makes every file and every name beneath this directory durable, the innermost first, and this directory itself.

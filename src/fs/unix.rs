@@ -207,6 +207,23 @@ impl Handle {
         self.change(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR))
     }
 
+    /// Renames what lies directly in this directory, and nothing that has the new name.
+    pub(super) fn rename_child(&self, from: &OsStr, to: &str) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            match self.change(|| rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags)) {
+                // Not in this kernel, or not on this file system.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {}
+                renamed => return renamed,
+            }
+        }
+        if self.names()?.iter().any(|name| name == to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.change(|| rustix::fs::renameat(&self.fd, from, &self.fd, to))
+    }
+
     /// Makes the names in this directory durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         match retry_errno(|| rustix::fs::fsync(&self.fd)) {

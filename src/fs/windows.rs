@@ -119,6 +119,14 @@ impl Handle {
         although_read_only(&self.0, to, || self.0.rename(from, &self.0, to))
     }
 
+    /// Renames what lies directly in this directory, and nothing that has the new name.
+    pub(super) fn rename_child(&self, from: &OsStr, to: &str) -> io::Result<()> {
+        if self.names()?.iter().any(|name| name == to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.0.rename(from, &self.0, to)
+    }
+
     /// What lies at `rel`; nothing also when its directory is missing.
     pub(super) fn entry_beneath(&self, rel: &str) -> io::Result<Option<Entry>> {
         let found = self.in_parent(rel, |dir, name| Ok(entry(name.into(), &dir.symlink_metadata(name)?)));

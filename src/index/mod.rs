@@ -16,6 +16,7 @@
 //! All of it blocks on the disk and belongs on worker threads. [`watch`] tells when to look.
 
 mod content;
+mod examine;
 mod hash;
 mod ownership;
 mod presence;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::content::{HEADER_BYTES, Head, Header, Known};
+pub use self::examine::{Examined, examine, holds_games, may_be_game};
 pub use self::ownership::{Ownership, Records};
 pub use self::presence::look_for;
 use self::scan::{GameRoot, Listing, is_exhaustion, unreadable};
@@ -805,7 +807,7 @@ fn make_durable(parent: &Dir, name: &str) -> Result<Dir, FsError> {
 }
 
 /// Absolute, so that messages and watches keep their meaning; links resolved, because events name the real path.
-fn absolute(dir: &Path) -> std::io::Result<std::path::PathBuf> {
+pub(crate) fn absolute(dir: &Path) -> std::io::Result<std::path::PathBuf> {
     // On Windows that would give a `\\?\` path, which few users would recognize as theirs.
     if cfg!(windows) { std::path::absolute(dir) } else { dir.canonicalize() }
 }

@@ -89,6 +89,19 @@ impl Records {
         Ok(Self { brought: make_durable(meta, BROUGHT)?, incoming: make_durable(meta, INCOMING)? })
     }
 
+    /// The same of directories that are there; `None`: no daemon has used this game directory. Changes nothing.
+    pub(super) fn look(meta: &Dir) -> Result<Option<Self>, FsError> {
+        match meta.subdir(BROUGHT).and_then(|brought| Ok(Self { brought, incoming: meta.subdir(INCOMING)? })) {
+            Err(e) if e.is_not_found() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Whether a download of `game` has not come to its end, as far as its record says.
+    pub(super) fn is_incoming(&self, game: &GameId) -> Result<bool, FsError> {
+        Ok(!self.read_incoming(game)?.is_empty())
+    }
+
     /// Gives the records of these games the names that they have now.
     pub(super) fn rename_old(&self, ids: &[GameId]) -> Result<(), FsError> {
         rename_old_records(&self.brought, ids)?;

@@ -70,6 +70,8 @@ pub(super) struct Listing {
     pub(super) brought: Option<ContentHash>,
     /// What is no part of it.
     pub(super) left_out: Option<LeftOut>,
+    /// What desktops put there.
+    pub(super) of_desktops: Option<LeftOut>,
     /// Of everything beneath the root; the root's own time is not in it.
     pub(super) seen: Seen,
 }
@@ -95,6 +97,11 @@ impl GameRoot {
             Err(e) if is_gone(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
+        Self::of(dir, reads)
+    }
+
+    /// The same of a root that is open.
+    pub(super) fn of(dir: Dir, reads: &AtomicU64) -> Result<Option<Self>, FsError> {
         reads.fetch_add(1, Ordering::Relaxed);
         let mut entries = match dir.entries() {
             Ok(entries) => entries,
@@ -169,6 +176,19 @@ impl GameRoot {
         matches!(self.sentinel, Sentinel::Present(_))
     }
 
+    /// Why the version cannot be said.
+    pub(super) fn version_fault(&self) -> Option<&str> {
+        match &self.sentinel {
+            Sentinel::Present(Err(reason)) => Some(reason),
+            Sentinel::Absent | Sentinel::Present(Ok(_)) => None,
+        }
+    }
+
+    /// Why what has the name of installations, and was not installed, keeps others from getting the game.
+    pub(super) fn local_fault(&self) -> Option<String> {
+        self.own_local.as_ref().map(|local| local_reason(local, self.local_is_link))
+    }
+
     /// The root, open.
     pub(super) fn dir(&self) -> &Dir {
         &self.dir
@@ -214,6 +234,9 @@ impl GameRoot {
             }
             match self.entries_of(&path, reads) {
                 Ok(entries) if entries.iter().all(|entry| walk.part.is_none() && entry.is_of_a_desktop()) => {
+                    entries
+                        .iter()
+                        .for_each(|entry| walk.is_of_a_desktop(|| format!("{path}/{}", entry.name.display())));
                     walk.empty(path);
                 }
                 Ok(mut entries) => {
@@ -225,7 +248,7 @@ impl GameRoot {
                 Err(e) => walk.fault(|| e.to_string()),
             }
         }
-        let Walk { mut files, empty, fault, left_out, clock, .. } = walk;
+        let Walk { mut files, empty, fault, left_out, of_desktops, clock, .. } = walk;
         files.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
         let seen = clock.read(&files);
         let (files, mtimes_ns): (Vec<_>, Vec<_>) = files.into_iter().unzip();
@@ -239,18 +262,18 @@ impl GameRoot {
                     .map_err(|reason| Unportable::new(reason, &files)),
                 Some(reason) => Err(Unportable::new(reason, &files)),
             };
-        Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out, seen })
+        Ok(Listing { manifest, mtimes_ns, brought: brought.map(|list| list.content), left_out, of_desktops, seen })
     }
 
     /// The same for others: a game that nobody brought, and that has something in the place of installations which was not
     /// installed, cannot be handed out. It may be part of the game, and would be lost.
     pub(super) fn list_for_others(&self, brought: Option<&BroughtList>, reads: &AtomicU64) -> Result<Listing, FsError> {
         let mut listing = self.list(brought, reads)?;
-        if let (Some(local), Ok(manifest)) = (&self.own_local, &listing.manifest)
+        if let (Some(reason), Ok(manifest)) = (self.local_fault(), &listing.manifest)
             && self.is_complete()
             && listing.brought.is_none()
         {
-            listing.manifest = Err(Unportable::new(local_reason(local, self.local_is_link), manifest.files()));
+            listing.manifest = Err(Unportable::new(reason, manifest.files()));
         }
         Ok(listing)
     }
@@ -508,6 +531,7 @@ struct Walk<'a> {
     dirs_seen: usize,
     fault: Option<String>,
     left_out: Option<LeftOut>,
+    of_desktops: Option<LeftOut>,
     clock: Clock,
 }
 
@@ -537,7 +561,7 @@ impl<'a> Walk<'a> {
             Err(e) => return self.stray(None, shown, |_| e.to_string()),
         };
         match entry.kind {
-            EntryKind::File if entry.is_of_a_desktop() && brought.is_none() => {}
+            EntryKind::File if entry.is_of_a_desktop() && brought.is_none() => self.is_of_a_desktop(shown),
             EntryKind::File if self.part.is_none() || brought.is_some() => {
                 self.files.push((FileEntry { path, size: entry.size, exec: entry.exec }, entry.mtime_ns));
             }
@@ -575,7 +599,11 @@ impl<'a> Walk<'a> {
     }
 
     fn leave_out(&mut self, shown: impl FnOnce() -> String) {
-        self.left_out.get_or_insert_with(|| LeftOut { count: 0, first: shown() }).count += 1;
+        count(&mut self.left_out, shown);
+    }
+
+    fn is_of_a_desktop(&mut self, shown: impl FnOnce() -> String) {
+        count(&mut self.of_desktops, shown);
     }
 
     fn is_full(&self) -> bool {
@@ -585,4 +613,8 @@ impl<'a> Walk<'a> {
     fn fault(&mut self, reason: impl FnOnce() -> String) {
         self.fault.get_or_insert_with(reason);
     }
+}
+
+fn count(what: &mut Option<LeftOut>, shown: impl FnOnce() -> String) {
+    what.get_or_insert_with(|| LeftOut { count: 0, first: shown() }).count += 1;
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::fs::{Hook, Op};
 use crate::install::{Intent, IntentLog, OpId};
-use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LibraryDigest, Revision, content_hash};
+use crate::types::{CHUNK_SIZE, ChunkHash, Epoch, InstalledBy, LeftOut, LibraryDigest, Revision, content_hash};
 
 /// A game directory that is written to behind the daemon's back.
 struct Disk(TempDir);
@@ -977,4 +977,24 @@ fn another_directory_at_the_path_is_seen_and_what_may_be_taken_in_its_place() {
     assert_eq!(look_for(&disk.path("games"), epoch), Ok(()));
     assert!(look_for(&disk.path("games"), Epoch(8)).is_err(), "another one's library without games");
     assert_eq!(dir.check_alive(), Ok(()));
+}
+
+#[test]
+fn a_look_without_a_library_shows_what_a_library_shows_and_changes_nothing() {
+    let disk = Disk::new();
+    disk.write("doom/version.ini", "1.0");
+    disk.write("doom/data/level.dat", "x");
+    disk.write("doom/data/Thumbs.db", "junk");
+    let names = || fs::read_dir(disk.path("")).unwrap().count();
+    let games = Dir::open(&disk.path("")).unwrap();
+    let look = || examine(games.subdir("doom").unwrap(), &id("doom"), Some(&games)).unwrap();
+    let alone = look();
+    assert_eq!((names(), holds_games(&games).unwrap()), (1, true));
+    let (dir, _) = GameDir::open(&disk.path("")).unwrap();
+    let scanned = scan(&dir, "doom");
+    assert_eq!(alone.game, *scanned);
+    assert_eq!(look().game, *scanned);
+    assert_eq!(paths(&alone.manifest.unwrap()), ["data/level.dat", "version.ini"]);
+    assert_eq!(alone.of_desktops, Some(LeftOut { count: 1, first: "data/Thumbs.db".into() }));
+    assert!(!holds_games(&games.subdir("doom").unwrap()).unwrap());
 }

@@ -80,7 +80,7 @@ pub(super) fn install(
             };
             let unpacked = (archives.unpack)(&root, staging, &limits, &progress, cancel)?;
             if unpacked.archives == 0 && packing == Packing::Unpack {
-                return Err(nothing_to_unpack(game));
+                return Err(archive::nothing_to_unpack(game));
             }
         }
         if let Some(manifest) = &to_copy {
@@ -93,15 +93,6 @@ pub(super) fn install(
         personal::put(staging, wanted.personal)
     })?;
     finish(home, game, done)
-}
-
-/// An installation of nothing would take the place of one that works.
-fn nothing_to_unpack(game: &GameId) -> JobError {
-    let message = format!(
-        "{game} has only volumes of archives by their names, and none that can be unpacked: unpack it by hand, and share \
-         what comes of it"
-    );
-    JobError::new(JobErrorKind::BadArchive, message)
 }
 
 /// Removes `local/`.

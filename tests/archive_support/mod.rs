@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use lanspread_peer::fs::Dir;
-use lanspread_peer::install::archive::{ArchiveLimits, Unpacked, declared_bytes_here, unpack_all_here};
+use lanspread_peer::install::archive::{ArchiveLimits, Unpacked, check_all_here, declared_bytes_here, unpack_all_here};
 use lanspread_peer::types::{JobError, JobErrorKind};
 use zip::write::SimpleFileOptions;
 
@@ -42,7 +43,12 @@ impl Place {
     }
 
     pub(crate) fn unpack(&self) -> Result<Unpacked, JobError> {
-        self.unpack_within(&ArchiveLimits::default())
+        let result = self.unpack_within(&ArchiveLimits::default());
+        if let Ok(unpacked) = result {
+            // A look comes to the same.
+            assert_eq!(self.check(), Ok((unpacked, Vec::new())));
+        }
+        result
     }
 
     pub(crate) fn unpack_within(&self, limits: &ArchiveLimits) -> Result<Unpacked, JobError> {
@@ -56,6 +62,14 @@ impl Place {
 
     pub(crate) fn declared(&self) -> Result<Option<u64>, JobError> {
         declared_bytes_here(&self.root(), &ArchiveLimits::default(), &AtomicBool::new(false))
+    }
+
+    /// What a look at the archives finds without unpacking them, and why each bad one is.
+    pub(crate) fn check(&self) -> Result<(Unpacked, Vec<JobError>), JobError> {
+        let (limits, never, bad) = (ArchiveLimits::default(), AtomicBool::new(false), Mutex::new(Vec::new()));
+        let say = |_: &str, error| bad.lock().unwrap().push(error);
+        let unpacked = check_all_here(&self.root(), &limits, &|_, _| {}, &|_| {}, &say, &never)?;
+        Ok((unpacked, bad.into_inner().unwrap()))
     }
 
     /// Everything that was unpacked, by path.
@@ -78,6 +92,7 @@ impl Place {
 
     /// Unpacking fails with this kind and these words, and touches nothing outside.
     pub(crate) fn refused(&self, kind: JobErrorKind, words: &str) {
+        self.refused_by_check(kind, words);
         match self.unpack() {
             Ok(unpacked) => panic!("it was unpacked: {unpacked:?}"),
             Err(error) => {
@@ -86,6 +101,17 @@ impl Place {
             }
         }
         self.assert_nothing_outside();
+    }
+
+    /// A look says the same, and writes nothing.
+    fn refused_by_check(&self, kind: JobErrorKind, words: &str) {
+        let before = self.unpacked().len();
+        let told = match self.check() {
+            Ok((_, bad)) => bad,
+            Err(error) => vec![error],
+        };
+        assert!(told.iter().any(|error| error.kind == kind && error.message.contains(words)), "{told:?}");
+        assert_eq!(self.unpacked().len(), before);
     }
 
     pub(crate) fn assert_nothing_outside(&self) {

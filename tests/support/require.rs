@@ -13,7 +13,7 @@ pub(crate) const MOUNT_EXFAT: &str =
 /// The same for FAT.
 pub(crate) const MOUNT_VFAT: &str = r#"mount -t vfat -o loop "$0" "$1""#;
 
-/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`, `browser`, `axe`, `systemd`; `strace-attach`: strace, and it may attach to a
+/// Whether the machine has all of `what` (`netns`, `nft`, `mount`, `exfat`, `vfat`, `strace`, `avahi`, `browser`, `axe`, `systemd`, `script`; `strace-attach`: strace, and it may attach to a
 /// process that it did not start). Prints the reason of a skip past the test runner's capture; fails where the environment
 /// says that it must not be skipped, where `strace` stands for both.
 pub(crate) fn available(test: &str, what: &[&str]) -> bool {
@@ -53,7 +53,7 @@ fn fault(name: &str) -> Option<String> {
             Ok(true) => None,
             _ => Some("LANSPREAD_AXE names no file axe.min.js".into()),
         },
-        "curl" | "jq" | "python3" => runs(name, &["--version"]),
+        "curl" | "jq" | "python3" | "script" => runs(name, &["--version"]),
         "systemd" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
             FAULT.get_or_init(|| UserSystemd::start(&tempfile::tempdir().ok()?.path().join("home")).err()).clone()

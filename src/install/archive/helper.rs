@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
 
 use super::context::CANCEL_POLL;
-use super::{ArchiveLimits, Unpacked, declared_bytes_here, unpack_all_here};
+use super::{ArchiveLimits, Checked, Unpacked, check_all_here, declared_bytes_here, unpack_all_here};
 use crate::fs::Dir;
 use crate::sys;
 pub use crate::sys::Confinement;
@@ -27,6 +27,9 @@ pub const SUBCOMMAND: &str = "unpack-helper";
 const MAX_REPORT: u64 = 64 << 10;
 /// Longest message that the child is believed, in characters.
 const MAX_MESSAGE: usize = 1000;
+
+/// Most archives of one game that are told to be bad.
+const MAX_BAD: usize = 1000;
 
 /// A program that offers [`SUBCOMMAND`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,8 +75,27 @@ impl Helper {
         cancel: &AtomicBool,
     ) -> Result<Unpacked, JobError> {
         let request = Request::new(root, Some(staging), limits, Action::Unpack)?;
-        match self.ask(&request, progress, cancel)? {
+        match self.ask(&request, progress, &mut Vec::new(), cancel)? {
             Report::Unpacked(unpacked) => Ok(unpacked),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// See [`check_all`](super::check_all).
+    ///
+    /// # Errors
+    /// As there; [`BadArchive`](JobErrorKind::BadArchive) also when the child ends abnormally.
+    pub fn check_all(
+        &self,
+        root: &Dir,
+        limits: &ArchiveLimits,
+        progress: &dyn Fn(u64, u64),
+        cancel: &AtomicBool,
+    ) -> Result<Checked, JobError> {
+        let request = Request::new(root, None, limits, Action::Check)?;
+        let mut bad = Vec::new();
+        match self.ask(&request, progress, &mut bad, cancel)? {
+            Report::Unpacked(unpacked) => Ok(Checked { unpacked, bad }),
             _ => Err(nonsense()),
         }
     }
@@ -89,7 +111,7 @@ impl Helper {
         cancel: &AtomicBool,
     ) -> Result<Option<u64>, JobError> {
         let request = Request::new(root, None, limits, Action::Measure)?;
-        match self.ask(&request, &|_, _| {}, cancel)? {
+        match self.ask(&request, &|_, _| {}, &mut Vec::new(), cancel)? {
             Report::Measured { bytes } => Ok(bytes),
             _ => Err(nonsense()),
         }
@@ -103,19 +125,29 @@ impl Helper {
     pub fn probe(&self, root: &Dir, staging: &Dir, limits: &ArchiveLimits, outside: &Path) -> Result<Probed, JobError> {
         let outside = absolute(outside)?;
         let request = Request::new(root, Some(staging), limits, Action::Probe { outside })?;
-        match self.ask(&request, &|_, _| {}, &AtomicBool::new(false))? {
+        match self.ask(&request, &|_, _| {}, &mut Vec::new(), &AtomicBool::new(false))? {
             Report::Probed(probed) => Ok(probed),
             _ => Err(nonsense()),
         }
     }
 
-    fn ask(&self, request: &Request, progress: &dyn Fn(u64, u64), cancel: &AtomicBool) -> Result<Report, JobError> {
+    /// Starts a child and waits for its last report. `bad` gets the archives that it could not unpack.
+    fn ask(
+        &self,
+        request: &Request,
+        progress: &dyn Fn(u64, u64),
+        bad: &mut Vec<(String, JobError)>,
+        cancel: &AtomicBool,
+    ) -> Result<Report, JobError> {
         let mut running = Running::start(&self.program, request)?;
         let mut archive = String::new();
         loop {
             match running.reports.recv_timeout(CANCEL_POLL) {
                 Ok(Report::Archive { name }) => archive = shorten(&name),
                 Ok(Report::Progress { done, total }) => progress(done.min(total), total),
+                Ok(Report::Bad { name, kind, message }) if bad.len() < MAX_BAD => {
+                    bad.push((shorten(&name), JobError::new(kind.into(), shorten(&message))));
+                }
                 Ok(Report::Failed { kind, message }) => return Err(JobError::new(kind.into(), shorten(&message))),
                 Ok(last) => return Ok(last),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -214,6 +246,7 @@ struct Request {
 #[serde(rename_all = "kebab-case")]
 enum Action {
     Unpack,
+    Check,
     Measure,
     Probe { outside: PathBuf },
 }
@@ -225,7 +258,7 @@ impl Request {
     }
 }
 
-/// What the child says. All but the first two are its last words.
+/// What the child says. All but the first three are its last words.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Report {
@@ -236,6 +269,12 @@ enum Report {
     Progress {
         done: u64,
         total: u64,
+    },
+    /// This archive cannot be unpacked; the next one is tried.
+    Bad {
+        name: String,
+        kind: Kind,
+        message: String,
     },
     Unpacked(Unpacked),
     Measured {
@@ -333,14 +372,20 @@ fn answer(request: &Request, confinement: Confinement) -> Result<Report, JobErro
     let never = AtomicBool::new(false);
     let root = Dir::open(&request.root)?;
     let staging = request.staging.as_deref().map(Dir::open).transpose()?;
+    // Whoever does not listen any more ends this process.
+    let progress = |done, total| drop(tell(&Report::Progress { done, total }));
+    let archive = |name: &str| drop(tell(&Report::Archive { name: name.to_owned() }));
     match (&request.action, staging) {
         (Action::Measure, _) => {
             declared_bytes_here(&root, &request.limits, &never).map(|bytes| Report::Measured { bytes })
         }
+        (Action::Check, _) => {
+            let bad = |name: &str, JobError { kind, message }| {
+                drop(tell(&Report::Bad { name: name.to_owned(), kind: Kind::from(kind), message }));
+            };
+            check_all_here(&root, &request.limits, &progress, &archive, &bad, &never).map(Report::Unpacked)
+        }
         (Action::Unpack, Some(staging)) => {
-            // Whoever does not listen any more ends this process.
-            let progress = |done, total| drop(tell(&Report::Progress { done, total }));
-            let archive = |name: &str| drop(tell(&Report::Archive { name: name.to_owned() }));
             unpack_all_here(&root, &staging, &request.limits, &progress, &archive, &never).map(Report::Unpacked)
         }
         (Action::Probe { outside }, Some(staging)) => Ok(Report::Probed(Probed {

@@ -10,7 +10,7 @@
 //! confined [`Dir`].
 //!
 //! ```text
-//! root ─ sniff ─► sets, in name order ─► rar · zip · seven · tar ─► staging (names, limits, files) ─► Dir
+//! root ─ sniff ─► sets, in name order ─► rar · zip · seven · tar ─► staging (names, limits, files) ─► Dir, or nowhere
 //! ```
 
 pub mod helper;
@@ -31,10 +31,10 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{Dir, FsError};
-use crate::types::{JobError, JobErrorKind, RelPath};
+use crate::types::{GameId, JobError, JobErrorKind, RelPath};
 use context::Context;
 use sniff::{ArchiveSet, Format};
-use staging::Staging;
+use staging::{Counted, Staging};
 
 /// What an archive may take. All archives of one game together, but for `max_ratio`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -78,6 +78,30 @@ pub struct Unpacked {
     pub bytes: u64,
 }
 
+/// What [`check_all`] found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Checked {
+    /// What would be unpacked.
+    pub unpacked: Unpacked,
+    /// The archives that cannot be, and why.
+    pub bad: Vec<(String, JobError)>,
+}
+
+impl Unpacked {
+    fn of(sets: &[ArchiveSet], counted: Counted) -> Self {
+        Self { archives: sets.len() as u64, files: counted.files, bytes: counted.bytes }
+    }
+}
+
+/// Why a game that is nothing but volumes of archives is not installed: an installation of nothing would take the place of one that works.
+pub(crate) fn nothing_to_unpack(game: &GameId) -> JobError {
+    let message = format!(
+        "{game} has only volumes of archives by their names, and none that can be unpacked: unpack it by hand, and share \
+         what comes of it"
+    );
+    JobError::new(JobErrorKind::BadArchive, message)
+}
+
 /// Whether there is an archive directly in `root`. Reads the first bytes of each file there.
 ///
 /// # Errors
@@ -114,6 +138,20 @@ pub fn unpack_all(
     helper::Helper::of_this_program()?.unpack_all(root, staging, limits, progress, cancel)
 }
 
+/// Unpacks all archives directly in `root` as [`unpack_all`] does, and drops what comes of it: which of them cannot be unpacked, and how
+/// much the others take.
+///
+/// # Errors
+/// As of [`unpack_all`], where it is no single archive that is at fault.
+pub fn check_all(
+    root: &Dir,
+    limits: &ArchiveLimits,
+    progress: &dyn Fn(u64, u64),
+    cancel: &AtomicBool,
+) -> Result<Checked, JobError> {
+    helper::Helper::of_this_program()?.check_all(root, limits, progress, cancel)
+}
+
 /// How many bytes the archives directly in `root` unpack to, as far as their headers tell; `None`: one does not (a tar
 /// that is compressed). Read by a child process, as in [`unpack_all`].
 ///
@@ -137,7 +175,49 @@ pub fn unpack_all_here(
     cancel: &AtomicBool,
 ) -> Result<Unpacked, JobError> {
     let (root, staging, limits) = (root.clone(), staging.clone(), limits.clone());
-    context::on_own_thread(progress, cancel, move |context| unpack_sets(&root, staging, limits, began, &context))
+    context::on_own_thread(progress, cancel, move |context| {
+        let sets = sniff::sets(&root, limits.only_eti)?;
+        context.set_total(sets.iter().map(|set| set.bytes).fold(0, u64::saturating_add));
+        let into = Staging::new(Some(staging.clone()), limits.clone(), context.clone());
+        for set in &sets {
+            began(set.name.as_str());
+            unpack_set(&root, set, &into, Some(&staging), &limits, &context)?;
+        }
+        into.finish().map(|counted| Unpacked::of(&sets, counted))
+    })
+}
+
+/// [`check_all`] in this process: for the child itself, and for tests. `bad` gets each archive that cannot be unpacked, and why.
+///
+/// # Errors
+/// As of [`check_all`].
+pub fn check_all_here(
+    root: &Dir,
+    limits: &ArchiveLimits,
+    progress: &dyn Fn(u64, u64),
+    began: &(dyn Fn(&str) + Sync),
+    bad: &(dyn Fn(&str, JobError) + Sync),
+    cancel: &AtomicBool,
+) -> Result<Unpacked, JobError> {
+    let (root, limits) = (root.clone(), limits.clone());
+    context::on_own_thread(progress, cancel, move |context| {
+        let sets = sniff::sets(&root, limits.only_eti)?;
+        context.set_total(sets.iter().map(|set| set.bytes).fold(0, u64::saturating_add));
+        let into = Staging::new(None, limits.clone(), context.clone());
+        for set in &sets {
+            began(set.name.as_str());
+            match unpack_set(&root, set, &into, None, &limits, &context) {
+                Err(error) if error.kind == JobErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    into.abandon();
+                    context.end();
+                    bad(set.name.as_str(), error);
+                }
+                Ok(()) => {}
+            }
+        }
+        into.finish().map(|counted| Unpacked::of(&sets, counted))
+    })
 }
 
 /// [`declared_bytes`] in this process: for the child itself, and for tests.
@@ -156,36 +236,30 @@ pub fn declared_bytes_here(root: &Dir, limits: &ArchiveLimits, cancel: &AtomicBo
     })
 }
 
-fn unpack_sets(
+/// Unpacks one archive. `on`: where it has to have room, by what its headers tell.
+fn unpack_set(
     root: &Dir,
-    staging: Dir,
-    limits: ArchiveLimits,
-    began: &(dyn Fn(&str) + Sync),
+    set: &ArchiveSet,
+    into: &Staging,
+    on: Option<&Dir>,
+    limits: &ArchiveLimits,
     context: &Context,
-) -> Result<Unpacked, JobError> {
-    let sets = sniff::sets(root, limits.only_eti)?;
-    context.set_total(sets.iter().map(|set| set.bytes).fold(0, u64::saturating_add));
-    let free = staging.clone();
-    let staging = Staging::new(staging, limits.clone(), context.clone());
-    for set in &sets {
-        began(set.name.as_str());
-        context.begin(set.bytes);
-        staging.begin_archive(set.bytes);
-        let opened = context.guard(set, Opened::open(root, set, &limits, context))?;
-        if let Some(needed) = opened.declared() {
-            let free = free.free_bytes()?;
-            if needed > free {
-                let name = &set.name;
-                let message = format!("{name} unpacks to {needed} bytes, and only {free} bytes are free");
-                return Err(JobError::new(JobErrorKind::DiskFull, message));
-            }
+) -> Result<(), JobError> {
+    context.begin(set.bytes);
+    into.begin_archive(set.bytes);
+    let opened = context.guard(set, Opened::open(root, set, limits, context))?;
+    if let Some((needed, dir)) = opened.declared().zip(on) {
+        let free = dir.free_bytes()?;
+        if needed > free {
+            let name = &set.name;
+            let message = format!("{name} unpacks to {needed} bytes, and only {free} bytes are free");
+            return Err(JobError::new(JobErrorKind::DiskFull, message));
         }
-        let result = opened.unpack(&staging).and_then(|()| staging.end_file());
-        context.guard(set, result)?;
-        context.end();
     }
-    let counted = staging.finish()?;
-    Ok(Unpacked { archives: sets.len() as u64, files: counted.files, bytes: counted.bytes })
+    let result = opened.unpack(into).and_then(|()| into.end_file());
+    context.guard(set, result)?;
+    context.end();
+    Ok(())
 }
 
 /// What a decoder or the staging says; the context may know a better reason.

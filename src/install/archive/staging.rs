@@ -1,7 +1,7 @@
 //! The receiving side: every name, file and byte that an archive yields passes here.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use unicode_normalization::UnicodeNormalization;
@@ -46,13 +46,14 @@ impl EntryType {
     }
 }
 
-/// Writes what archives yield. Clones share one state, since decoders want to own where they write to; one file is open
+/// Writes what archives yield, or only looks at it. Clones share one state, since decoders want to own where they write to; one file is open
 /// at a time.
 #[derive(Clone)]
 pub(super) struct Staging(Arc<Mutex<State>>);
 
 struct State {
-    dir: Dir,
+    /// `None`: nothing is written.
+    dir: Option<Dir>,
     limits: ArchiveLimits,
     context: Context,
     /// Everything there is, by [collision key](RelPath::collision_key).
@@ -72,17 +73,22 @@ struct Known {
     path: RelPath,
     /// The archive a file is from; `None`: a directory.
     file_of: Option<u64>,
+    /// Of a file that is done.
+    bytes: u64,
 }
 
 struct Open {
-    file: File,
+    file: Option<File>,
+    /// In [`State::names`].
+    key: String,
     buffer: Vec<u8>,
     written: u64,
     handed_over: u64,
 }
 
 impl Staging {
-    pub(super) fn new(dir: Dir, limits: ArchiveLimits, context: Context) -> Self {
+    /// Without `dir` nothing is written, and everything is checked.
+    pub(super) fn new(dir: Option<Dir>, limits: ArchiveLimits, context: Context) -> Self {
         Self(Arc::new(Mutex::new(State {
             dir,
             limits,
@@ -160,7 +166,7 @@ impl Staging {
 
     /// Makes a file with the bytes of one that is there.
     pub(super) fn duplicate(&self, name: &str, exec: bool, of: &str) -> Step<()> {
-        let file = {
+        let mut original = {
             let mut state = self.state();
             let path = entry_path(name).map_err(|error| state.refuse(error))?;
             if path.is_some_and(|path| is_left_out(&path)) {
@@ -169,7 +175,14 @@ impl Staging {
             let opened = state.end_file().and_then(|()| state.open_known(of));
             opened.map_err(|error| state.refuse(error))?
         };
-        self.copy_file(name, exec, &mut FileReader { file, at: 0 }).map(drop)
+        self.copy_file(name, exec, &mut original).map(drop)
+    }
+
+    /// What of this archive comes yet does not count: it failed.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.open = None;
+        state.leaves_out = false;
     }
 
     /// Counts bytes that a decompressor yielded, whatever they are: a tar can be all headers.
@@ -190,14 +203,15 @@ impl Staging {
     pub(super) fn finish(&self) -> Result<Counted, JobError> {
         let mut state = self.state();
         state.end_file()?;
-        if !state.dir.sync_file_system()? {
+        let Some(dir) = &state.dir else { return Ok(state.counted) };
+        if !dir.sync_file_system()? {
             for known in state.names.values() {
                 match known.file_of {
-                    Some(_) => state.dir.sync_file(&known.path)?,
-                    None => state.dir.open_dir(&known.path)?.sync()?,
+                    Some(_) => dir.sync_file(&known.path)?,
+                    None => dir.open_dir(&known.path)?.sync()?,
                 }
             }
-            state.dir.sync()?;
+            dir.sync()?;
         }
         Ok(state.counted)
     }
@@ -252,20 +266,24 @@ impl State {
         let key = path.collision_key();
         let path = match self.names.get(&key) {
             None => path,
-            Some(Known { file_of: Some(archive), path }) if *archive != self.archive => {
+            Some(Known { file_of: Some(archive), path, .. }) if *archive != self.archive => {
                 let path = path.clone();
-                self.dir.remove_file_beneath(&path)?;
+                if let Some(dir) = &self.dir {
+                    dir.remove_file_beneath(&path)?;
+                }
                 path
             }
             Some(known) => return Err(collision(name, &known.path)),
         };
-        let file = self.dir.create_write(&path, exec)?;
-        if file.stat()?.size > 0 {
+        let file = self.dir.as_ref().map(|dir| dir.create_write(&path, exec)).transpose()?;
+        if let Some(file) = &file
+            && file.stat()?.size > 0
+        {
             file.set_len(0)?;
         }
-        self.names.insert(key, Known { path, file_of: Some(self.archive) });
+        self.names.insert(key.clone(), Known { path, file_of: Some(self.archive), bytes: 0 });
         self.counted.files += 1;
-        self.open = Some(Open { file, buffer: Vec::with_capacity(BUFFER), written: 0, handed_over: 0 });
+        self.open = Some(Open { file, key, buffer: Vec::with_capacity(BUFFER), written: 0, handed_over: 0 });
         Ok(())
     }
 
@@ -273,7 +291,7 @@ impl State {
     /// that differ in case are one directory, as where the archive was made.
     fn enter_dir(&mut self, path: &RelPath) -> Result<RelPath, JobError> {
         match self.names.get(&path.collision_key()) {
-            Some(Known { file_of: None, path }) => return Ok(path.clone()),
+            Some(Known { file_of: None, path, .. }) => return Ok(path.clone()),
             Some(known) => return Err(collision(path.as_str(), &known.path)),
             None => {}
         }
@@ -284,15 +302,20 @@ impl State {
                 respell(path.as_str(), &parent, path.file_name())?
             }
         };
-        self.dir.make_dir(&path)?;
-        self.names.insert(path.collision_key(), Known { path: path.clone(), file_of: None });
+        if let Some(dir) = &self.dir {
+            dir.make_dir(&path)?;
+        }
+        self.names.insert(path.collision_key(), Known { path: path.clone(), file_of: None, bytes: 0 });
         Ok(path)
     }
 
-    fn open_known(&self, name: &str) -> Result<File, JobError> {
+    fn open_known(&self, name: &str) -> Result<Original, JobError> {
         let path = entry_path(name)?.ok_or_else(|| unsafe_entry(name, "it has no name"))?;
         match self.names.get(&path.collision_key()) {
-            Some(Known { path, file_of: Some(archive) }) if *archive == self.archive => Ok(self.dir.open_read(path)?),
+            Some(Known { path, file_of: Some(archive), bytes }) if *archive == self.archive => match &self.dir {
+                Some(dir) => Ok(Original::File { file: dir.open_read(path)?, at: 0 }),
+                None => Ok(Original::Dropped(io::repeat(0).take(*bytes))),
+            },
             _ => Err(unsafe_entry(name, "an entry is a copy of it, and it is no file that came before")),
         }
     }
@@ -321,7 +344,13 @@ impl State {
         self.leaves_out = false;
         match self.open.take() {
             None => Ok(()),
-            Some(mut open) => open.flush(),
+            Some(mut open) => {
+                open.flush()?;
+                if let Some(known) = self.names.get_mut(&open.key) {
+                    known.bytes = open.written;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -339,26 +368,40 @@ impl Open {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.file.write_all_at(bytes, self.written)?;
+        let Some(file) = &self.file else {
+            self.written += bytes.len() as u64;
+            return Ok(());
+        };
+        file.write_all_at(bytes, self.written)?;
         self.written += bytes.len() as u64;
         if self.written - self.handed_over >= WRITEBACK_STEP {
-            self.file.start_writeback(self.handed_over, self.written - self.handed_over);
+            file.start_writeback(self.handed_over, self.written - self.handed_over);
             self.handed_over = self.written;
         }
         Ok(())
     }
 }
 
-struct FileReader {
-    file: File,
-    at: u64,
+/// The bytes of a file that came before.
+enum Original {
+    File {
+        file: File,
+        at: u64,
+    },
+    /// As many zeros: they were not written.
+    Dropped(io::Take<io::Repeat>),
 }
 
-impl io::Read for FileReader {
+impl io::Read for Original {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(out, self.at).map_err(io::Error::other)?;
-        self.at += n as u64;
-        Ok(n)
+        match self {
+            Self::Dropped(zeros) => zeros.read(out),
+            Self::File { file, at } => {
+                let n = file.read_at(out, *at).map_err(io::Error::other)?;
+                *at += n as u64;
+                Ok(n)
+            }
+        }
     }
 }
 

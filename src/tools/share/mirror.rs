@@ -1,17 +1,17 @@
-//! `lanspread share`: makes a folder of games into a mirror that any static web server can serve. Needs no daemon.
+//! Makes a folder of games into a mirror that any static web server can serve.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
-use super::say;
+use super::ShareError;
 use crate::fs::{Dir, FsError};
 use crate::index::GameDir;
 use crate::mirror::{
     DocumentError, INDEX_MARKER, MAX_MANIFEST_BYTES, MirrorGame, read_manifest, write_index, write_manifest,
 };
+use crate::tools::say;
 use crate::types::{
     GameId, JobError, JobErrorKind, KnownContent, MIRROR_MANIFEST, MIRROR_MARKER, RelPath, ScannedGame,
 };
@@ -20,37 +20,6 @@ use crate::types::{
 const INDEX: &str = "index.json";
 /// Documents pass through this name, which is never part of a game.
 const TEMPORARY: &str = ".lanspread-mirror.tmp";
-
-/// Flags of `lanspread share`.
-#[derive(clap::Args, Clone, Debug)]
-pub struct ShareArgs {
-    /// Folder of games: hash each, and write its manifest.json, and index.json for all
-    #[arg(long, value_name = "DIR", required = true)]
-    mirror_manifest: PathBuf,
-    /// Answer as JSON on stdout
-    #[arg(long)]
-    json: bool,
-}
-
-/// Why a folder was not made a mirror.
-#[derive(Debug, thiserror::Error)]
-pub enum ShareError {
-    /// The folder cannot be used.
-    #[error("{0}")]
-    Folder(#[from] JobError),
-    /// A file cannot be read or written.
-    #[error(transparent)]
-    File(#[from] FsError),
-    /// The list of games would break a rule.
-    #[error("the list of games: {0}")]
-    Index(DocumentError),
-    /// Something else lies where the list of games belongs.
-    #[error("{} is there already, and is no list of a mirror: take it away first", .0.display())]
-    Foreign(PathBuf),
-    /// stdout cannot be written.
-    #[error("cannot write to stdout: {0}")]
-    Output(#[from] io::Error),
-}
 
 /// Why a game is not on the mirror.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +41,8 @@ enum Skipped {
 ///
 /// # Errors
 /// [`ShareError`]; a game that cannot be shared is no error, but is said.
-pub fn run(args: &ShareArgs) -> Result<(), ShareError> {
-    let (dir, opened) = GameDir::open(&args.mirror_manifest)?;
+pub(super) fn run(dir: &Path, json: bool) -> Result<(), ShareError> {
+    let (dir, opened) = GameDir::open(dir)?;
     let root = dir.dir();
     if root.exists(INDEX)? && !begins_with(root, INDEX, INDEX_MARKER)? {
         return Err(ShareError::Foreign(root.path().join(INDEX)));
@@ -82,7 +51,7 @@ pub fn run(args: &ShareArgs) -> Result<(), ShareError> {
     for game in &opened.games {
         match share(&dir, game) {
             Ok(game) => {
-                if !args.json {
+                if !json {
                     say(&format!(
                         "{}: {} files, {} bytes\n",
                         game.summary.id,
@@ -94,7 +63,7 @@ pub fn run(args: &ShareArgs) -> Result<(), ShareError> {
                 shared.push(MirrorGame { content: KnownContent { chunks: Vec::new(), ..game.content }, ..game });
             }
             Err(reason) => {
-                if !args.json {
+                if !json {
                     say(&format!("{}: skipped: {reason}\n", game.id))?;
                 }
                 withdraw(&dir, &game.id)?;
@@ -104,7 +73,7 @@ pub fn run(args: &ShareArgs) -> Result<(), ShareError> {
     }
     let index = write_index(shared.iter()).map_err(ShareError::Index)?;
     write(root, INDEX, &index)?;
-    if args.json {
+    if json {
         let skipped: Vec<_> = skipped.iter().map(|(id, reason)| json!({"id": id, "reason": reason})).collect();
         let shared: Vec<_> =
             shared.iter().map(|game| json!({"id": game.summary.id, "bytes": game.summary.size})).collect();
