@@ -9,7 +9,7 @@
 //! 4. `fire_timers`: fires what is due of the connections, whether or not there were events.
 //! 5. `move_bytes`: takes finished work; readable streams into messages and landing buffers, blocks into streams; hands tasks to
 //!    the workers.
-//! 6. `decide`: feeds the engine and carries out what it says.
+//! 6. `decide`: feeds the engine and carries out what it says; hands tasks to the workers.
 //! 7. `flush`: sends for every connection that has something to say, once; then moves bytes into the room that this made.
 //! 8. `take_note`: of what transfers wait for until the next turn; then the engine hears (6) what came up since.
 //!
@@ -23,7 +23,7 @@
 //! | `inbox` | mail of other threads |
 //! | `streams` | every stream of every connection |
 //! | `perform` | how what the engine says is carried out |
-//! | `events` | what subscribers are told: the one place that sheds |
+//! | `events` | what the subscriber is told, and what it is not when it does not read |
 //! | `crew`, `pools`, `mirrors`, `lookout`, `watch` | workers, buffers, web servers, mDNS, file events |
 //! | `metrics`, `traffic` | what it counts of itself, and reports |
 

@@ -37,8 +37,8 @@ pub(crate) use platform::{
     lower_priority, state_base, this_program,
 };
 pub(crate) use process::{
-    command_of, has_wine, in_own_group, leave_alone, needs_administrator, on_its_own, runs_as_service, show_on_desktop,
-    starts_by_name,
+    command_of, desktop, has_wine, in_own_group, leave_alone, needs_administrator, on_its_own, runs_as_service,
+    show_on_desktop, starts_by_name,
 };
 pub(crate) use service_manager::ServiceManager;
 pub(crate) use signals::SignalSource;

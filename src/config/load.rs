@@ -283,7 +283,7 @@ impl Draft {
                 let rate = value.as_str().and_then(Rates::parse).ok_or_else(|| given().bad(Rates::FORM))?;
                 *self.rate(key) = rate;
             }
-            "log" => self.log = value.as_str().ok_or_else(|| given().bad("a level or filter in quotes"))?.to_owned(),
+            "log" => self.set_log(value.as_str(), given())?,
             "control" => match (value, value.as_str().and_then(|text| text.parse().ok())) {
                 (toml::Value::Boolean(false), _) => self.control = None,
                 (_, addr) => self.set_control(addr, given())?,
@@ -351,7 +351,7 @@ impl Draft {
             }
         }
         if let Some(log) = args.log {
-            self.log = log;
+            self.set_log(Some(&log), given("log", format!("{log:?}")))?;
         }
         if let Some(watches) = args.max_watches {
             self.config.limits.max_watches = watches;
@@ -406,6 +406,16 @@ impl Draft {
             return Err(given.bad(MIRRORS));
         }
         self.config.mirrors = urls;
+        Ok(())
+    }
+
+    fn set_log(&mut self, filter: Option<&str>, given: Given) -> Result<(), ConfigError> {
+        match filter {
+            Some(filter) if filter.parse::<tracing_subscriber::filter::Targets>().is_ok() => {
+                self.log = filter.to_owned()
+            }
+            _ => return Err(given.bad("error, warn, info, debug, trace, or a list such as \"info,quiche=debug\"")),
+        }
         Ok(())
     }
 

@@ -215,6 +215,10 @@ impl Handle {
             match self.change(|| rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags)) {
                 // Not in this kernel, or not on this file system.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {}
+                // Where case does not count the new name is already that of the same thing.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && self.is_same(from, to)? => {
+                    return self.change(|| rustix::fs::renameat(&self.fd, from, &self.fd, to));
+                }
                 renamed => return renamed,
             }
         }
@@ -222,6 +226,13 @@ impl Handle {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.change(|| rustix::fs::renameat(&self.fd, from, &self.fd, to))
+    }
+
+    /// Whether two names in this directory, of which it lists the first only, are of one and the same thing.
+    fn is_same(&self, from: &OsStr, to: &str) -> io::Result<bool> {
+        let stat = |name: &OsStr| retry_errno(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW));
+        let (a, b) = (stat(from)?, stat(to.as_ref())?);
+        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) && !self.names()?.iter().any(|name| name == to))
     }
 
     /// Makes the names in this directory durable.

@@ -7,6 +7,7 @@ use super::ownership::Records;
 use super::scan::GameRoot;
 use super::{META, NOT_GAMES, changed};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
+use crate::install::{INSTALL, LOG};
 use crate::types::{GameId, JobError, LeftOut, Manifest, SENTINEL, ScannedGame};
 
 /// What there is to say about a game's folder.
@@ -64,20 +65,46 @@ pub fn may_be_game(name: &OsStr) -> bool {
     !name.as_encoded_bytes().starts_with(b".") && NOT_GAMES.iter().all(|other| name != *other)
 }
 
-/// Whether a directory is one of games rather than one game: a daemon used it as such, or it has games and nothing else in it.
+/// What a directory is, to someone who has only its path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// Games: a daemon used it as their directory, or something in it can only be a game.
+    Games,
+    /// What one game may consist of.
+    OneGame,
+    /// One game, or several that have no version yet: only its owner knows.
+    Unclear,
+}
+
+/// Whether a directory is one of games rather than one game.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn holds_games(dir: &Dir) -> Result<bool, FsError> {
+pub fn what_it_holds(dir: &Dir) -> Result<Holds, FsError> {
     let mut entries = dir.entries()?;
-    if entries.iter().any(|entry| entry.name.eq_ignore_ascii_case(SENTINEL)) {
-        return Ok(false);
+    let is_dir = |entry: &Entry| entry.kind == EntryKind::Dir;
+    if entries.iter().any(|entry| is_dir(entry) && entry.name == META) {
+        return Ok(Holds::Games);
     }
-    if entries.iter().any(|entry| entry.kind == EntryKind::Dir && entry.name == META) {
-        return Ok(true);
+    if entries.iter().any(|entry| entry.name.eq_ignore_ascii_case(SENTINEL)) {
+        return Ok(Holds::OneGame);
     }
     entries.retain(|entry| !entry.is_of_a_desktop() && may_be_game(&entry.name));
-    let is_dir = |entry: &Entry| entry.kind == EntryKind::Dir;
-    let has_sentinel = |name: &OsStr| dir.child(name).and_then(|game| game.exists(SENTINEL)).unwrap_or(false);
-    Ok(entries.iter().all(is_dir) && entries.iter().any(|entry| has_sentinel(&entry.name)))
+    let is_local = |entry: &Entry| is_dir(entry) && entry.name.eq_ignore_ascii_case(INSTALL);
+    // What was installed, or operated on, is at the root of a game.
+    if entries.iter().any(&is_local) || dir.exists(LOG)? {
+        return Ok(Holds::OneGame);
+    }
+    let beneath = |entry: &Entry| dir.child(&entry.name).and_then(|child| child.entries()).unwrap_or_default();
+    let children: Vec<Vec<Entry>> = entries.iter().filter(|entry| is_dir(entry)).map(beneath).collect();
+    let has = |test: &dyn Fn(&Entry) -> bool| children.iter().any(|child| child.iter().any(test));
+    let only_folders = !entries.is_empty() && entries.iter().all(is_dir);
+    let has_sentinel = has(&|entry| entry.name.eq_ignore_ascii_case(SENTINEL));
+    Ok(if has(&|entry| entry.name == LOG) || (has_sentinel && only_folders) {
+        Holds::Games
+    } else if has_sentinel || only_folders || has(&is_local) {
+        Holds::Unclear
+    } else {
+        Holds::OneGame
+    })
 }

@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::content::{HEADER_BYTES, Head, Header, Known};
-pub use self::examine::{Examined, examine, holds_games, may_be_game};
+pub use self::examine::{Examined, Holds, examine, may_be_game, what_it_holds};
 pub use self::ownership::{Ownership, Records};
 pub use self::presence::look_for;
 use self::scan::{GameRoot, Listing, is_exhaustion, unreadable};

@@ -989,12 +989,31 @@ fn a_look_without_a_library_shows_what_a_library_shows_and_changes_nothing() {
     let games = Dir::open(&disk.path("")).unwrap();
     let look = || examine(games.subdir("doom").unwrap(), &id("doom"), Some(&games)).unwrap();
     let alone = look();
-    assert_eq!((names(), holds_games(&games).unwrap()), (1, true));
+    assert_eq!((names(), what_it_holds(&games).unwrap()), (1, Holds::Games));
     let (dir, _) = GameDir::open(&disk.path("")).unwrap();
     let scanned = scan(&dir, "doom");
     assert_eq!(alone.game, *scanned);
     assert_eq!(look().game, *scanned);
     assert_eq!(paths(&alone.manifest.unwrap()), ["data/level.dat", "version.ini"]);
     assert_eq!(alone.of_desktops, Some(LeftOut { count: 1, first: "data/Thumbs.db".into() }));
-    assert!(!holds_games(&games.subdir("doom").unwrap()).unwrap());
+    assert_eq!(what_it_holds(&games.subdir("doom").unwrap()).unwrap(), Holds::OneGame);
+}
+
+#[test]
+fn a_folder_of_which_nobody_knows_what_it_is_is_not_taken_for_a_game() {
+    for (files, expected) in [
+        (&["doom/version.ini", "quake/a.pak"][..], Holds::Games),
+        (&["doom/.lanspread.json", "readme.txt"], Holds::Games),
+        (&["doom/a.pak", "quake/b.pak"], Holds::Unclear),
+        (&["doom/version.ini", "readme.txt"], Holds::Unclear),
+        (&["doom/local/doom.exe", "readme.txt"], Holds::Unclear),
+        (&["data/a.pak", "doom.exe"], Holds::OneGame),
+        (&["data/version.ini", "version.ini"], Holds::OneGame),
+        (&["data/a.pak", "local/doom.exe"], Holds::OneGame),
+        (&["Version.INI", "data/a.pak"], Holds::OneGame),
+    ] {
+        let disk = Disk::new();
+        files.iter().for_each(|file| disk.write(file, "x"));
+        assert_eq!(what_it_holds(&Dir::open(&disk.path("")).unwrap()).unwrap(), expected, "{files:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Between the engine and the mirrors: what is asked over a connection that stands for one, and what comes of it.
+//! Between the engine and the mirrors: what is asked of them, and what comes of it.
 
 use std::collections::BTreeSet;
 use std::io;

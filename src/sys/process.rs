@@ -71,9 +71,47 @@ pub(crate) fn runs_as_service() -> bool {
     }
     #[cfg(not(windows))]
     {
-        // Of systemd, and of nothing else (systemd.exec(5)); a user's own service has the user's desktop.
-        std::env::var_os("INVOCATION_ID").is_some() && !has_desktop()
+        is_service_of_systemd() && !has_desktop() && desktop_of_manager().is_empty()
     }
+}
+
+/// Whether systemd started this process (systemd.exec(5)).
+fn is_service_of_systemd() -> bool {
+    cfg!(target_os = "linux") && std::env::var_os("INVOCATION_ID").is_some()
+}
+
+/// What a program that is to appear on the desktop must be told of it beyond this process's own environment: a service of the user's
+/// systemd may have begun before the desktop did.
+pub(crate) fn desktop() -> Vec<(String, String)> {
+    if is_service_of_systemd() && !has_desktop() { desktop_of_manager() } else { Vec::new() }
+}
+
+/// What the desktop told the user's systemd; empty: there is none.
+fn desktop_of_manager() -> Vec<(String, String)> {
+    let mut command = Command::new("systemctl");
+    let output = command.args(["--user", "show-environment"]).stdin(Stdio::null()).output();
+    let Ok(output) = output else { return Vec::new() };
+    desktop_in(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The variables of a desktop in an environment with a variable a line; none of them without a display. A value with characters that a
+/// shell would heed stands as `$'…'`; one with a backslash in it is left out.
+fn desktop_in(environment: &str) -> Vec<(String, String)> {
+    const DISPLAYS: [&str; 2] = ["DISPLAY", "WAYLAND_DISPLAY"];
+    const OTHERS: [&str; 6] =
+        ["XAUTHORITY", "XDG_CURRENT_DESKTOP", "XDG_SESSION_TYPE", "XDG_DATA_DIRS", "DBUS_SESSION_BUS_ADDRESS", "PATH"];
+    let found: Vec<(String, String)> = environment
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| DISPLAYS.contains(name) || OTHERS.contains(name))
+        .map(|(name, value)| {
+            let bare = value.strip_prefix("$'").and_then(|value| value.strip_suffix('\''));
+            (name, bare.unwrap_or(value))
+        })
+        .filter(|(_, value)| !value.is_empty() && !value.contains('\\'))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    if found.iter().any(|(name, _)| DISPLAYS.contains(&name.as_str())) { found } else { Vec::new() }
 }
 
 /// Whether a program could not be started because it asks for an administrator's rights.
@@ -95,7 +133,8 @@ fn has_desktop() -> bool {
 /// # Errors
 /// The system has what it takes, and it could not be started.
 pub(crate) fn show_on_desktop(what: &OsStr) -> io::Result<bool> {
-    if !has_desktop() {
+    let desktop = desktop();
+    if !has_desktop() && desktop.is_empty() {
         return Ok(false);
     }
     let mut command = if cfg!(windows) && what.to_str().is_some_and(|what| what.starts_with("http://")) {
@@ -110,7 +149,7 @@ pub(crate) fn show_on_desktop(what: &OsStr) -> io::Result<bool> {
     } else {
         Command::new("xdg-open")
     };
-    on_its_own(command.arg(what));
+    on_its_own(command.arg(what).envs(desktop));
     match command.spawn() {
         Ok(child) => watch(child),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -145,4 +184,17 @@ pub(crate) fn in_own_group(command: &mut Command) {
     }
     #[cfg(not(any(unix, windows)))]
     let _ = command;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_environment_what_a_desktop_needs_is_taken() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let text = "HOME=/root\nDISPLAY=:0\nXAUTHORITY=$'/run/user/a b'\nXDG_DATA_DIRS=$'a\\nb'\nSECRET=1\n";
+        assert_eq!(desktop_in(text), [pair("DISPLAY", ":0"), pair("XAUTHORITY", "/run/user/a b")]);
+        assert_eq!(desktop_in("PATH=/usr/bin\nDISPLAY=\n"), []);
+    }
 }

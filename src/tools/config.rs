@@ -194,9 +194,17 @@ fn from(value: &config::Value, settings: &RunSettings, given: &[String], matches
     if given.iter().any(|key| key == value.key) {
         return "--set".into();
     }
-    let source = |flag: &&str| matches.and_then(|matches| matches.value_source(flag));
-    let flagged = |wanted| value.flags.iter().find(|flag| source(flag) == Some(wanted));
-    // Both kinds win over the file; a switch that is not set is as if it was not given.
+    // A switch that is given as off is as if it was not given.
+    let is_off = |flag: &str| {
+        matches.is_some_and(|matches| matches.try_get_one::<bool>(flag).is_ok_and(|on| on == Some(&false)))
+    };
+    let source = |flag: &str| matches.and_then(|matches| matches.value_source(flag)).filter(|_| !is_off(flag));
+    // `--no-control` wins over `--control`, whoever says it.
+    let deciding = value.flags.iter().rev().find(|flag| is_switch_on(matches, flag));
+    let flagged = |wanted| match deciding {
+        Some(flag) => (source(flag) == Some(wanted)).then_some(flag),
+        None => value.flags.iter().find(|flag| source(flag) == Some(wanted)),
+    };
     if let Some(flag) = flagged(ValueSource::CommandLine) {
         return format!("--{}", long(flag));
     }
@@ -207,6 +215,10 @@ fn from(value: &config::Value, settings: &RunSettings, given: &[String], matches
         Some(file) if settings.in_file.contains(value.key) => file.display().to_string(),
         _ => "default".into(),
     }
+}
+
+fn is_switch_on(matches: Option<&ArgMatches>, flag: &str) -> bool {
+    matches.is_some_and(|matches| matches.try_get_one::<bool>(flag).is_ok_and(|on| on == Some(&true)))
 }
 
 fn long(flag: &str) -> String {

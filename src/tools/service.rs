@@ -7,24 +7,31 @@
 //!
 //! Identity, settings and games are never touched.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
 
 use super::say;
 use crate::config::{self, ConfigError, RunArgs};
 use crate::small_file::{self, Readers, replace};
 use crate::sys::{AUTOSTART, Autostart};
+use crate::types::{CatalogKey, CatalogSource};
 
 /// The unit of systemd.
 const UNIT: &str = "lanspread.service";
+/// The first line of a unit that was written here. Without it a unit is its user's own.
+const MARK: &str =
+    "# Written by `lanspread service install`, which replaces it. Own settings: systemctl --user edit lanspread\n";
 /// What an answer of the daemon may take before systemd takes it for dead. Half of it is how often an idle daemon wakes up for that.
 const WATCHDOG: &str = "5min";
 /// A longer file is not a unit that was written here.
 const MAX_UNIT_BYTES: u64 = 64 << 10;
+/// How the names of the daemon's variables begin.
+const VARIABLES: &str = "LANSPREAD_";
 /// The registry's list of what starts at log-on, and the name of the entry: those of the installer.
 const RUN_KEY: &str = r"HKCU\Software\Microsoft\Windows\CurrentVersion\Run";
 const RUN_VALUE: &str = "lanspread";
@@ -59,6 +66,9 @@ pub enum ServiceError {
     /// The flags are not those of `run`.
     #[error("{0}")]
     Flags(String),
+    /// A unit of that name is somebody else's.
+    #[error("{} was not written by lanspread, and stays as it is: move it away, or use systemctl --user", .0.display())]
+    Foreign(PathBuf),
     /// The configuration cannot be used, so the daemon would not start.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -124,7 +134,15 @@ pub fn run(command: ServiceCommand) -> Result<(), ServiceError> {
     match command {
         ServiceCommand::Install { print, flags } => {
             check(&flags)?;
+            for name in variables_that_do_not_count() {
+                let _ = writeln!(io::stderr(), "note: {name} of this terminal does not count for the service");
+            }
             let program = this_program()?;
+            if program.to_str().is_none_or(|path| path.chars().any(char::is_control)) {
+                return Err(ServiceError::Unsupported(
+                    "the path of this program cannot be written into a unit: move it elsewhere",
+                ));
+            }
             if print { Ok(say(&unit(&program, &flags))?) } else { manager.install(&program, &flags) }
         }
         ServiceCommand::Uninstall => manager.uninstall(),
@@ -160,7 +178,7 @@ trait Manager {
     fn state(&self) -> Result<State, ServiceError>;
 }
 
-/// Flags with which the daemon would not start are said now and not in a log.
+/// Flags with which the daemon would not start, or would mean something else, are said now and not in a log.
 fn check(flags: &[String]) -> Result<(), ServiceError> {
     #[derive(Parser)]
     #[command(name = "lanspread run", no_binary_name = true)]
@@ -168,20 +186,63 @@ fn check(flags: &[String]) -> Result<(), ServiceError> {
         #[command(flatten)]
         run: RunArgs,
     }
-    let parsed = Flags::try_parse_from(flags).map_err(|error| {
+    let wrong = |message: String| Err(ServiceError::Flags(message));
+    if let Some(flag) = flags.iter().find(|flag| flag.chars().any(char::is_control)) {
+        return wrong(format!("{flag:?} has a control character, which a unit cannot hold"));
+    }
+    // The service has nothing of this terminal's own settings.
+    let command = Flags::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let parsed = command.try_get_matches_from(flags).and_then(|matches| Flags::from_arg_matches(&matches));
+    let args = match parsed {
+        Ok(Flags { run }) => run,
         // clap's first line says what is wrong; the rest is its advice about this sub-command.
-        let said = error.to_string();
-        let said = said.lines().next().unwrap_or_default();
-        ServiceError::Flags(format!("lanspread run: {}", said.trim_start_matches("error: ")))
-    })?;
-    // What the service will have: nothing of this terminal's own settings.
-    let own = |name: &str| if name.starts_with("LANSPREAD_") { None } else { std::env::var_os(name) };
-    let settings = config::load(parsed.run, own)?;
+        Err(error) => {
+            let said = error.to_string();
+            let said = said.lines().next().unwrap_or_default();
+            return wrong(format!("lanspread run: {}", said.trim_start_matches("error: ")));
+        }
+    };
+    if args.jsonl {
+        return wrong("--jsonl is for a program that starts the daemon itself: a service has no stdin".into());
+    }
+    if let Some((flag, path)) = relative_path(&args) {
+        return wrong(format!(
+            "--{flag} {}: give the whole path, a service starts in another directory",
+            path.display()
+        ));
+    }
+    let own = |name: &str| if name.starts_with(VARIABLES) { None } else { std::env::var_os(name) };
+    let settings = config::load(args, own)?;
     if !settings.make_game_dir && !settings.config.game_dir.is_dir() {
         let dir = settings.config.game_dir.display();
-        return Err(ServiceError::Flags(format!("there is no game directory {dir}; --create makes it")));
+        return wrong(format!("there is no game directory {dir}; --create makes it"));
     }
     Ok(())
+}
+
+/// A path among the flags that means another place in every directory.
+fn relative_path(args: &RunArgs) -> Option<(&'static str, &Path)> {
+    let is_url = |path: &Path| matches!(CatalogSource::parse(path), Some(CatalogSource::Url(_)));
+    let is_key = |path: &Path| path.to_str().is_some_and(|text| text.parse::<CatalogKey>().is_ok());
+    [
+        ("game-dir", &args.game_dir),
+        ("state-dir", &args.state_dir),
+        ("config", &args.config),
+        ("catalog", &args.catalog),
+        ("catalog-key", &args.catalog_key),
+        ("party-key-file", &args.party_key_file),
+    ]
+    .into_iter()
+    .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+    .find(|(_, path)| path.is_relative() && !path.starts_with("~") && !is_url(path) && !is_key(path))
+}
+
+/// Variables of this terminal that `lanspread run` would heed here, and the service does not.
+fn variables_that_do_not_count() -> Vec<String> {
+    std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with(VARIABLES))
+        .collect()
 }
 
 fn this_program() -> Result<PathBuf, ServiceError> {
@@ -230,6 +291,25 @@ impl Systemd {
         Err(ServiceError::NotStarted(if said.is_empty() { hint } else { said }))
     }
 
+    /// What stands in the unit that was written here; `None`: there is none.
+    fn own_unit(path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
+        let failed = |source| ServiceError::File { path: path.to_owned(), source };
+        match small_file::read(path, MAX_UNIT_BYTES + 1).map_err(failed)? {
+            Some(text) if !text.starts_with(MARK.as_bytes()) || text.len() as u64 > MAX_UNIT_BYTES => {
+                Err(ServiceError::Foreign(path.to_owned()))
+            }
+            text => Ok(text),
+        }
+    }
+
+    fn is_enabled() -> bool {
+        Self::property("UnitFileState").is_ok_and(|state| state == "enabled")
+    }
+
+    fn is_active() -> bool {
+        Self::property("ActiveState").is_ok_and(|state| state == "active")
+    }
+
     /// Removes the unit. What systemd thinks of that is of no interest: it may not be there.
     fn take_away(path: &Path) -> io::Result<()> {
         for args in [&["--user", "disable", "--now", UNIT][..], &["--user", "reset-failed", UNIT]] {
@@ -258,17 +338,21 @@ impl Manager for Systemd {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
-        let before = small_file::read(&path, MAX_UNIT_BYTES).map_err(failed)?;
+        let before = Self::own_unit(&path)?;
+        let (was_enabled, was_active) = (Self::is_enabled(), Self::is_active());
         replace(&path, unit(program, flags).as_bytes(), Readers::Everybody).map_err(failed)?;
         if let Err(error) = Self::start() {
-            // As it was: a unit that does not start would be tried at every log-in.
+            // As it was: a unit that does not start would be tried at every log-in. What goes wrong on the way back is of no interest.
             match before {
+                None => drop(Self::take_away(&path)),
                 Some(text) => {
                     replace(&path, &text, Readers::Everybody).map_err(failed)?;
-                    must("systemctl", &["--user", "daemon-reload"])?;
-                    must("systemctl", &["--user", "restart", UNIT])?;
+                    let _ = tool("systemctl", &["--user", "daemon-reload"]);
+                    if !was_enabled {
+                        let _ = tool("systemctl", &["--user", "disable", UNIT]);
+                    }
+                    let _ = tool("systemctl", &["--user", if was_active { "restart" } else { "stop" }, UNIT]);
                 }
-                None => Self::take_away(&path).map_err(failed)?,
             }
             return Err(error);
         }
@@ -280,11 +364,15 @@ impl Manager for Systemd {
 
     fn uninstall(&self) -> Result<(), ServiceError> {
         let path = Self::place()?;
-        if !path.exists() {
-            return Ok(say(&format!("nothing to do: there is no {}\n", path.display()))?);
+        if Self::own_unit(&path)?.is_some() {
+            must("systemctl", &["--user", "disable", "--now", UNIT])?;
+            Self::take_away(&path).map_err(|source| ServiceError::File { path, source })?;
+        } else if Self::is_enabled() || Self::is_active() {
+            // That of a package.
+            must("systemctl", &["--user", "disable", "--now", UNIT])?;
+        } else {
+            return Ok(say("nothing to do: it is not installed\n")?);
         }
-        must("systemctl", &["--user", "disable", "--now", UNIT])?;
-        Self::take_away(&path).map_err(|source| ServiceError::File { path, source })?;
         Ok(say("the daemon is stopped and will not start by itself any more; games, identity and settings stay\n")?)
     }
 
@@ -292,23 +380,21 @@ impl Manager for Systemd {
         let place = Self::property("FragmentPath")?;
         Ok(State {
             installed: !place.is_empty(),
-            at_login: Self::property("UnitFileState")? == "enabled",
-            running: Self::property("ActiveState")? == "active",
+            at_login: Self::is_enabled(),
+            running: Self::is_active(),
             place: if place.is_empty() { Self::place()?.display().to_string() } else { place },
         })
     }
 }
 
-/// The unit's text. A game that `play` started outlives the daemon (`KillMode`), and has all rights of its user: therefore nothing that would
-/// be inherited and that games do not bear. The unpacker confines itself.
+/// The unit's text. Whatever confines the unit would confine the games that `play` starts, which outlive the daemon (`KillMode`): so nothing
+/// does. What reads strangers' archives confines itself.
 fn unit(program: &Path, flags: &[String]) -> String {
-    let words: Vec<_> = [program.to_string_lossy().as_ref(), "run"]
-        .into_iter()
-        .chain(flags.iter().map(String::as_str))
-        .map(quoted)
-        .collect();
+    let program = quoted(&program.to_string_lossy(), "$");
+    let words: Vec<_> = flags.iter().map(|flag| quoted(flag, "$$")).collect();
     format!(
-        "[Unit]\n\
+        "{MARK}\
+         [Unit]\n\
          Description=lanspread, spreads games over a LAN\n\
          Documentation=man:lanspread(1)\n\
          StartLimitIntervalSec=10min\n\
@@ -323,22 +409,20 @@ fn unit(program: &Path, flags: &[String]) -> String {
          RestartPreventExitStatus=2\n\
          TimeoutStopSec=30s\n\
          KillMode=process\n\
-         NoNewPrivileges=yes\n\
-         RestrictSUIDSGID=yes\n\
          \n\
          [Install]\n\
          WantedBy=default.target\n",
-        words.join(" ")
+        [&[program, "run".into()], words.as_slice()].concat().join(" ")
     )
 }
 
-/// A word of `ExecStart=` that means what it says (systemd.service(5)).
-fn quoted(word: &str) -> String {
+/// A word of `ExecStart=` that means what it says (systemd.service(5)); `dollar`: how a dollar sign is written in it.
+fn quoted(word: &str, dollar: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '=' | ':' | ',');
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
-    let escaped = word.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    let escaped = word.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%").replace('$', dollar);
     format!("\"{escaped}\"")
 }
 
@@ -371,7 +455,11 @@ impl Manager for Registry {
         if self.state()?.installed {
             must("reg.exe", &["delete", RUN_KEY, "/v", RUN_VALUE, "/f"])?;
         }
-        Ok(say("the daemon will not start by itself any more; `lanspread stop` stops it now\n")?)
+        if let Some(program) = this_program()?.to_str() {
+            // One that does not run is stopped already.
+            let _ = tool(program, &["stop"]);
+        }
+        Ok(say("the daemon is stopped and will not start by itself any more; games, identity and settings stay\n")?)
     }
 
     fn state(&self) -> Result<State, ServiceError> {
@@ -399,7 +487,7 @@ mod tests {
             ("a\"b\\c", r#""a\"b\\c""#),
             ("", "\"\""),
         ] {
-            assert_eq!(quoted(word), expected, "{word}");
+            assert_eq!(quoted(word, "$$"), expected, "{word}");
         }
     }
 

@@ -174,7 +174,7 @@ fn start(local: &Dir, game: &GameId, program: &RelPath, args: &[String]) -> Resu
     let file = path_of(local, program);
     let dir = file.parent().unwrap_or(local.path()).to_owned();
     let mut command = sys::command_of(&file);
-    sys::on_its_own(command.args(args).current_dir(dir));
+    sys::on_its_own(command.args(args).current_dir(dir).envs(sys::desktop()));
     let failed = |error: io::Error| {
         let why = if sys::needs_administrator(&error) {
             "it asks for an administrator: open its folder and start it by hand".to_owned()

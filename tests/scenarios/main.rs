@@ -33,6 +33,7 @@ mod local;
 mod ownership;
 mod packing;
 mod page;
+mod party;
 mod recovery;
 mod reuse;
 mod rights;

@@ -55,7 +55,7 @@ impl UserSystemd {
 
 fn at_home<'a>(command: &'a mut Command, home: &Path, runtime: &Path) -> &'a mut Command {
     command.env("HOME", home).env("XDG_RUNTIME_DIR", runtime);
-    for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "DBUS_SESSION_BUS_ADDRESS"] {
+    for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY"] {
         command.env_remove(name);
     }
     command

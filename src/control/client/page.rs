@@ -48,10 +48,15 @@ fn address(state_dir: &Path, patience: Patience) -> Result<Answer<PageAddress>, 
     loop {
         match Daemon::find(state_dir.to_owned()).and_then(|daemon| daemon.new_page()) {
             Err(ClientError::NotRunning { .. }) if Instant::now() < until => {}
+            Err(ClientError::NotRunning { .. }) if starting.is_some() => {
+                let message =
+                    "it is still starting after 20 seconds; lanspread.log in the state directory says what it does";
+                return Err(ClientError::NotStarted(message.into()));
+            }
             result => return result,
         }
         match &mut starting {
-            Some(starting) => starting.check(state_dir)?,
+            Some(starting) => starting.check(state_dir, Instant::now())?,
             None if patience == Patience::Start => starting = Some(Starting::begin(state_dir)?),
             None => {}
         }

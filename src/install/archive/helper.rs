@@ -148,6 +148,8 @@ impl Helper {
                 Ok(Report::Bad { name, kind, message }) if bad.len() < MAX_BAD => {
                     bad.push((shorten(&name), JobError::new(kind.into(), shorten(&message))));
                 }
+                // So many are told that nobody reads the rest.
+                Ok(Report::Bad { .. }) => {}
                 Ok(Report::Failed { kind, message }) => return Err(JobError::new(kind.into(), shorten(&message))),
                 Ok(last) => return Ok(last),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -13,13 +13,14 @@ use super::names::{key_of, propose_id};
 use super::show::Show;
 use super::walk::{Rename, Walked, walk};
 use super::{ShareArgs, ShareError, contents};
-use crate::fs::Dir;
+use crate::fs::{Dir, FsError};
 use crate::index::{Examined, examine};
 use crate::install::archive::{self, ArchiveLimits};
 use crate::install::bytes_to_copy;
 use crate::types::{GameId, GameIdError, InstalledBy, JobError, NEW_SENTINEL, Packing, SENTINEL};
 
 /// A folder that may be a game's.
+#[derive(Clone)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) name: OsString,
@@ -80,14 +81,16 @@ pub(super) fn check(mut place: Place, args: &ShareArgs, show: &mut Show) -> Resu
     if place.is_link {
         let remedy = "move the folder itself here";
         let finding = Finding::new(Code::Link, "its folder is a link, and links are not followed", remedy);
-        return Ok(Checked::of_link(&place, finding));
+        return Ok(Checked::of_fault(&place, finding));
     }
     let mut look = Look::at(&place, show)?;
     let mut renamed = Vec::new();
-    if args.fix {
-        put_names_right(&mut place, &mut look, args.yes, show, &mut renamed)?;
-    }
+    let failed = if args.fix { put_names_right(&mut place, &mut look, args.yes, show, &mut renamed)? } else { None };
     let mut findings = look.findings(&place);
+    if let Some(error) = failed {
+        let remedy = "rename what is left by hand, or run this again";
+        findings.push(Finding::new(Code::RenameFailed, error.to_string(), remedy));
+    }
     let wasted_bytes = match &look.examined.manifest {
         Some(manifest) => {
             let (found, wasted) = contents::look(&look.root, manifest, show);
@@ -121,42 +124,47 @@ pub(super) fn check(mut place: Place, args: &ShareArgs, show: &mut Show) -> Resu
     })
 }
 
-/// Renames what can be renamed, the folder itself last, until nothing is left or the user says no.
+/// Renames what can be renamed, the folder itself last, until nothing is left, the user says no, or a rename fails: then this is answered.
 fn put_names_right(
     place: &mut Place,
     look: &mut Look,
     yes: bool,
     show: &mut Show,
     renamed: &mut Vec<Renamed>,
-) -> Result<(), ShareError> {
+) -> Result<Option<FsError>, ShareError> {
     loop {
         let inner = look.walked.as_mut().map(|walked| std::mem::take(&mut walked.renames)).unwrap_or_default();
         let folder = look.better_id.clone().filter(|_| place.games.is_some());
         let folder = folder.map(|to| Rename { dir: PathBuf::new(), from: place.name.clone(), to });
         let all: Vec<Renamed> = inner.iter().chain(&folder).map(Renamed::of).collect();
-        if all.is_empty() {
-            return Ok(());
+        // A file system that spells names in its own way gives back what was renamed.
+        if all.is_empty() || all.iter().any(|rename| renamed.contains(rename)) {
+            return Ok(None);
         }
         show.clear();
         if !yes && !ask(&all)? {
-            return Ok(());
+            return Ok(None);
         }
         let mut done = |rename: Renamed| {
             show.renamed(&rename)?;
             renamed.push(rename);
             Ok(())
         };
-        rename_all(&look.root, inner, &mut done)?;
-        if let (Some(folder), Some(games)) = (folder, &place.games) {
+        let mut failed = rename_all(&look.root, inner, &mut done)?;
+        if let (Some(folder), Some(games), None) = (folder, &place.games, &failed) {
             // Where open directories cannot be renamed.
             look.root = games.clone();
-            games.rename_child(&folder.from, &folder.to)?;
-            games.sync()?;
-            place.path.set_file_name(&folder.to);
-            place.name = folder.to.clone().into();
-            done(Renamed::of(&folder))?;
+            failed = games.rename_child(&folder.from, &folder.to).and_then(|()| games.sync()).err();
+            if failed.is_none() {
+                place.path.set_file_name(&folder.to);
+                place.name = folder.to.clone().into();
+                done(Renamed::of(&folder))?;
+            }
         }
         *look = Look::at(place, show)?;
+        if failed.is_some() {
+            return Ok(failed);
+        }
     }
 }
 
@@ -382,7 +390,8 @@ fn things(count: u64) -> String {
 }
 
 impl Checked {
-    fn of_link(place: &Place, finding: Finding) -> Self {
+    /// Of a game that could not be looked at, for this reason.
+    pub(super) fn of_fault(place: &Place, finding: Finding) -> Self {
         let id = place.name.to_string_lossy().into_owned();
         Self {
             name: id.clone(),

@@ -31,6 +31,8 @@ pub(super) enum Code {
     TooMuch,
     /// Something cannot be read.
     Unreadable,
+    /// It could not be given the name that would help.
+    RenameFailed,
     /// An archive cannot be unpacked.
     Archive,
     /// What has the name of installations was not installed.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::ShareError;
 use super::walk::{Rename, open};
 use crate::control::human::printable;
-use crate::fs::Dir;
+use crate::fs::{Dir, FsError};
 
 /// So many of one kind are shown to people.
 pub(super) const MOST_SHOWN: usize = 20;
@@ -60,26 +60,37 @@ pub(super) fn ask(renames: &[Renamed]) -> Result<bool, ShareError> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Renames them, the deepest first, durably. `done` is told each.
+/// Renames them, the deepest first, durably, up to the first that the system, or something of the new name, does not allow: that is
+/// answered. `done` is told each.
 ///
 /// # Errors
-/// The first that the system, or something of the new name, did not allow.
+/// Those of `done`.
 pub(super) fn rename_all(
     root: &Dir,
     mut renames: Vec<Rename>,
     mut done: impl FnMut(Renamed) -> Result<(), ShareError>,
-) -> Result<(), ShareError> {
+) -> Result<Option<FsError>, ShareError> {
     renames.sort_by(|a, b| {
         let depth = |rename: &Rename| Reverse(rename.dir.iter().count());
         (depth(a), &a.dir).cmp(&(depth(b), &b.dir))
     });
     for in_one in renames.chunk_by(|a, b| a.dir == b.dir) {
-        let dir = open(root, in_one.first().map_or(Path::new(""), |rename| &rename.dir))?;
+        let dir = match open(root, in_one.first().map_or(Path::new(""), |rename| &rename.dir)) {
+            Ok(dir) => dir,
+            Err(error) => return Ok(Some(error)),
+        };
+        let mut failed = None;
         for rename in in_one {
-            dir.rename_child(&rename.from, &rename.to)?;
+            if let Err(error) = dir.rename_child(&rename.from, &rename.to) {
+                failed = Some(error);
+                break;
+            }
             done(Renamed::of(rename))?;
         }
-        dir.sync()?;
+        // What was renamed stays so, whatever the next one said.
+        if let Some(error) = failed.or(dir.sync().err()) {
+            return Ok(Some(error));
+        }
     }
-    Ok(())
+    Ok(None)
 }

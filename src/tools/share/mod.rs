@@ -13,11 +13,13 @@ mod walk;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::home;
 use crate::fs::{Dir, Entry, EntryKind, FsError};
-use crate::index::{absolute, holds_games, may_be_game, parse_version};
+use crate::index::{Holds, absolute, may_be_game, parse_version, what_it_holds};
 use crate::mirror::DocumentError;
 use crate::types::JobError;
-use check::Place;
+use check::{Checked, Place};
+use finding::{Code, Finding};
 use show::Show;
 
 /// Flags of `lanspread share`.
@@ -64,6 +66,12 @@ pub enum ShareError {
     /// Each game has a version of its own.
     #[error("{} is a folder of games, and each has a version of its own: give --version with the folder of one", .0.display())]
     ManyGames(PathBuf),
+    /// Whether it is a game only its owner knows, and nothing in it is changed on a guess.
+    #[error(
+        "{} may be a folder of games, so nothing in it is renamed or written: name the folder of one game; if it is one, put its version.ini there first",
+        .0.display()
+    )]
+    Unclear(PathBuf),
     /// There is nothing to check.
     #[error("{} is no folder of a game, nor of games", .0.display())]
     NoGame(PathBuf),
@@ -98,7 +106,7 @@ fn check_all(dir: &Path, args: &ShareArgs) -> Result<(), ShareError> {
         return Err(ShareError::Version(version.clone()));
     }
     let path = absolute(dir).map_err(FsError::at("open directory", dir))?;
-    let places = places(&path)?;
+    let places = places(&path, args)?;
     if places.is_empty() {
         return Err(ShareError::NoGame(path));
     }
@@ -108,7 +116,11 @@ fn check_all(dir: &Path, args: &ShareArgs) -> Result<(), ShareError> {
     let mut show = Show::new(args.json);
     let (mut blocked, mut first, mut games) = (0, String::new(), Vec::new());
     for place in places {
-        let checked = check::check(place, args, &mut show)?;
+        let checked = match check::check(place.clone(), args, &mut show) {
+            Err(error @ (ShareError::NoTerminal | ShareError::Output(_))) => return Err(error),
+            Err(error) => Checked::of_fault(&place, Finding::new(Code::Unreadable, error.to_string(), "")),
+            Ok(checked) => checked,
+        };
         show.game(&checked)?;
         if !checked.can_be_shared {
             blocked += 1;
@@ -126,10 +138,19 @@ fn check_all(dir: &Path, args: &ShareArgs) -> Result<(), ShareError> {
     }
 }
 
+/// The user's home, and what it lies in, are nobody's game.
+fn is_home(path: &Path) -> bool {
+    home(|name| std::env::var_os(name)).is_some_and(|home| home.starts_with(path))
+}
+
 /// The game of this folder, or the games in it.
-fn places(path: &Path) -> Result<Vec<Place>, ShareError> {
+fn places(path: &Path, args: &ShareArgs) -> Result<Vec<Place>, ShareError> {
     let dir = Dir::open(path)?;
-    if !holds_games(&dir)? {
+    let holds = what_it_holds(&dir)?;
+    if holds != Holds::Games {
+        if (args.fix || args.version.is_some()) && (holds == Holds::Unclear || is_home(path)) {
+            return Err(ShareError::Unclear(path.to_owned()));
+        }
         let name = path.file_name().ok_or_else(|| ShareError::NoGame(path.to_owned()))?;
         // Where it cannot be read, it cannot tell what a download brought, either.
         let games = path.parent().and_then(|parent| Dir::open(parent).ok());

@@ -40,7 +40,8 @@ impl Download {
         }
         let idle = endgame::idle(planner, &self.roster, swarm);
         self.look_at = (!idle.is_empty()).then(|| cx.now + ENDGAME_EVERY);
-        if free == 0 {
+        // Most inputs of an endgame find nobody idle.
+        if free == 0 || idle.is_empty() {
             return None;
         }
         let run = endgame::hedge(cx, &self.roster, planner, swarm, &idle, free)?;
