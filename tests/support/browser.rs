@@ -147,8 +147,10 @@ impl Browser {
         before["value"].as_str().unwrap().to_owned()
     }
 
+    /// Goes to a tab as somebody does who clicks on it: one that is behind another is not drawn.
     pub(crate) fn switch_to(&self, handle: &str) {
         self.post("window", json!({"handle": handle}));
+        self.post("goog/cdp/execute", json!({"cmd": "Page.bringToFront", "params": {}}));
     }
 
     /// Width and height of the page in CSS pixels, and whether the user likes it dark.
