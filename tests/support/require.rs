@@ -56,7 +56,7 @@ fn fault(name: &str) -> Option<String> {
         "curl" | "jq" | "python3" | "script" => runs(name, &["--version"]),
         "systemd" => {
             static FAULT: OnceLock<Option<String>> = OnceLock::new();
-            FAULT.get_or_init(|| UserSystemd::start(&tempfile::tempdir().ok()?.path().join("home")).err()).clone()
+            FAULT.get_or_init(systemd_fault).clone()
         }
         "strace" => runs("strace", &["-V"]),
         "strace-attach" => {
@@ -147,6 +147,20 @@ fn attach_fault() -> Option<String> {
     let _ = child.kill();
     let _ = child.wait();
     fault
+}
+
+/// A user's systemd may start and have no right to start anything.
+fn systemd_fault() -> Option<String> {
+    let dir = tempfile::tempdir().ok()?;
+    let systemd = match UserSystemd::start(&dir.path().join("home")) {
+        Ok(systemd) => systemd,
+        Err(reason) => return Some(reason),
+    };
+    match systemd.command("systemd-run").args(["--user", "--wait", "--quiet", "true"]).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("systemd-run: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Some(format!("systemd-run cannot be run: {error}")),
+    }
 }
 
 fn runs(program: &str, args: &[&str]) -> Option<String> {
