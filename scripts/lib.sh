@@ -50,6 +50,20 @@ need_rust() {
     need cmake=cmake make=make g++=g++ clang=clang libclang=libclang-dev
 }
 
+version() { awk -F'"' '/^version/ { print $2; exit }' Cargo.toml; }
+
+# Every time in a package is that of the last commit.
+fix_time() {
+    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date -r Cargo.toml +%s)}
+    export SOURCE_DATE_EPOCH TZ=UTC
+}
+
+# From where this machine has its packages of Debian; fails where apt knows of none.
+debian_mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "Debian" && $2 == "Debian" { print $3; found = 1; exit } END { exit !found }'
+}
+
 # Sets BIN to LANSPREAD_BIN, or else to the release binary, which it builds.
 build_release() {
     if [ -n "${LANSPREAD_BIN:-}" ]; then

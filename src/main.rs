@@ -21,7 +21,7 @@ use lanspread_peer::tools::config::{self as config_tool, ConfigCommand};
 use lanspread_peer::tools::demo::{self, DemoArgs};
 use lanspread_peer::tools::service::{self, ServiceCommand};
 use lanspread_peer::tools::share::{self, ShareArgs};
-use lanspread_peer::tools::unpack_helper;
+use lanspread_peer::tools::{self, unpack_helper};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -123,12 +123,7 @@ fn carry_out(command: Command, matches: &ArgMatches) -> Outcome {
 
 /// A line on stdout. Whoever closed it has what he wanted.
 fn say(line: &str) -> Outcome {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err((FAILED, format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
+    tools::say(&format!("{line}\n")).map_err(|error| (FAILED, format!("cannot write to stdout: {error}")))
 }
 
 /// A line on stderr; where that is full or closed, the exit code has to do.
@@ -141,7 +136,7 @@ type Outcome = Result<(), (u8, String)>;
 fn run(args: RunArgs) -> Outcome {
     lanspread_peer::give_memory_back();
     let settings = config::load(args, |name| std::env::var_os(name)).map_err(|error| (USAGE, error.to_string()))?;
-    log_to_stderr(&settings.log)?;
+    log_to_stderr(&settings.log);
     let not_started = |error: &dyn std::fmt::Display| (NOT_STARTED, error.to_string());
     let signals = Signals::catch().map_err(|error| not_started(&error))?;
     let state_dir = settings.config.state_dir.clone();
@@ -221,13 +216,10 @@ fn stop(peer: &Peer) {
 }
 
 /// stdout belongs to the JSON lines.
-fn log_to_stderr(filter: &str) -> Outcome {
-    let filter: Targets = filter.parse().map_err(|error| {
-        let expected = "error, warn, info, debug, trace, or a list such as info,quiche=debug";
-        (USAGE, format!("--log {filter}: {error}; expected {expected}"))
-    })?;
+fn log_to_stderr(filter: &str) {
+    // One that cannot be read was refused with the configuration.
+    let filter: Targets = filter.parse().unwrap_or_default();
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry().with(lines).with(filter).init();
-    Ok(())
 }

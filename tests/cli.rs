@@ -19,7 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree, binary, eventually};
+use support::{CHUNK, Daemon, GameSpec, Home, Options, assert_same_tree, binary, clean, eventually};
 
 /// A daemon that has games, and one beside it that knows them.
 struct Pair {
@@ -85,22 +85,12 @@ fn command(state: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Nothing of the developer's own settings, and a proxy, which must not be asked for anything on this machine.
-fn clean(command: &mut Command) -> &mut Command {
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("LANSPREAD_")) {
-        command.env_remove(key);
-    }
-    command.env("http_proxy", "http://192.0.2.1:1").env("ALL_PROXY", "http://192.0.2.1:1")
-}
-
 fn cli(state: &Path, args: &[&str]) -> Output {
     command(state, args).output().unwrap()
 }
 
 fn ends(state: &Path, exit: i32, args: &[&str]) -> (String, String) {
-    let output = cli(state, args);
-    assert_eq!(output.status.code(), Some(exit), "{args:?}: {output:?}");
-    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    support::ends(&mut command(state, args), exit, &[])
 }
 
 /// One JSON value for each line.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use support::{available, binary};
+use support::{available, binary, clean};
 use zip::write::SimpleFileOptions;
 
 /// A directory with games in it.
@@ -44,7 +44,7 @@ impl Games {
 
     fn share(&self, game: &str, flags: &[&str]) -> Output {
         let mut command = Command::new(binary());
-        command.arg("share").arg(self.path().join(game)).args(flags).stdin(Stdio::null());
+        clean(&mut command).arg("share").arg(self.path().join(game)).args(flags).stdin(Stdio::null());
         command.output().unwrap()
     }
 

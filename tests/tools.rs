@@ -17,23 +17,13 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::systemd::UserSystemd;
-use support::{available, binary, eventually};
+use support::{available, binary, clean, ends, eventually};
 
 /// lanspread with a home of its own, and nothing of the developer's settings.
 fn lanspread(home: &Path) -> Command {
     let mut command = Command::new(binary());
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("LANSPREAD_") || key.starts_with("XDG_")) {
-        command.env_remove(key);
-    }
-    command.env("HOME", home).current_dir(home);
+    clean(&mut command).env("HOME", home).current_dir(home);
     command
-}
-
-/// It must end with this exit code. Returns stdout and stderr.
-fn ends(command: &mut Command, exit: i32, args: &[&str]) -> (String, String) {
-    let output = command.args(args).output().unwrap();
-    assert_eq!(output.status.code(), Some(exit), "{args:?}: {output:?}");
-    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]

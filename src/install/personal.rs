@@ -27,16 +27,12 @@ pub fn put(staging: &Dir, personal: &Personal) -> Result<(), JobError> {
         return Ok(());
     }
     let files = Contents::of(staging)?.files;
-    let whole = |text: &str| {
-        let text = text.to_owned();
-        move |old: &[u8]| Some(whole_file(old, &text))
-    };
     if let Some(player) = &personal.player {
-        change(staging, &files, "account_name.txt", whole(player))?;
+        change(staging, &files, "account_name.txt", |old| Some(whole_file(old, player)))?;
         change(staging, &files, "smartsteamemu.ini", |old| line_of_name(old, player))?;
     }
     if let Some(language) = &personal.language {
-        change(staging, &files, "language.txt", whole(language))?;
+        change(staging, &files, "language.txt", |old| Some(whole_file(old, language)))?;
     }
     Ok(())
 }

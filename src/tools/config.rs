@@ -1,6 +1,5 @@
 //! `lanspread config`: writes a configuration file to start from, checks one, shows what counts in the end. Needs no daemon.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Subcommand};
 use serde_json::json;
 
-use super::say;
+use super::{env, say};
 use crate::catalog::read_once;
 use crate::config::{self, ConfigError, RunArgs, RunSettings};
 use crate::identity::PartyKey;
@@ -89,10 +88,6 @@ pub fn run(command: ConfigCommand, matches: &ArgMatches) -> Result<(), ConfigToo
         ConfigCommand::Check { file, state_dir } => check(file, state_dir),
         ConfigCommand::Show { run, json } => show(*run, json, matches.subcommand_matches("show")),
     }
-}
-
-fn env(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
 }
 
 fn init(file: Option<PathBuf>, state_dir: Option<PathBuf>) -> Result<(), ConfigToolError> {

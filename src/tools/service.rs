@@ -15,7 +15,7 @@ use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
 
-use super::say;
+use super::{env, say};
 use crate::config::{self, ConfigError, RunArgs};
 use crate::small_file::{self, Readers, replace};
 use crate::sys::{AUTOSTART, Autostart};
@@ -211,7 +211,7 @@ fn check(flags: &[String]) -> Result<(), ServiceError> {
             path.display()
         ));
     }
-    let own = |name: &str| if name.starts_with(VARIABLES) { None } else { std::env::var_os(name) };
+    let own = |name: &str| if name.starts_with(VARIABLES) { None } else { env(name) };
     let settings = config::load(args, own)?;
     if !settings.make_game_dir && !settings.config.game_dir.is_dir() {
         let dir = settings.config.game_dir.display();
@@ -256,11 +256,11 @@ fn tool(program: &str, args: &[&str]) -> Result<Output, ServiceError> {
     output.map_err(|error| ServiceError::Tool { command: command(), reason: error.to_string() })
 }
 
-/// The same; it must end well.
-fn must(program: &str, args: &[&str]) -> Result<(), ServiceError> {
+/// The same; it must end well. What it said.
+fn must(program: &str, args: &[&str]) -> Result<String, ServiceError> {
     let output = tool(program, args)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ServiceError::Tool { command: format!("{program} {}", args.join(" ")), reason })
@@ -271,9 +271,8 @@ struct Systemd;
 
 impl Systemd {
     fn place() -> Result<PathBuf, ServiceError> {
-        let dir = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let config =
-            dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config"))).ok_or(ServiceError::NoHome)?;
+        let config = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let config = config.or_else(|| Some(config::home(env)?.join(".config"))).ok_or(ServiceError::NoHome)?;
         Ok(config.join("systemd").join("user").join(UNIT))
     }
 
@@ -285,10 +284,9 @@ impl Systemd {
         if must("systemctl", &["--user", "restart", UNIT]).is_ok() {
             return Ok(());
         }
-        let said = tool("journalctl", &["--user", "-u", UNIT, "-n", "3", "-o", "cat", "--no-pager"])?;
-        let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        let hint = "`lanspread run` with the same flags says why".to_owned();
-        Err(ServiceError::NotStarted(if said.is_empty() { hint } else { said }))
+        let said = must("journalctl", &["--user", "-u", UNIT, "-n", "3", "-o", "cat", "--no-pager"]);
+        let said = said.ok().filter(|said| !said.is_empty());
+        Err(ServiceError::NotStarted(said.unwrap_or_else(|| "`lanspread run` with the same flags says why".into())))
     }
 
     /// What stands in the unit that was written here; `None`: there is none.
@@ -310,11 +308,9 @@ impl Systemd {
         Self::property("ActiveState").is_ok_and(|state| state == "active")
     }
 
-    /// Removes the unit. What systemd thinks of that is of no interest: it may not be there.
+    /// Removes a unit that is disabled. What systemd thinks of that is of no interest: it may not be there.
     fn take_away(path: &Path) -> io::Result<()> {
-        for args in [&["--user", "disable", "--now", UNIT][..], &["--user", "reset-failed", UNIT]] {
-            let _ = tool("systemctl", args);
-        }
+        let _ = tool("systemctl", &["--user", "reset-failed", UNIT]);
         std::fs::remove_file(path)?;
         let _ = tool("systemctl", &["--user", "daemon-reload"]);
         Ok(())
@@ -322,12 +318,7 @@ impl Systemd {
 
     /// One property of the unit, as systemd has it.
     fn property(name: &str) -> Result<String, ServiceError> {
-        let output = tool("systemctl", &["--user", "show", UNIT, "--value", "-p", name])?;
-        if !output.status.success() {
-            let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(ServiceError::Tool { command: format!("systemctl --user show {UNIT}"), reason });
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        must("systemctl", &["--user", "show", UNIT, "--value", "-p", name])
     }
 }
 
@@ -344,7 +335,10 @@ impl Manager for Systemd {
         if let Err(error) = Self::start() {
             // As it was: a unit that does not start would be tried at every log-in. What goes wrong on the way back is of no interest.
             match before {
-                None => drop(Self::take_away(&path)),
+                None => {
+                    let _ = tool("systemctl", &["--user", "disable", "--now", UNIT]);
+                    let _ = Self::take_away(&path);
+                }
                 Some(text) => {
                     replace(&path, &text, Readers::Everybody).map_err(failed)?;
                     let _ = tool("systemctl", &["--user", "daemon-reload"]);
@@ -364,14 +358,14 @@ impl Manager for Systemd {
 
     fn uninstall(&self) -> Result<(), ServiceError> {
         let path = Self::place()?;
-        if Self::own_unit(&path)?.is_some() {
-            must("systemctl", &["--user", "disable", "--now", UNIT])?;
-            Self::take_away(&path).map_err(|source| ServiceError::File { path, source })?;
-        } else if Self::is_enabled() || Self::is_active() {
-            // That of a package.
-            must("systemctl", &["--user", "disable", "--now", UNIT])?;
-        } else {
+        // Else it may be that of a package, which stays where it is.
+        let is_own = Self::own_unit(&path)?.is_some();
+        if !is_own && !Self::is_enabled() && !Self::is_active() {
             return Ok(say("nothing to do: it is not installed\n")?);
+        }
+        must("systemctl", &["--user", "disable", "--now", UNIT])?;
+        if is_own {
+            Self::take_away(&path).map_err(|source| ServiceError::File { path, source })?;
         }
         Ok(say("the daemon is stopped and will not start by itself any more; games, identity and settings stay\n")?)
     }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{CHUNK, GameSpec, Host, Lan, assert_same_tree, available, binary, eventually};
+use crate::support::{CHUNK, GameSpec, Host, Lan, assert_same_tree, available, binary, clean, eventually};
 
 /// The section whose commands are typed.
 const SECTION: &str = "## A small party";
@@ -45,10 +45,11 @@ impl Pc {
     /// Types commands into a shell; all of them must go well. Returns what they said.
     fn types(&self, commands: &str) -> String {
         let mut shell = self.host.command("sh");
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("LANSPREAD_") || key.starts_with("XDG_")) {
-            shell.env_remove(key);
-        }
-        shell.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env("HOME", &self.home).current_dir(&self.home);
+        clean(&mut shell)
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .env("HOME", &self.home)
+            .current_dir(&self.home);
         let path = format!("{}:{}", self.home.join("bin").display(), std::env::var("PATH").unwrap());
         let output = shell.env("PATH", path).args(["-exc", commands]).stdin(Stdio::null()).output().unwrap();
         let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

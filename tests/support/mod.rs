@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod browser;
 #[allow(dead_code, reason = "not every test needs all of it")]
+mod command;
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod copycat;
 mod daemon;
 mod game;
@@ -19,6 +21,8 @@ mod tracer;
 
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use browser::{Browser, key};
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use command::{clean, ends};
 #[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use copycat::{Copycat, Offer};
 #[allow(unused_imports, reason = "not every test needs all of it")]

@@ -17,6 +17,7 @@ use crate::config::home;
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::index::{Holds, absolute, may_be_game, parse_version, what_it_holds};
 use crate::mirror::DocumentError;
+use crate::tools::env;
 use crate::types::JobError;
 use check::{Checked, Place};
 use finding::{Code, Finding};
@@ -140,7 +141,7 @@ fn check_all(dir: &Path, args: &ShareArgs) -> Result<(), ShareError> {
 
 /// The user's home, and what it lies in, are nobody's game.
 fn is_home(path: &Path) -> bool {
-    home(|name| std::env::var_os(name)).is_some_and(|home| home.starts_with(path))
+    home(env).is_some_and(|home| home.starts_with(path))
 }
 
 /// The game of this folder, or the games in it.

@@ -24,7 +24,7 @@ pub(super) fn propose(parent: &str, name: &OsStr, is_dir: bool, taken: &HashSet<
     let is_root = parent.is_empty();
     let room = MAX_PATH_BYTES.saturating_sub(if is_root { 0 } else { parent.len() + 1 }).min(LONGEST);
     let is_valid = |candidate: &str| {
-        let path = if is_root { candidate.to_owned() } else { format!("{parent}/{candidate}") };
+        let path = beneath(parent, candidate);
         let means_version = is_root && candidate.eq_ignore_ascii_case(SENTINEL) && (is_dir || candidate != SENTINEL);
         RelPath::parse(&path).is_ok() && !means_version && !is_of_a_desktop(candidate)
     };
@@ -55,6 +55,11 @@ fn pick(cleaned: &str, room: usize, is_valid: impl Fn(&str) -> bool, taken: &Has
         let candidate = fit(&base, &suffix, room);
         (is_valid(&candidate) && !taken.contains(&key_of(&candidate))).then_some(candidate)
     })
+}
+
+/// The path of a name in the folder `parent` (empty: the game's root).
+pub(super) fn beneath(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }
 
 /// What names that are one on some PC have in common. Only for valid names.

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::finding::{Code, Finding, Findings, MOST_FINDINGS};
-use super::names::{key_of, propose};
+use super::names::{beneath, key_of, propose};
 use crate::fs::{Dir, Entry, EntryKind, FsError};
 use crate::types::{MAX_DEPTH, MAX_ENTRIES, MAX_PATH_BYTES, RelPath, SENTINEL, is_of_a_desktop, is_reserved_at_root};
 
@@ -63,11 +63,10 @@ pub(super) fn open(root: &Dir, at: &Path) -> Result<Dir, FsError> {
 impl Walked {
     /// One folder; `should_be` is the path that it should have.
     fn folder(&mut self, at: &Path, should_be: &str, mut entries: Vec<Entry>) {
-        let is_root = should_be.is_empty();
         // version.ini stays, whatever else is one with it.
         entries.sort_unstable_by(|a, b| (a.name != SENTINEL, &a.name).cmp(&(b.name != SENTINEL, &b.name)));
         let mut taken = HashSet::new();
-        let faults: Vec<_> = entries.iter().map(|entry| fault(should_be, is_root, entry, &mut taken)).collect();
+        let faults: Vec<_> = entries.iter().map(|entry| fault(should_be, entry, &mut taken)).collect();
         for (entry, fault) in entries.iter().zip(faults) {
             let name = fault.map_or_else(
                 || entry.name.to_str().map(str::to_owned),
@@ -110,8 +109,7 @@ impl Walked {
             }
             EntryKind::Dir => {
                 self.dirs += 1;
-                let below = |name| if should_be.is_empty() { name } else { format!("{should_be}/{name}") };
-                self.left.extend(name.map(|name| (at.join(&entry.name), below(name))));
+                self.left.extend(name.map(|name| (at.join(&entry.name), beneath(should_be, &name))));
             }
             EntryKind::Symlink => {
                 let remedy = "put what it leads to in its place, or delete it";
@@ -127,14 +125,14 @@ impl Walked {
 }
 
 /// What is wrong with a name in a folder that should have this path; the key of one that is right is taken from now on.
-fn fault(parent: &str, is_root: bool, entry: &Entry, taken: &mut HashSet<String>) -> Option<(Code, String)> {
+fn fault(parent: &str, entry: &Entry, taken: &mut HashSet<String>) -> Option<(Code, String)> {
     let Some(name) = entry.name.to_str() else {
         return Some((Code::NameNotPortable, "its name is not Unicode".to_owned()));
     };
-    if is_root && name != SENTINEL && name.eq_ignore_ascii_case(SENTINEL) {
+    if parent.is_empty() && name != SENTINEL && name.eq_ignore_ascii_case(SENTINEL) {
         return Some((Code::NameNotPortable, format!("it must be spelled {SENTINEL}")));
     }
-    let path = if is_root { name.to_owned() } else { format!("{parent}/{name}") };
+    let path = beneath(parent, name);
     if let Err(error) = RelPath::parse(&path) {
         let is_long = path.len() > MAX_PATH_BYTES || path.split('/').count() > MAX_DEPTH;
         return Some((if is_long { Code::PathTooLong } else { Code::NameNotPortable }, error.reason.to_owned()));
